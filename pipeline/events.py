@@ -1,0 +1,222 @@
+"""Raw records in, events out: field mapping, types, and every reason for which a record is not an event.
+
+Judges a record by itself; what a stream makes of it (late, duplicate, missing) is admission's.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from pipeline.compiled import Floats, Ints
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND = timedelta(milliseconds=1)
+NAME_BYTES = 255
+LARGEST = 1e150  # its square is still a float64
+NO_TIMESTAMP = -1
+
+# every reason a record goes to the dead letters
+REASONS = (
+    "empty",  # no value at all
+    "undecodable",  # not JSON
+    "wrong_type",  # not an object, or a field of another type; numbers beyond float64
+    "no_stream",  # neither field nor key
+    "name_too_long",
+    "no_time",  # neither field nor record timestamp
+    "bad_time",  # neither ISO 8601 nor epoch
+    "future_time",
+    "no_value",  # the target's field is not there (null is a missing value, and no error)
+    "out_of_range",  # beyond what can be squared; not positive under `transform = log`
+)
+
+
+@dataclass(frozen=True)
+class Format:
+    """Which fields an event has. `max_ahead_ms`: how far its time may be ahead of the record's timestamp."""
+
+    stream_field: str = "stream"
+    time_field: str = "time"
+    target_field: str = "value"
+    covariates: tuple[str, ...] = ()
+    positive: bool = False  # the target is a logarithm's argument
+    max_ahead_ms: int = 3_600_000
+
+
+class Rejected(NamedTuple):
+    """A record that is no event, by its place in the batch."""
+
+    place: int
+    reason: str
+    message: str
+
+
+class Batch(NamedTuple):
+    """Events of one partition in offset order (n of them), and how far the batch reaches."""
+
+    offset: Ints  # (n,)
+    name: list[str]
+    time_ms: Ints  # (n,)
+    record_ms: Ints  # (n,)
+    value: Floats  # (n,) NaN: missing
+    covariates: Floats  # (n, C) NaN: absent
+    records: int  # events and rejected records together
+    end: int  # the offset after the last record
+
+    def part(self, low: int, high: int) -> "Batch":
+        """Events low to high; `records` and `end` stay the whole batch's."""
+        between = slice(low, high)
+        return Batch(*(column[between] for column in self[:-2]), self.records, self.end)  # type: ignore[arg-type]
+
+
+class _Refused(Exception):  # noqa: N818 - a verdict on somebody's data
+    def __init__(self, reason: str, message: str) -> None:
+        self.reason, self.message = reason, message
+
+
+class Decoder:
+    """Decodes records of one format. Counts keys that name another stream than the value does."""
+
+    def __init__(self, form: Format) -> None:
+        self.form = form
+        self.other_keys = 0
+        number = float | None | msgspec.UnsetType
+        fields: list[tuple[str, object, object]] = [
+            ("stream", str | None, None),
+            ("time", str | float | int | None, None),
+            ("value", number, msgspec.UNSET),
+        ]
+        fields += [(f"c{i}", number, None) for i in range(len(form.covariates))]
+        rename = {"stream": form.stream_field, "time": form.time_field, "value": form.target_field}
+        rename |= {f"c{i}": name for i, name in enumerate(form.covariates)}
+        self._covariates = [f"c{i}" for i in range(len(form.covariates))]
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(
+            msgspec.defstruct("Event", fields, rename=rename, gc=False)
+        ).decode
+
+    def decode(
+        self,
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+    ) -> tuple[Batch, list[Rejected]]:
+        """A batch of raw records, at least one, in offset order."""
+        kept: list[int] = []
+        names: list[str] = []
+        times: list[int] = []
+        targets: list[float] = []
+        covariates: list[list[float]] = []
+        rejected: list[Rejected] = []
+        for place, (timestamp, key, value) in enumerate(zip(timestamps_ms, keys, values, strict=True)):
+            try:
+                name, time_ms, target, event = self._one(timestamp, key, value)
+            except _Refused as refused:
+                rejected.append(Rejected(place, refused.reason, refused.message))
+                continue
+            kept.append(place)
+            names.append(name)
+            times.append(time_ms)
+            targets.append(target)
+            if self._covariates:
+                given = [getattr(event, c) for c in self._covariates]
+                covariates.append([math.nan if c is None or abs(c) > LARGEST else c for c in given])
+        batch = Batch(
+            np.array([offsets[p] for p in kept], np.int64),
+            names,
+            np.array(times, np.int64),
+            np.array([timestamps_ms[p] for p in kept], np.int64),
+            np.array(targets, np.float64),
+            np.array(covariates, np.float64).reshape(len(kept), len(self._covariates)),
+            len(offsets),
+            offsets[-1] + 1,
+        )
+        return batch, rejected
+
+    def _one(self, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[str, int, float, object]:
+        if value is None:
+            raise _Refused("empty", "the record has no value")
+        try:
+            event = self._decode(value)
+        except msgspec.ValidationError as error:
+            raise _Refused("wrong_type", str(error)) from None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise _Refused("undecodable", str(error)) from None
+        name = self._name(event.stream, key)
+        time_ms = self._time(event.time, timestamp_ms)
+        target = event.value
+        if target is msgspec.UNSET:
+            raise _Refused("no_value", f"there is no field {self.form.target_field!r}")
+        if target is None:
+            return name, time_ms, math.nan, event
+        if abs(target) > LARGEST:
+            raise _Refused("out_of_range", f"{target!r} is beyond {LARGEST:g}")
+        if self.form.positive and target <= 0:
+            raise _Refused("out_of_range", f"{target!r} has no logarithm (events.transform = log)")
+        return name, time_ms, target, event
+
+    def _name(self, field: str | None, key: bytes | None) -> str:
+        name = field
+        if not name:
+            if not key:
+                raise _Refused("no_stream", f"there is neither a field {self.form.stream_field!r} nor a key")
+            try:
+                name = key.decode()
+            except UnicodeDecodeError as error:
+                raise _Refused("no_stream", f"the key is not UTF-8: {error}") from None
+        encoded = name.encode()
+        if len(encoded) > NAME_BYTES:
+            raise _Refused("name_too_long", f"the name has {len(encoded)} bytes, at most {NAME_BYTES} are taken")
+        if key and key != encoded:
+            self.other_keys += 1
+        return name
+
+    def _time(self, field: str | float | int | None, timestamp_ms: int) -> int:
+        if field is None:
+            if timestamp_ms == NO_TIMESTAMP:
+                raise _Refused("no_time", f"there is neither a field {self.form.time_field!r} nor a record timestamp")
+            return timestamp_ms
+        time_ms = from_iso(field) if isinstance(field, str) else from_epoch(field)
+        if time_ms is None:
+            raise _Refused("bad_time", f"{field!r} is neither ISO 8601 nor epoch seconds, ms, us or ns")
+        if timestamp_ms != NO_TIMESTAMP and time_ms > timestamp_ms + self.form.max_ahead_ms:
+            ahead = (time_ms - timestamp_ms) / 1000
+            raise _Refused("future_time", f"{field!r} is {ahead:g} s ahead of the record's timestamp")
+        return time_ms
+
+
+def from_iso(text: str) -> int | None:
+    """Milliseconds since 1970 of an ISO 8601 time (without a zone: UTC), rounded down; None where it is none.
+
+    >>> from_iso("2013-01-01T06:00:00Z"), from_iso("1970-01-01"), from_iso("noon")
+    (1357020000000, 0, None)
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return (moment - EPOCH) // MILLISECOND
+
+
+def from_epoch(number: float) -> int | None:
+    """Milliseconds since 1970 of epoch seconds, ms, us or ns, told apart by size (seconds up to the year 5138).
+
+    >>> from_epoch(1357020000), from_epoch(1357020000000), from_epoch(1357020000000000)
+    (1357020000000, 1357020000000, 1357020000000000 // 1000)
+    """
+    size = abs(number)
+    if size < 1e11:
+        return math.floor(number * 1000)
+    if size < 1e14:
+        return math.floor(number)
+    if size < 1e17:
+        return math.floor(number / 1000) if isinstance(number, float) else number // 1000
+    if size < 1e19:
+        return math.floor(number / 1_000_000) if isinstance(number, float) else int(number) // 1_000_000
+    return None

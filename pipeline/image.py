@@ -1,0 +1,121 @@
+"""A shard's durable form: pages of rows, a marker that makes them an image at one offset, and adoptions of weights.
+
+Keys, per partition of a compacted log: `page-<n>-a` and `page-<n>-b`, `shard` (the marker), `weights-<offset>`.
+A snapshot writes each changed page under the letter that is not in force; the marker, written last, flips them. So a
+half-written snapshot is invisible, and the newest marker always finds the pages it names.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+MARKER_KEY = b"shard"
+WEIGHTS_PREFIX = b"weights-"
+
+
+class ImageError(ValueError):
+    """The changelog does not hold a whole image; nothing of it may be used."""
+
+
+class Page(msgspec.Struct, frozen=True, array_like=True):
+    """A run of rows as they were at `offset`."""
+
+    number: int
+    offset: int
+    method: str  # fingerprint: rows are only read by the method that wrote them
+    names: list[str | None]
+    rows: bytes
+
+
+class Counters(msgspec.Struct):
+    """What became of a shard's records, by number; part of the fold."""
+
+    records: int = 0
+    forecasts: int = 0
+    late: int = 0
+    duplicate: int = 0
+    missing: int = 0
+    dead: int = 0
+
+
+class Marker(msgspec.Struct, frozen=True):
+    """The image at `offset`: for each page the letter in force and the offset it was written at."""
+
+    offset: int
+    method: str
+    settings: dict[str, object]  # in words, to name what differs
+    letters: str
+    page_offsets: list[int]
+    weights: int  # offset of the adoption in service
+    counters: Counters
+    clock_ms: int
+    next_sweep: int
+    clean: bool = False  # written by a clean stop: `offset` is the last committed one
+
+
+class Image(msgspec.Struct):
+    """What a changelog holds once read to its end."""
+
+    marker: Marker | None
+    pages: list[Page]
+    weights: dict[int, bytes]
+
+
+def page_key(number: int, letter: str) -> bytes:
+    """Key of a page's record."""
+    return b"page-%d-%s" % (number, letter.encode())
+
+
+def weights_key(offset: int) -> bytes:
+    """Key of the adoption that holds from `offset`."""
+    return WEIGHTS_PREFIX + b"%d" % offset
+
+
+def other(letter: str) -> str:
+    """The letter a changed page is written under; `-` stands for a page never written."""
+    return "b" if letter == "a" else "a"
+
+
+_page_decoder = msgspec.msgpack.Decoder(Page)
+_marker_decoder = msgspec.json.Decoder(Marker)
+
+
+def encode_page(page: Page) -> bytes:
+    """Bytes of a page: msgpack, the rows as they are in memory."""
+    return msgspec.msgpack.encode(page)
+
+
+def encode_marker(marker: Marker) -> bytes:
+    """Bytes of a marker: JSON, for people to read."""
+    return msgspec.json.encode(marker)
+
+
+def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
+    """The image in a changelog's records, in log order. Raises ImageError where it is not whole."""
+    latest: dict[bytes, bytes] = {}
+    for key, value in records:
+        if value is None:
+            latest.pop(key, None)
+        else:
+            latest[key] = value
+    try:
+        marker = _marker_decoder.decode(latest[MARKER_KEY]) if MARKER_KEY in latest else None
+        weights = {int(k.removeprefix(WEIGHTS_PREFIX)): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
+        pages = [] if marker is None else _pages(marker, latest)
+    except KeyError as error:
+        raise ImageError(f"the marker names {error.args[0]!r}, which is not there") from error
+    except msgspec.MsgspecError as error:
+        raise ImageError(f"a record cannot be read: {error}") from error
+    if marker is not None and marker.weights not in weights:
+        raise ImageError(f"the weights in service at {marker.offset} ({weights_key(marker.weights)!r}) are not there")
+    return Image(marker, pages, weights)
+
+
+def _pages(marker: Marker, latest: dict[bytes, bytes]) -> list[Page]:
+    pages = []
+    for number, (letter, offset) in enumerate(zip(marker.letters, marker.page_offsets, strict=True)):
+        page = _page_decoder.decode(latest[page_key(number, letter)])
+        if page.offset != offset or page.method != marker.method:
+            raise ImageError(f"page {number}{letter} is from offset {page.offset}, the marker wants it from {offset}")
+        pages.append(page)
+    return pages

@@ -1,0 +1,273 @@
+"""A shard: one partition's streams and weights, a fold over its log. This is where an event is stepped.
+
+The order per event is law: score the forecasts whose label it is, learn the per-row parts, step the network, forecast.
+Events of a batch that can be worked on together, at most one per row, are a wave; a row's result has the same bits
+whatever else is in its wave, so the fold does not depend on how the log was cut into batches.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+
+import msgspec
+import numpy as np
+import torch
+
+from pipeline import admission, covariates, features, intervals, scales
+from pipeline.compiled import Floats, Ints
+from pipeline.events import Batch
+from pipeline.forecasts import Forecasts, joined
+from pipeline.image import Counters, Image, ImageError, Marker, Page
+from pipeline.method import VERSION, Method
+from pipeline.model import Network
+from pipeline.snapshot import Snapshot
+from pipeline.table import Table
+
+SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
+
+
+def fingerprint(settings: Mapping[str, object], table: Table) -> str:
+    """Names the meaning of a row: settings, method version and layout. Only equal ones may read each other's pages."""
+    text = json.dumps([VERSION, settings, str(table.rows.dtype)], sort_keys=True, default=list)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+class Shard:
+    """State of one partition at `position`, the next offset it expects."""
+
+    def __init__(self, method: Method, network: Network, start: int, settings: Mapping[str, object]) -> None:
+        """An empty shard. `network` is in service from `start`. `settings` say in words what `method` means."""
+        self.method = method
+        self.network = network
+        self.weights_offset = start
+        self.position = start
+        self.table = Table(method)
+        self.counters = Counters()
+        self.clock_ms = 0
+        self.next_sweep = _after(start)
+        self.snapshot_offset = start  # of the image in force: what follows it is the replay tail
+        self._settings = dict(settings)
+        self._fingerprint = fingerprint(settings, self.table)
+        self._letters = ""
+        self._page_offsets: list[int] = []
+        self._snapshot: Snapshot | None = None
+        self._snapshotted: set[int] = set()  # pages of the snapshot under way
+        self._rates = intervals.rates(method)
+
+    # ---- restore
+
+    def load(self, image: Image) -> None:
+        """Become the image; `network` must already have its weights. Raises ImageError where the method is another."""
+        marker = image.marker
+        assert marker is not None, "an image has a marker"
+        if marker.method != self._fingerprint:
+            raise ImageError(self._difference(marker))
+        for page in image.pages:
+            try:
+                self.table.put_page(page.number, page.names, page.rows)
+            except ValueError as error:
+                raise ImageError(str(error)) from error
+        self.position = self.snapshot_offset = marker.offset
+        self.weights_offset = marker.weights
+        self.counters = marker.counters
+        self.clock_ms, self.next_sweep = marker.clock_ms, marker.next_sweep
+        self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
+
+    def _difference(self, marker: Marker) -> str:
+        mine = json.loads(json.dumps(self._settings, default=list))
+        changed = sorted(k for k in mine.keys() | marker.settings.keys() if mine.get(k) != marker.settings.get(k))
+        words = [f"{k} was {marker.settings.get(k)!r} and is {mine.get(k)!r}" for k in changed]
+        return "; ".join(words) or "it was written by another version of the method"
+
+    # ---- the fold
+
+    def advance(self, batch: Batch) -> Forecasts:
+        """Take in the next events of the log and forecast after each accepted one."""
+        assert batch.end > self.position, f"batch ends at {batch.end}, shard is at {self.position}"
+        parts = [self._fold(part) for part in self._between_sweeps(batch)]
+        self.position = batch.end
+        self.counters.records += batch.records
+        self.counters.dead += batch.records - len(batch.name)
+        return parts[0] if len(parts) == 1 else joined(parts)
+
+    def _between_sweeps(self, batch: Batch) -> Iterator[Batch]:
+        """Cut where idle streams are to be removed; removal is part of the fold, at fixed offsets."""
+        low = 0
+        while self.method.stream_ttl_ms is not None:
+            cut = int(np.searchsorted(batch.offset, self.next_sweep))
+            if cut == len(batch.name):
+                break
+            yield batch.part(low, cut)
+            self._sweep(self.method.stream_ttl_ms)
+            self.next_sweep = _after(int(batch.offset[cut]))
+            low = cut
+        yield batch.part(low, len(batch.name))
+
+    def _sweep(self, ttl_ms: int) -> None:
+        names = self.table.names
+        idle = self.clock_ms - self.table.rows["record_ms"][: len(names)] > ttl_ms
+        for row in np.flatnonzero(idle).tolist():
+            if names[row] is not None:
+                self._about_to_change({self.table.page_of(row)})
+                self.table.remove(row)
+
+    def _fold(self, batch: Batch) -> Forecasts:
+        index, born = self._rows_of(batch)
+        n = len(index)
+        self._about_to_change(set(np.unique(index[index >= 0] // self.table.page_rows).tolist()))
+        verdict, turn, elapsed = (np.zeros(n, np.int64) for _ in range(3))
+        same_time = self.method.same_time == "accept"
+        admission.admit(
+            self.table.rows, index, batch.time_ms, batch.value, batch.record_ms, same_time, verdict, turn, elapsed
+        )
+        accepted = np.flatnonzero(verdict == admission.ACCEPTED)
+        out = Forecasts.blank(len(accepted), self.method)
+        out.born.extend(born)
+        out.name.extend([batch.name[e] for e in accepted.tolist()])
+        out.offset[:] = batch.offset[accepted]
+        out.time_ms[:] = batch.time_ms[accepted]
+        out.record_ms[:] = batch.record_ms[accepted]
+        out.value[:] = batch.value[accepted]
+        order = np.argsort(turn[accepted], kind="stable")
+        ends = np.cumsum(np.bincount(turn[accepted], minlength=1)).tolist()
+        for low, high in pairwise([0, *ends]):
+            places = order[low:high]
+            events = accepted[places]
+            self._wave(index[events], elapsed[events], batch.covariates[events], out, places)
+        if n:
+            self.clock_ms = max(self.clock_ms, int(batch.record_ms.max()))
+        self._count(verdict)
+        return out._replace(verdict=verdict)
+
+    def _rows_of(self, batch: Batch) -> tuple[Ints, list[str]]:
+        """The row of each event; a stream gets one with its first value, none by a missing one."""
+        table = self.table
+        born = []
+        index = np.array([table.index.get(name, -1) for name in batch.name], np.int64)
+        for e in np.flatnonzero((index < 0) & ~np.isnan(batch.value)).tolist():
+            name = batch.name[e]
+            if name not in table.index:
+                self._about_to_change({table.next_page()})
+                table.add(name)
+                born.append(name)
+            index[e] = table.index[name]
+        return index, born
+
+    def _wave(self, r: Ints, elapsed: Ints, given: Floats, out: Forecasts, places: Ints) -> None:
+        """Work on rows r (B,), each once; results go to `places` of `out`."""
+        m, rows, b = self.method, self.table.rows, len(r)
+        n = rows["count"][r]
+        z = np.log(out.value[places]) if m.transform == "log" else out.value[places]
+        wave = Forecasts.blank(b, m)
+        broken = np.zeros(b, np.bool_)
+        admission.pace(rows, r, elapsed, m.max_gap, wave.step_ms, broken)
+        # score
+        intervals.score(
+            rows, r, n, z, m.horizon_array, m.pending_start, m.levels, self._rates,
+            wave.error, wave.naive, wave.inside, wave.expected,
+        )  # fmt: skip
+        # learn
+        scales.learn(rows, r, n, z, m.horizon_array)
+        # step
+        x = np.empty((b, self.network.shape.inputs), np.float32)
+        features.build(rows, r, z, out.time_ms[places], x)
+        if m.covariates:
+            covariates.learn(rows, r, given)
+            features.build_covariates(rows, r, x)
+        hidden = rows["hidden"][r]  # (B, L, S, H)
+        hidden[broken] = 0
+        move, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
+        rows["hidden"][r] = after.numpy()
+        # forecast
+        intervals.forecast(rows, r, n, z, move.numpy(), m.horizon_array, m.pending_start, wave.mean, wave.quantiles)
+        rows["count"][r] = n + 1
+        back = _exp if m.transform == "log" else _same
+        out.step_ms[places] = wave.step_ms
+        out.mean[places], out.quantiles[places], out.expected[places] = map(
+            back, (wave.mean, wave.quantiles, wave.expected)
+        )
+        out.error[places], out.naive[places], out.inside[places] = wave.error, wave.naive, wave.inside
+
+    def _count(self, verdict: Ints) -> None:
+        accepted, late, duplicate, missing = np.bincount(verdict, minlength=4).tolist()
+        self.counters.forecasts += accepted
+        self.counters.late += late
+        self.counters.duplicate += duplicate
+        self.counters.missing += missing
+
+    def _about_to_change(self, pages: set[int]) -> None:
+        if self._snapshot is not None:
+            self._snapshot.about_to_change(pages)
+        self.table.dirty |= pages
+
+    # ---- snapshot
+
+    @property
+    def pages_to_send(self) -> int | None:
+        """Pages the snapshot under way has still to send; None where none is."""
+        return None if self._snapshot is None else len(self._snapshot.pending)
+
+    @property
+    def snapshot_lag(self) -> int:
+        """Offsets since the snapshot under way was begun: the replay tail once it is written."""
+        return 0 if self._snapshot is None else self.position - self._snapshot.marker.offset
+
+    @property
+    def replay_tail(self) -> int:
+        """Offsets from the image in force to here: what a restore would read again at most."""
+        return self.position - self.snapshot_offset
+
+    @property
+    def version(self) -> str:
+        """Names the weights in service."""
+        return f"{self.method.cell}{self.method.hidden_size}-{self.weights_offset}"
+
+    def begin_snapshot(self, clean: bool = False) -> int:
+        """Fix the present position as the offset of a new image; a half-written one is given up. Pages to send."""
+        if self._snapshot is not None:  # its pages, sent or not, are under the letter not in force: write them again
+            self.table.dirty |= self._snapshotted
+        blank = self.table.pages - len(self._letters)
+        marker = Marker(
+            offset=self.position,
+            method=self._fingerprint,
+            settings=self._settings,
+            letters=self._letters + "-" * blank,
+            page_offsets=self._page_offsets + [self.position] * blank,
+            weights=self.weights_offset,
+            counters=msgspec.structs.replace(self.counters),
+            clock_ms=self.clock_ms,
+            next_sweep=self.next_sweep,
+            clean=clean,
+        )
+        self._snapshotted = set(self.table.dirty)
+        self._snapshot = Snapshot(marker, self._snapshotted, self._page)
+        self.table.dirty.clear()
+        return len(self._snapshotted)
+
+    def snapshot_pieces(self, pages: int) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """The next records of the snapshot under way, at most so many pages; True with those that complete it."""
+        assert self._snapshot is not None, "no snapshot is under way"
+        pieces, last = self._snapshot.pieces(pages)
+        if last:  # if the transaction does not commit, this life of the shard ends with it
+            marker = self._snapshot.marker
+            self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
+            self.snapshot_offset = marker.offset
+            self._snapshot = None
+        return pieces, last
+
+    def _page(self, number: int, offset: int) -> Page:
+        rows = self.table.page_slice(number)
+        return Page(number, offset, self._fingerprint, self.table.names[rows], self.table.rows[rows].tobytes())
+
+
+def _after(offset: int) -> int:
+    return (offset // SWEEP_EVERY + 1) * SWEEP_EVERY
+
+
+def _exp(array: Floats) -> Floats:
+    return np.exp(np.clip(array, -700, 700))
+
+
+def _same(array: Floats) -> Floats:
+    return array

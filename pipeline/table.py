@@ -1,0 +1,110 @@
+"""A shard's streams as one structured array: a row is a record, a page is a run of rows, memory is one number.
+
+The record is composed from what each part of the method declares. Rows of removed streams are used again, lowest
+first; a new row and a reused one are the same bits.
+"""
+
+import heapq
+
+import numpy as np
+
+from pipeline import admission, covariates, intervals, model, scales
+from pipeline.compiled import Rows
+from pipeline.method import Method
+
+PAGE_BYTES = 256 * 1024
+
+
+def layout(method: Method) -> np.dtype[np.void]:
+    """What one stream is: the fields of all parts, wide ones first, so that they are aligned without padding."""
+    parts = (
+        admission.fields(),
+        scales.fields(method),
+        covariates.fields(method),
+        model.fields(method),
+        intervals.fields(method),
+    )
+    fields = [field for part in parts for field in part]
+    return np.dtype(sorted(fields, key=lambda field: -np.dtype(field[1]).itemsize))
+
+
+class Table:
+    """Rows, their names, and which pages changed since the last snapshot."""
+
+    def __init__(self, method: Method) -> None:
+        self._blank = np.zeros(1, layout(method))[0]
+        intervals.born(method, self._blank)
+        self.page_rows: int = 1 << max(0, (PAGE_BYTES // self._blank.itemsize).bit_length() - 1)
+        self.rows: Rows = np.empty(0, self._blank.dtype)
+        self.names: list[str | None] = []  # by row; None: free
+        self.index: dict[str, int] = {}
+        self._free: list[int] = []  # heap
+        self.dirty: set[int] = set()  # pages
+
+    @property
+    def row_bytes(self) -> int:
+        """State of one stream, its name apart."""
+        return int(self._blank.itemsize)
+
+    @property
+    def pages(self) -> int:
+        """Pages that hold the rows handed out so far."""
+        return -(-len(self.names) // self.page_rows)
+
+    def page_of(self, row: int) -> int:
+        """The page a row is in."""
+        return row // self.page_rows
+
+    def page_slice(self, page: int) -> slice:
+        """The rows of a page that were ever handed out."""
+        return slice(page * self.page_rows, min((page + 1) * self.page_rows, len(self.names)))
+
+    def next_page(self) -> int:
+        """The page of the row that `add` will hand out."""
+        return self.page_of(self._free[0] if self._free else len(self.names))
+
+    def add(self, name: str) -> int:
+        """A blank row for a new stream."""
+        assert name not in self.index, f"{name} has a row"
+        if self._free:
+            row = heapq.heappop(self._free)
+            self.names[row] = name
+        else:
+            row = len(self.names)
+            self.names.append(name)
+            self._grow(row + 1)
+        self.rows[row] = self._blank
+        self.index[name] = row
+        self.dirty.add(self.page_of(row))
+        return row
+
+    def remove(self, row: int) -> None:
+        """Forget a stream."""
+        name = self.names[row]
+        assert name is not None, f"row {row} is free"
+        del self.index[name]
+        self.names[row] = None
+        self.rows[row] = self._blank
+        heapq.heappush(self._free, row)
+        self.dirty.add(self.page_of(row))
+
+    def put_page(self, page: int, names: list[str | None], data: bytes) -> None:
+        """Take a page from an image; pages come in order, 0 first. Raises ValueError on a size that does not fit."""
+        rows = np.frombuffer(data, self.rows.dtype)
+        if page != self.pages or len(self.names) % self.page_rows or len(rows) != len(names):
+            raise ValueError(f"page {page} does not follow on {len(self.names)} rows or is damaged")
+        low = len(self.names)
+        self.names.extend(names)
+        self._grow(len(self.names))
+        self.rows[low : low + len(rows)] = rows
+        for row, name in enumerate(names, low):
+            if name is None:
+                heapq.heappush(self._free, row)
+            else:
+                self.index[name] = row
+
+    def _grow(self, rows: int) -> None:
+        if rows > len(self.rows):
+            bigger = np.zeros(max(64, rows, 2 * len(self.rows)), self.rows.dtype)
+            bigger[: len(self.rows)] = self.rows
+            self.rows = bigger

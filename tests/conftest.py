@@ -1,0 +1,36 @@
+"""What all tests share: one Kafka for the session, names nobody else has, an environment without settings."""
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from worker.local_kafka import BOOTSTRAP_VARIABLE, LocalKafkaUnavailable, local_kafka
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; small models lose by more
+
+
+@pytest.fixture(scope="session")
+def bootstrap() -> Iterator[str]:
+    """Bootstrap servers of a real Kafka, started by the first test that asks."""
+    try:
+        with local_kafka(say=print) as kafka:
+            yield kafka.bootstrap_servers
+    except LocalKafkaUnavailable as why:
+        pytest.skip(str(why))
+
+
+@pytest.fixture
+def unique(request: pytest.FixtureRequest) -> str:
+    """For topics and groups: the test's name and eight digits, in letters Kafka takes."""
+    return f"{re.sub(r'[^A-Za-z0-9]+', '-', request.node.name)[:60].strip('-')}-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which Kafka to use is all that a developer's environment may say."""
+    for name in list(os.environ):
+        if name.startswith("FOLDCAST_") and name != BOOTSTRAP_VARIABLE:
+            monkeypatch.delenv(name)

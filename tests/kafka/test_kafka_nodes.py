@@ -1,0 +1,85 @@
+"""Brokers of our own: they answer, survive a crash, and leave no process and no data behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from worker.broker import admin
+from worker.broker.produce import FastProducer
+from worker.broker.restore import read_all
+from worker.broker.security import Connection
+from worker.local_kafka import WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
+
+# Not the Kafka that the environment may name: that one is not for tests to kill
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc"),
+]
+LIMIT_S = 30.0
+
+
+def processes_naming(path: Path) -> list[str]:
+    """Of the broker and its guard: both have the folder among their arguments."""
+    found = []
+    for arguments in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # ended meanwhile
+            if str(path).encode() in arguments.read_bytes():
+                found.append(arguments.parent.name)
+    return found
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def test_a_stopped_node_leaves_no_process_and_no_data() -> None:
+    kafka = kafka_from_jars()
+    assert kafka.home is not None
+    assert len(processes_naming(kafka.home)) == 2
+    admin.wait_until_answering(Connection(kafka.bootstrap_servers, "nodes-test"), LIMIT_S)
+    kafka.stop()
+    assert processes_naming(kafka.home) == []
+    assert not kafka.home.exists()
+    kafka.stop()
+
+
+def test_records_of_2013_on_three_nodes_outlive_the_crash_of_any(unique: str) -> None:
+    kafka = kafka_from_jars(nodes=3)
+    try:
+        connection = Connection(kafka.bootstrap_servers, "nodes-test")
+        admin.create_topics(connection, [admin.TopicSpec(unique, 3)])
+        assert admin.describe(connection, [unique])[unique].replication == 3
+        with FastProducer(connection) as producer:
+            for partition in range(3):
+                producer.send(unique, partition, b"k", b"v", 1_357_020_000_000)
+            producer.flush()
+        kafka.kill(1)
+        assert [r.value for r in read_all(connection, unique)] == [b"v"] * 3
+        kafka.restart(1)
+        kafka.kill(2)
+        assert [r.timestamp_ms for r in read_all(connection, unique)] == [1_357_020_000_000] * 3
+    finally:
+        kafka.stop()
+
+
+@pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
+def test_whoever_started_it_takes_it_along_however_they_die(sign: signal.Signals) -> None:
+    code = "import time; from worker.local_kafka import *; print(kafka_from_jars().home, flush=True); time.sleep(300)"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as owner:
+        assert owner.stdout is not None
+        home = Path(owner.stdout.readline().strip())
+        assert len(processes_naming(home)) == 2
+        os.kill(owner.pid, sign)
+    wait_for(lambda: processes_naming(home) == [] and not home.exists())

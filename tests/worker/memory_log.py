@@ -1,0 +1,76 @@
+"""Logs in memory, with transactions: what a read_committed reader sees of them."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import NamedTuple
+
+from worker.broker.contract import Message
+
+
+@dataclass
+class Transaction:
+    state: str = "open"  # "open" | "committed" | "aborted"
+    logs: list["Log"] = field(default_factory=list)
+    offsets: dict[int, int] = field(default_factory=dict)
+
+
+class Entry(NamedTuple):
+    """A record, or with `message` None a transaction's marker."""
+
+    offset: int
+    timestamp_ms: int
+    message: Message | None
+    transaction: Transaction
+
+
+@dataclass(eq=False)
+class Log:
+    entries: list[Entry] = field(default_factory=list)  # an entry's place is its offset
+    first: int = 0
+    _starts: list[tuple[int, Transaction]] = field(default_factory=list)
+
+    @property
+    def end(self) -> int:
+        return len(self.entries)
+
+    def append(self, message: Message | None, timestamp_ms: int, transaction: Transaction) -> int:
+        if transaction.state == "open" and self not in transaction.logs:
+            transaction.logs.append(self)
+            self._starts.append((self.end, transaction))
+        self.entries.append(Entry(self.end, timestamp_ms, message, transaction))
+        return self.end - 1
+
+    def stable(self) -> int:
+        """The offset after the last readable record: where the first open transaction begins."""
+        self._starts = [start for start in self._starts if start[1].state == "open"]
+        return min((offset for offset, _ in self._starts), default=self.end)
+
+    def readable(self, start: int) -> Iterator[tuple[Entry, Message]]:
+        """Committed records from `start` on."""
+        for place in range(max(start, self.first), self.stable()):
+            entry = self.entries[place]
+            if entry.message is not None and entry.transaction.state == "committed":
+                yield entry, entry.message
+
+
+class MemoryChangelogRead:
+    """Hands out a few records at a time, so that a reader meets slices."""
+
+    def __init__(self, log: Log, slice_records: int = 3) -> None:
+        self._log = log
+        self._position, self._end = log.first, log.end
+        self._slice = slice_records
+
+    def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
+        rows = list(islice(self._log.readable(self._position), self._slice))
+        full = len(rows) == self._slice
+        self._position = rows[-1][0].offset + 1 if full else self._log.stable()
+        return [(message.key or b"", message.value) for entry, message in rows if entry.offset < self._end]
+
+    @property
+    def done(self) -> bool:
+        return self._position >= self._end
+
+    def close(self) -> None:
+        """Nothing to forget."""

@@ -1,0 +1,209 @@
+"""Topics, groups and offsets as an operator sees them; each call opens a client of its own."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, TypeVar
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
+from kafka.errors import (
+    KafkaError,
+    NoError,
+    RetriableError,
+    TopicAlreadyExistsError,
+    UnknownMemberIdError,
+    UnknownTopicOrPartitionError,
+    for_code,
+)
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from worker.broker.contract import BrokerError
+from worker.broker.security import Connection, open_admin
+
+REQUEST_TIMEOUT_MS = 10_000
+RETRY_S = 10.0
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class TopicSpec:
+    """A topic to make. A replication of -1 is the cluster's default."""
+
+    name: str
+    partitions: int
+    replication: int = -1
+    configs: Mapping[str, str] = field(default_factory=dict)
+
+
+class TopicInfo(NamedTuple):
+    """A topic as it is; `configs` holds every setting, the cluster's defaults included."""
+
+    partitions: int
+    replication: int
+    configs: dict[str, str]
+
+
+class Member(NamedTuple):
+    """One member of a group."""
+
+    instance_id: str | None
+    client_id: str
+    host: str
+
+
+def wait_until_answering(connection: Connection, limit_s: float) -> None:
+    """Return once a broker answers metadata requests; BrokerError when none has in `limit_s`."""
+    deadline = time.monotonic() + limit_s
+    while True:
+        left_ms = max((deadline - time.monotonic()) * 1000, 100)
+        try:
+            with _admin(connection, bootstrap_timeout_ms=min(left_ms, 2000)) as admin:
+                admin.list_topics()
+            return
+        except BrokerError:
+            if time.monotonic() >= deadline:
+                raise
+            time.sleep(0.1)
+
+
+def create_topics(connection: Connection, specs: Sequence[TopicSpec]) -> None:
+    """Make the topics that are not there yet and wait until they can be used. Raises BrokerError."""
+    wanted = {
+        spec.name: {
+            "num_partitions": spec.partitions,
+            "replication_factor": spec.replication,
+            "configs": dict(spec.configs),
+        }
+        for spec in specs
+    }
+    with _admin(connection) as admin:
+        for name, settings in wanted.items():
+            with suppress(TopicAlreadyExistsError):
+                admin.create_topics({name: settings})
+        admin.wait_for_topics(list(wanted))
+
+
+def delete_topic(connection: Connection, name: str) -> None:
+    """Delete a topic and wait until it is gone; one that is not there is no error. Raises BrokerError."""
+    with _admin(connection) as admin:
+        with suppress(UnknownTopicOrPartitionError):
+            admin.delete_topics([name])
+        deadline = time.monotonic() + RETRY_S
+        while _found(admin, [name]):
+            if time.monotonic() > deadline:
+                raise BrokerError(f"topic {name} was deleted but is still listed")
+            time.sleep(0.05)
+
+
+def describe(connection: Connection, names: Sequence[str]) -> dict[str, TopicInfo]:
+    """Those of the topics that exist. Raises BrokerError."""
+    with _admin(connection) as admin:
+        found = _found(admin, names)
+        resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
+        configs = admin.describe_configs(resources, config_filter="all")["topic"] if found else {}
+    return {
+        name: TopicInfo(
+            partitions=len(topic["partitions"]),
+            replication=min(len(partition["replica_nodes"]) for partition in topic["partitions"]),
+            configs={key: entry["value"] for key, entry in configs[name].items()},
+        )
+        for name, topic in found.items()
+    }
+
+
+def bounds(connection: Connection, topic: str) -> dict[int, tuple[int, int]]:
+    """First offset and log end of each partition; open transactions are counted in. Raises BrokerError."""
+    with _admin(connection) as admin:
+        tps = _partitions(admin, topic)
+        first = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.EARLIEST))
+        end = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.LATEST))
+    return {tp.partition: (first[tp].offset, end[tp].offset) for tp in tps}
+
+
+def group_offsets(connection: Connection, group: str, topic: str) -> dict[int, int]:
+    """The group's committed next offsets by partition; empty for an unknown group. Raises BrokerError."""
+    with _admin(connection) as admin:
+        offsets = _retried(lambda: admin.list_group_offsets({group: None}))[group]
+    return {tp.partition: entry.offset for tp, entry in offsets.items() if tp.topic == topic and entry.offset >= 0}
+
+
+def set_group_offsets(connection: Connection, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+    """Set committed offsets of a group without members. Raises BrokerError, also while the group has any."""
+    wanted = {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
+    with _admin(connection) as admin:
+        errors = _retried(lambda: admin.alter_group_offsets(group, wanted))
+    _refuse(f"offsets of group {group} not set", errors)
+
+
+def members(connection: Connection, group: str) -> list[Member]:
+    """The group's members, those included that are gone but not yet timed out. Raises BrokerError."""
+    with _admin(connection) as admin:
+        description = _retried(lambda: admin.describe_groups([group]))[group]
+    return [Member(m["group_instance_id"], m["client_id"], m["client_host"]) for m in description["members"]]
+
+
+def remove_member(connection: Connection, group: str, instance_id: str) -> None:
+    """Take a static member out of its group, so that others get its partitions at once. Raises BrokerError."""
+    with _admin(connection) as admin:
+        errors = _retried(lambda: admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance_id)]))
+    _refuse(f"{instance_id} not removed from group {group}", errors, allowed=(NoError, UnknownMemberIdError))
+
+
+def delete_group(connection: Connection, group: str) -> None:
+    """Forget a group without members and its offsets; an unknown group is no error. Raises BrokerError."""
+    with _admin(connection) as admin:
+        results = _retried(lambda: admin.delete_groups([group]))
+    if results[group] not in ("OK", "GroupIdNotFoundError"):
+        raise BrokerError(f"group {group} not deleted: {results[group]}")
+
+
+@contextmanager
+def _admin(connection: Connection, **own: object) -> Iterator[KafkaAdminClient]:
+    try:
+        admin = open_admin(connection, request_timeout_ms=REQUEST_TIMEOUT_MS, **own)
+        try:
+            yield admin
+        finally:
+            admin.close()
+    except KafkaError as error:
+        raise BrokerError(f"the cluster refused or did not answer: {error!r}") from error
+
+
+def _retried(call: Callable[[], T]) -> T:
+    """The first group of a fresh cluster finds no coordinator for a second or so; the admin client gives up at once."""
+    deadline = time.monotonic() + RETRY_S
+    while True:
+        try:
+            return call()
+        except RetriableError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+
+
+def _found(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for topic in admin.describe_topics(list(names)):
+        error = for_code(topic["error_code"])
+        if error is NoError:
+            found[topic["name"]] = topic
+        elif error is not UnknownTopicOrPartitionError:
+            raise error(topic["name"])
+    return found
+
+
+def _partitions(admin: KafkaAdminClient, topic: str) -> list[TopicPartition]:
+    found = _found(admin, [topic])
+    if not found:
+        raise BrokerError(f"there is no topic {topic}")
+    return sorted(TopicPartition(topic, entry["partition_index"]) for entry in found[topic]["partitions"])
+
+
+def _refuse(
+    what: str, errors: Mapping[object, type[KafkaError]], allowed: tuple[type[KafkaError], ...] = (NoError,)
+) -> None:
+    if bad := {key: error.__name__ for key, error in errors.items() if error not in allowed}:
+        raise BrokerError(f"{what}: {bad}")

@@ -1,0 +1,247 @@
+"""The group member that reads the input: who owns what, and records of started partitions only."""
+
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from threading import Lock
+from typing import Any
+
+from kafka import KafkaConsumer
+from kafka.consumer.group import ConsumerGroupMetadata
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.coordinator.base import MemberState
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+
+from worker.broker.contract import BrokerError, Polled, Records
+from worker.broker.limits import asking, within
+from worker.broker.security import Connection, open_consumer
+
+log = logging.getLogger(__name__)
+
+JOIN_S = 1.0
+REJOIN_AFTER_S = 5.0
+ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
+OPEN_LIMIT_S = 15.0
+CLOSE_LIMIT_S = 5.0
+
+
+@dataclass(frozen=True)
+class ConsumerOptions:
+    """`instance_id` is the static member: unique among live workers, the same after a restart."""
+
+    connection: Connection
+    topic: str
+    group_id: str
+    instance_id: str
+    session_timeout_s: float = 10.0
+    max_poll_interval_s: float = 120.0
+    max_poll_records: int = 2000
+
+
+class InputConsumer:
+    """One life of a consumer. After a BrokerError from `poll`, close it and make another."""
+
+    def __init__(self, options: ConsumerOptions) -> None:
+        """Subscribe. Raises BrokerError when no broker answers or the topic is not there."""
+        self._topic = options.topic
+        self._started: set[int] = set()
+        self._member_id: str | None = None
+        self._unstable_since: float | None = time.monotonic()
+        self._stale_answers: set[int] = set()
+        self._consumer = _open(options)
+        try:
+            self._assignment = _Assignment(self._consumer)
+            self._consumer.subscribe([self._topic], listener=self._assignment)
+            # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
+            # that can be lost for ever (kafka-python 3.0.12)
+            self.partitions = len(within(OPEN_LIMIT_S, lambda: self._consumer.partitions_for_topic(self._topic)))
+            self._assignment.partitions = self.partitions
+        except (KafkaError, TimeoutError) as error:
+            self.close()
+            raise BrokerError(f"no partitions of {self._topic}: {error!r}") from error
+        if not self.partitions:
+            self.close()
+            raise BrokerError(f"there is no topic {self._topic}")
+
+    def poll(self, timeout_s: float) -> Polled:
+        """Records of started partitions and what changed hands since the last poll. Raises BrokerError."""
+        try:
+            fetched = self._consumer.poll(timeout_ms=timeout_s * 1000) if self._joined() else {}
+        except KafkaError as error:
+            raise BrokerError(f"poll failed: {error!r}") from error
+        # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
+        membership = self._membership()
+        began, ended = self._assignment.take()
+        self._started -= began | ended
+        records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
+        return Polled(records, began, ended, membership)
+
+    def _joined(self) -> bool:
+        if self._unstable_since is None:
+            return True
+        # A join that completes between two polls is thrown away and begun again, by a leader for the whole group
+        # (kafka-python 3.0.12). So wait long for it, but not, as poll() would, for records after it.
+        return bool(self._consumer._coordinator.poll(timeout_ms=JOIN_S * 1000))
+
+    def _membership(self) -> ConsumerGroupMetadata | None:
+        metadata = self._consumer.group_metadata()
+        if metadata.state != MemberState.STABLE or metadata.generation_id < 0:
+            self._ask_to_rejoin()
+            return None
+        self._unstable_since = None
+        if self._member_id not in (None, metadata.member_id):
+            # Expelled while a rejoin was under way: the client then keeps its partitions without a callback
+            # (kafka-python 3.0.12), but in between they may have been another's.
+            self._assignment.begin_anew()
+        self._member_id = metadata.member_id
+        return metadata
+
+    def _ask_to_rejoin(self) -> None:
+        now = time.monotonic()
+        if self._unstable_since is None:
+            self._unstable_since = now
+        if now - self._unstable_since > REJOIN_AFTER_S:
+            # A join whose answer came just after a poll gave up is never collected: no error, no assignment, for ever
+            # (kafka-python 3.0.12). Asking again is harmless while a slow rebalance is really going on, which a new
+            # consumer would not be; the public interface has no way to ask.
+            log.info("not a stable member for %.0f s, joining again", now - self._unstable_since)
+            self._consumer._coordinator.request_rejoin()
+            self._unstable_since = now
+
+    def start(self, partition: int, offset: int) -> None:
+        """Deliver from `offset` on. A partition that was lost in the meantime is left alone: the next poll tells."""
+        tp = TopicPartition(self._topic, partition)
+        if tp in self._consumer.assignment():
+            self._consumer.seek(tp, offset)
+            self._consumer.resume(tp)
+            self._started.add(partition)
+
+    def committed(self, partition: int) -> int | None:
+        """The group's offset, once no transaction holds it. Raises NotYet, BrokerError."""
+        # A call that timed out leaves its request behind, and the next call gets that old answer (kafka-python
+        # 3.0.12), perhaps from before another worker owned the partition: throw one answer away.
+        if partition in self._stale_answers:
+            self._ask_committed(partition)
+        return self._ask_committed(partition)
+
+    def _ask_committed(self, partition: int) -> int | None:
+        self._stale_answers.add(partition)
+        tp = TopicPartition(self._topic, partition)
+        with asking(f"committed offset of {self._topic}-{partition}"):
+            offset: int | None = self._consumer.committed(tp, timeout_ms=ASK_LIMIT_S * 1000)
+        self._stale_answers.discard(partition)
+        return offset
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset in the log, and the one after the last readable record. Raises NotYet, BrokerError."""
+        tp = TopicPartition(self._topic, partition)
+        with asking(f"bounds of {self._topic}-{partition}"):
+            first = self._consumer.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            return first, self._consumer.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+
+    def lag(self) -> dict[int, int]:
+        """Records between position and log end of started partitions, where a fetch has been answered."""
+        lags = {}
+        for partition in self._started:
+            tp = TopicPartition(self._topic, partition)
+            with suppress(KafkaError):
+                end = self._consumer.highwater(tp)
+                if end is not None:
+                    lags[partition] = max(end - self._consumer.position(tp, timeout_ms=0), 0)
+        return lags
+
+    def held(self) -> frozenset[int]:
+        """Partitions whose lives have begun and not ended, reported or not."""
+        return self._assignment.held()
+
+    def close(self) -> None:
+        """Stay a member until the session times out, so that a restart takes over. Never raises."""
+        with suppress(KafkaError, RuntimeError, TimeoutError):
+            within(CLOSE_LIMIT_S, lambda: self._consumer.close(autocommit=False, timeout_ms=CLOSE_LIMIT_S * 1000))
+
+
+def _open(options: ConsumerOptions) -> KafkaConsumer:
+    session_ms = int(options.session_timeout_s * 1000)
+    try:
+        return open_consumer(
+            options.connection,
+            group_id=options.group_id,
+            group_instance_id=options.instance_id,
+            partition_assignment_strategy=[CooperativeStickyAssignor],
+            isolation_level="read_committed",  # also what makes committed() wait for open transactions
+            auto_offset_reset="none",
+            session_timeout_ms=session_ms,
+            heartbeat_interval_ms=min(max(session_ms // 10, 1000), 3000),  # how fast others notice a rebalance
+            max_poll_interval_ms=int(options.max_poll_interval_s * 1000),
+            max_poll_records=options.max_poll_records,
+            max_partition_fetch_bytes=4 << 20,
+            fetch_max_wait_ms=50,  # a partition that was just started waits for the fetch before it
+        )
+    except KafkaError as error:
+        raise BrokerError(f"no consumer: {error!r}") from error
+
+
+class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
+    """Notes whose lives began and ended; called on the client's I/O thread while `poll` or `close` waits for it."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        self.partitions = 0
+        self._consumer = consumer
+        self._lock = Lock()
+        self._held: set[int] = set()
+        self._began: set[int] = set()
+        self._ended: set[int] = set()
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        for tp in assigned:
+            self._consumer.pause(tp)
+            # Without a position poll() raises NoOffsetForPartitionError for a new group, paused or not
+            self._consumer.seek(tp, 0)
+        if extra := sorted(tp.partition for tp in assigned if tp.partition >= self.partitions):
+            log.warning("ignoring partitions %s: there were %d at start", extra, self.partitions)
+        with self._lock:
+            began = self._known(assigned)
+            self._held |= began
+            self._began |= began
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        with self._lock:
+            ended = self._known(revoked)
+            self._held -= ended
+            self._began -= ended
+            self._ended |= ended
+
+    def begin_anew(self) -> None:
+        """End the lives of all held partitions and begin new ones."""
+        held = self.held()
+        tps = [TopicPartition(topic, p) for topic, p in self._consumer.assignment() if p in held]
+        self.on_partitions_revoked(tps)
+        self.on_partitions_assigned(tps)
+
+    def take(self) -> tuple[frozenset[int], frozenset[int]]:
+        """What began and what ended since the last call."""
+        with self._lock:
+            began, ended = frozenset(self._began), frozenset(self._ended)
+            self._began.clear()
+            self._ended.clear()
+        return began, ended
+
+    def held(self) -> frozenset[int]:
+        with self._lock:
+            return frozenset(self._held)
+
+    def _known(self, tps: Iterable[TopicPartition]) -> set[int]:
+        return {tp.partition for tp in tps if tp.partition < self.partitions}
+
+
+def _records(rows: Sequence[Any]) -> Records:
+    return Records(
+        [row.offset for row in rows],
+        [row.timestamp for row in rows],
+        [row.key for row in rows],
+        [row.value for row in rows],
+    )

@@ -1,0 +1,120 @@
+"""What the loop may ask of a broker, in plain types.
+
+Knows no Kafka client. `KafkaBroker` (real) and the tests' in-memory broker keep the same contract, and the same
+tests run against both. Partitions are those of the input topic; changelog, output and dead letters use the same
+numbers. Only the loop's thread calls a broker.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+
+class Records(NamedTuple):
+    """A run of one partition's records in offset order, as parallel lists (offsets may have holes)."""
+
+    offsets: list[int]
+    timestamps_ms: list[int]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+
+    def part(self, low: int, high: int) -> "Records":
+        """Those at places low to high of the run."""
+        between = slice(low, high)
+        return Records(self.offsets[between], self.timestamps_ms[between], self.keys[between], self.values[between])
+
+
+class Message(NamedTuple):
+    """A record to send. `value=None` is a tombstone."""
+
+    topic: str
+    partition: int
+    key: bytes | None
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Polled:
+    """What one poll brought.
+
+    `ended` are the partitions that were revoked or lost at any moment since the last poll, even if they came back
+    within it: every life of them from before is over. `began` are the partitions that were assigned since; they are
+    paused and deliver nothing until `start`. A partition may be in both.
+    `membership` fences the commit of these records: opaque, handed back to `commit`.
+    """
+
+    records: dict[int, Records] = field(default_factory=dict)
+    began: frozenset[int] = frozenset()
+    ended: frozenset[int] = frozenset()
+    membership: object = None
+
+
+class BrokerError(Exception):
+    """The broker or the client failed; throw away what depended on it and begin again from what is committed."""
+
+
+class NotYet(BrokerError):  # noqa: N818 - a state that passes, not a failure
+    """Not to be had now, ask again: another worker's open transaction hides it, or no broker answered in time."""
+
+
+class CommitError(BrokerError):
+    """A transaction did not commit (`refused`), or nobody can say whether it did (`unknown`).
+
+    After it only the broker knows what holds: drop every shard the transaction touched, call `renew`, restore.
+    `fenced` says that another producer took this worker's transactional id.
+    """
+
+    def __init__(self, message: str, *, outcome: str, fenced: bool = False) -> None:
+        super().__init__(message)
+        self.outcome = outcome  # "refused" | "unknown"
+        self.fenced = fenced
+
+
+class ChangelogRead(Protocol):
+    """One partition's changelog, read `read_committed` from its start up to the end it had when this was opened
+    (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
+
+    def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
+        """The next records as (key, value); returns early, and may return nothing. Raises BrokerError."""
+
+    @property
+    def done(self) -> bool:
+        """True once everything up to the end has been returned."""
+
+    def close(self) -> None:
+        """Forget it; may be called at any time and twice."""
+
+
+class Broker(Protocol):
+    """A group member on the input topic with a transactional producer. Every call has a time limit."""
+
+    def poll(self, timeout_s: float) -> Polled:
+        """Records of started partitions and changes of the assignment since the last poll. Raises BrokerError."""
+
+    def committed(self, partition: int) -> int | None:
+        """C, the group's committed next offset (None: the group has none), never one that an open transaction may
+        still move. Raises NotYet while such a transaction is open."""
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset still in the input's log, and the offset after its last readable record. Raises NotYet."""
+
+    def start(self, partition: int, offset: int) -> None:
+        """Deliver this partition's records from `offset` on, beginning with the next poll."""
+
+    def open_changelog(self, partition: int) -> ChangelogRead:
+        """Call after `committed` of the same partition: then nothing committed is missed. Raises NotYet."""
+
+    def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
+        """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError."""
+
+    def renew(self) -> None:
+        """After a CommitError: throw the producer away and make a new one, which also aborts what the old one left
+        open. Raises BrokerError."""
+
+    def lag(self) -> dict[int, int]:
+        """Records behind the end of the log for each started partition, as last seen by the client; asks nobody."""
+
+    def close(self, leave: bool) -> None:
+        """Close the clients. The member stays in the group (static) until its session times out, so that a restart
+        takes over without a rebalance; with `leave` it is removed and others take over at once. Never raises."""

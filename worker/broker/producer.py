@@ -1,0 +1,185 @@
+"""One transaction per cycle: messages and input offsets, together or not at all."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaProducer
+from kafka.consumer.group import ConsumerGroupMetadata
+from kafka.coordinator.base import MemberState
+from kafka.errors import (
+    FencedInstanceIdError,
+    InvalidProducerEpochError,
+    KafkaError,
+    KafkaTimeoutError,
+    ProducerFencedError,
+)
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.limits import within
+from worker.broker.security import Connection, open_producer
+
+TRANSACTION_TIMEOUT_MS = 10_000  # after a crash, readers of the output wait this long at most
+BATCH_BYTES = 1_000_000  # at the client's 16 kB a transaction costs twice the CPU
+DISCARD_S = 2.0
+
+FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
+
+
+@dataclass(frozen=True)
+class ProducerOptions:
+    """`transactional_id` must be the same after a restart, so that the new process ends what the old one left open."""
+
+    connection: Connection
+    transactional_id: str
+    group_topic: str  # the topic whose offsets the transactions carry
+    max_request_bytes: int = 1_048_576
+    commit_timeout_s: float = 15.0
+
+
+class TransactionalProducer:
+    """Commits transactions; after any failure it is of no use until `renew`.
+
+    Does not cover: a broker that loses acknowledged data, two live workers with one identity (both see `fenced`).
+    """
+
+    def __init__(self, options: ProducerOptions) -> None:
+        self._options = options
+        self._producer: KafkaProducer | None = None
+
+    def renew(self) -> None:
+        """Throw the producer away and make another, which aborts what the old one left open. Raises BrokerError."""
+        self.close()
+        try:
+            self._producer = _open(self._options)
+        except KafkaError as error:
+            raise BrokerError(f"no transactional producer: {error!r}") from error
+
+    def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
+        """One transaction within the commit time limit. Raises CommitError; then `renew` before the next."""
+        if not offsets:
+            raise ValueError("every transaction carries offsets: they are what fences it")
+        metadata = _stable(membership)
+        # Never used again after a failure: what a refused or half-sent transaction leaves in the client leaks into
+        # the next one (kafka-python 3.0.12: pending offsets stay, a lost batch does not fail the commit).
+        producer, self._producer = self._producer, None
+        if producer is None:
+            raise CommitError("the last transaction failed: renew first", outcome="refused")
+        try:
+            self._transact(producer, messages, self._group_offsets(offsets), metadata)
+        except CommitError:
+            discard(producer)
+            raise
+        self._producer = producer
+
+    def _transact(
+        self,
+        producer: KafkaProducer,
+        messages: Sequence[Message],
+        offsets: dict[TopicPartition, OffsetAndMetadata],
+        metadata: ConsumerGroupMetadata,
+    ) -> None:
+        deadline = time.monotonic() + self._options.commit_timeout_s
+        try:
+            producer.begin_transaction()
+            _send(producer, messages, deadline)
+            # Waits without limit for a broker that is gone (kafka-python 3.0.12), as does commit_transaction
+            within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, metadata))
+        except (KafkaError, ValueError, TimeoutError) as error:
+            raise _failed(error, "refused") from error
+        try:
+            within(_left(deadline), producer.commit_transaction)
+        except (KafkaError, TimeoutError) as error:
+            # Unknown even if fenced: a successor may have come between a commit that worked and its retry
+            raise _failed(error, "unknown") from error
+
+    def _group_offsets(self, offsets: dict[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+        # leader_epoch None makes send_offsets_to_transaction hang for ever (kafka-python 3.0.12)
+        topic = self._options.group_topic
+        return {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
+
+    def close(self) -> None:
+        """Throw the producer away; an open transaction stays open until `renew` or its time-out. Never raises."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            discard(producer)
+
+
+def _open(options: ProducerOptions) -> KafkaProducer:
+    limit_ms = int(options.commit_timeout_s * 1000)
+    producer = open_producer(
+        options.connection,
+        transactional_id=options.transactional_id,
+        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        batch_size=min(BATCH_BYTES, options.max_request_bytes),
+        max_request_size=options.max_request_bytes,
+        linger_ms=5,
+        retry_backoff_ms=5,  # slept before every retried transactional request, and those are common
+        request_timeout_ms=limit_ms,
+        delivery_timeout_ms=limit_ms + 5,  # not less than request_timeout_ms + linger_ms
+        max_block_ms=limit_ms,
+    )
+    try:
+        producer.init_transactions()
+    except KafkaError:
+        # If left alive, its late answer would fence the producer that is made after it
+        discard(producer)
+        raise
+    return producer
+
+
+def discard(producer: KafkaProducer) -> None:
+    """Close without sending anything more."""
+    # close() alone flushes first and, if that fails, raises with the sender still running (kafka-python 3.0.12)
+    producer._sender.force_close()
+    with suppress(KafkaError):
+        producer.close(timeout=DISCARD_S)
+
+
+def _stable(membership: object) -> ConsumerGroupMetadata:
+    """The membership, if it is one that the broker can fence: generation -1 would be let through unchecked."""
+    if (
+        not isinstance(membership, ConsumerGroupMetadata)
+        or membership.generation_id < 0
+        or membership.state != MemberState.STABLE
+    ):
+        raise CommitError(f"not a member in good standing: {membership}", outcome="refused")
+    return membership
+
+
+def _send(producer: KafkaProducer, messages: Sequence[Message], deadline: float) -> None:
+    futures: list[Any] = [
+        producer.send(topic, value, key, list(headers), partition) for topic, partition, key, value, headers in messages
+    ]
+    producer.flush(_left(deadline))
+    for future in futures:
+        # A lost batch does not fail the transaction (kafka-python 3.0.12): the commit would go through without it
+        if future.exception is not None:
+            raise future.exception
+        if not future.is_done:
+            raise KafkaTimeoutError("a record was not acknowledged in time")
+
+
+def _left(deadline: float) -> float:
+    return max(deadline - time.monotonic(), 0.0)
+
+
+def _failed(error: Exception, outcome: str) -> CommitError:
+    return CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=is_fenced(error))
+
+
+def is_fenced(error: BaseException) -> bool:
+    """Whether the error, or one it tells of, says that somebody else has taken this identity."""
+    # Once fenced, later calls raise plain KafkaError that only quotes the first (kafka-python 3.0.12)
+    return any(isinstance(e, FENCED) or "ProducerFencedError" in repr(e) for e in _told_of(error))
+
+
+def _told_of(error: BaseException | None) -> Iterator[BaseException]:
+    if error is None:
+        return
+    yield error
+    yield from (arg for arg in error.args if isinstance(arg, BaseException))
+    yield from _told_of(error.__cause__ or error.__context__)

@@ -1,0 +1,190 @@
+"""Reading whole topics outside any group: the changelog for a restore, and any topic for tests and auditors."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import NamedTuple
+
+from kafka import KafkaConsumer
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
+
+from worker.broker.contract import BrokerError
+from worker.broker.limits import asking, within
+from worker.broker.security import Connection, open_consumer
+
+ASK_LIMIT_S = 2.0
+CLOSE_LIMIT_S = 5.0
+MAX_RECORDS = 2000
+FETCH_BYTES = 4 << 20
+
+
+class TopicRecord(NamedTuple):
+    """A record as it lies in the log."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes]]
+
+
+class ChangelogReader:
+    """Opens changelogs one partition at a time; all of them share two consumers."""
+
+    def __init__(self, connection: Connection, topic: str) -> None:
+        self._connection = connection
+        self._topic = topic
+        self._clients: tuple[KafkaConsumer, KafkaConsumer] | None = None
+
+    def open(self, partition: int) -> "OpenChangelog":
+        """Raises NotYet, BrokerError."""
+        tp = TopicPartition(self._topic, partition)
+        with asking(f"changelog {self._topic}-{partition}"):
+            committed, everything = self._connect()
+            # Not read_committed: the broker answers a commit before its markers are in the log, so that the last
+            # stable offset may still lie before a transaction whose input offsets are already visible (KAFKA-10167)
+            end = everything.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            begin = everything.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            committed.assign([*committed.assignment() - {tp}, tp])
+            committed.pause(tp)
+            committed.seek(tp, begin)
+        return OpenChangelog(committed, tp, end)
+
+    def _connect(self) -> tuple[KafkaConsumer, KafkaConsumer]:
+        if self._clients is None:
+            committed = _open(self._connection, "read_committed")
+            try:
+                self._clients = committed, _open(self._connection, "read_uncommitted")
+            except KafkaError:
+                _close(committed)
+                raise
+        return self._clients
+
+    def close(self) -> None:
+        """Close the consumers; what was open can only be closed after this. Never raises."""
+        clients, self._clients = self._clients, None
+        for client in clients or ():
+            _close(client)
+
+
+class OpenChangelog:
+    """One partition's changelog up to the end it had when it was opened."""
+
+    def __init__(self, consumer: KafkaConsumer, tp: TopicPartition, end: int) -> None:
+        self._consumer = consumer
+        self._tp = tp
+        self._end = end
+        self._open = True
+
+    def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
+        """The next records, possibly none. Raises BrokerError; then close this and open another."""
+        if self.done:
+            return []
+        with asking(f"changelog {self._tp.topic}-{self._tp.partition}"):
+            self._consumer.resume(self._tp)
+            try:
+                fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
+            finally:
+                self._consumer.pause(self._tp)  # other partitions' reads go on beside this one, in their own turns
+        return [(record.key, record.value) for record in fetched.get(self._tp, ()) if record.offset < self._end]
+
+    @property
+    def done(self) -> bool:
+        """By position, not by records: holes and transaction markers bring none."""
+        if not self._open:
+            raise BrokerError(f"changelog {self._tp.topic}-{self._tp.partition} is closed")
+        with asking(f"changelog {self._tp.topic}-{self._tp.partition}"):
+            position: int = self._consumer.position(self._tp, timeout_ms=0)
+        return position >= self._end
+
+    def close(self) -> None:
+        """Forget it; may be called at any time and twice."""
+        if self._open:
+            self._open = False
+            with suppress(KafkaError):
+                self._consumer.assign([*self._consumer.assignment() - {self._tp}])
+
+
+class TopicReader:
+    """Follows a topic from given offsets; transactions that are open or aborted stay hidden."""
+
+    def __init__(self, connection: Connection, topic: str, starts: Mapping[int, int] | None = None) -> None:
+        """`starts` are offsets by partition; without it, all partitions from their beginning. Raises BrokerError."""
+        self._topic = topic
+        with asking(f"reading {topic}"):
+            self._consumer = _open(connection, "read_committed")
+        try:
+            with asking(f"reading {topic}"):
+                self._assign(starts)
+        except BrokerError:
+            self.close()
+            raise
+
+    def _assign(self, starts: Mapping[int, int] | None) -> None:
+        if starts is None:
+            partitions = within(ASK_LIMIT_S, lambda: self._consumer.partitions_for_topic(self._topic))
+            tps = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
+            begins = self._consumer.beginning_offsets(tps, timeout_ms=ASK_LIMIT_S * 1000) if tps else {}
+            starts = {tp.partition: offset for tp, offset in begins.items()}
+        if not starts:
+            raise BrokerError(f"there is no topic {self._topic}")
+        self._consumer.assign([TopicPartition(self._topic, partition) for partition in starts])
+        for partition, offset in starts.items():
+            self._consumer.seek(TopicPartition(self._topic, partition), offset)
+
+    def poll(self, timeout_s: float) -> list[TopicRecord]:
+        """What came, in offset order within each partition; perhaps nothing. Raises BrokerError."""
+        with asking(f"reading {self._topic}"):
+            fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
+        return [
+            TopicRecord(row.partition, row.offset, row.timestamp, row.key, row.value, row.headers)
+            for rows in fetched.values()
+            for row in rows
+        ]
+
+    def ends(self) -> dict[int, int]:
+        """The offset after the last readable record of each partition. Raises NotYet, BrokerError."""
+        with asking(f"ends of {self._topic}"):
+            ends = self._consumer.end_offsets(list(self._consumer.assignment()), timeout_ms=ASK_LIMIT_S * 1000)
+        return {tp.partition: end for tp, end in ends.items()}
+
+    def positions(self) -> dict[int, int]:
+        """The offset each partition is read from next."""
+        with asking(f"positions in {self._topic}"):
+            return {tp.partition: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
+
+    def close(self) -> None:
+        """Never raises."""
+        _close(self._consumer)
+
+    def __enter__(self) -> "TopicReader":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def read_all(connection: Connection, topic: str) -> Iterator[TopicRecord]:
+    """Every readable record of the topic up to the ends it has now. Raises BrokerError."""
+    with TopicReader(connection, topic) as reader:
+        ends = reader.ends()
+        while any(position < ends[partition] for partition, position in reader.positions().items()):
+            yield from (record for record in reader.poll(0.5) if record.offset < ends[record.partition])
+
+
+def _open(connection: Connection, isolation_level: str) -> KafkaConsumer:
+    return open_consumer(
+        connection,
+        isolation_level=isolation_level,
+        auto_offset_reset="none",
+        max_poll_records=MAX_RECORDS,
+        max_partition_fetch_bytes=FETCH_BYTES,
+        fetch_max_wait_ms=50,
+    )
+
+
+def _close(consumer: KafkaConsumer) -> None:
+    with suppress(KafkaError, RuntimeError, TimeoutError):
+        within(CLOSE_LIMIT_S, lambda: consumer.close(timeout_ms=CLOSE_LIMIT_S * 1000))

@@ -1,0 +1,57 @@
+"""When a shard's snapshot is begun and how much of it goes into each transaction.
+
+The replay tail (what a crash would have to fold again) never exceeds `snapshot_events` after a commit: a snapshot is
+begun at half of it, its pages are spread over the events that are left, and whatever is still missing at the end goes
+at once. So no cycle is stalled by a large shard, and a small one is done in one.
+"""
+
+import math
+import time
+from dataclasses import dataclass
+
+from pipeline.shard import Shard
+
+DEFAULT_EVENTS = 50_000
+EVENTS_PER_ROW = 8
+IDLE_PAGES = 4  # per cycle, when nothing presses
+
+
+@dataclass(frozen=True)
+class SnapshotPolicy:
+    """`events` None: the larger of 50,000 and 8 per stream, so that a page costs a fraction of an event."""
+
+    events: int | None
+    interval_s: float
+
+    def limit(self, shard: Shard) -> int:
+        """The longest replay tail."""
+        return self.events or max(DEFAULT_EVENTS, EVENTS_PER_ROW * len(shard.table.index))
+
+
+class SnapshotClock:
+    """Decides for one life of a shard, once per cycle."""
+
+    def __init__(self, policy: SnapshotPolicy) -> None:
+        self._policy = policy
+        self._last = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """Since the image in force was completed, or this life began."""
+        return time.monotonic() - self._last
+
+    def pieces(self, shard: Shard, records: int) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """What of a snapshot goes into this cycle's transaction, after `records` were taken in; True with the last."""
+        limit = self._policy.limit(shard)
+        tail = shard.replay_tail
+        due = tail >= limit // 2 or (tail > 0 and self.age_s > self._policy.interval_s)
+        pages = shard.pages_to_send
+        if (due and pages is None) or shard.snapshot_lag > limit:
+            pages = shard.begin_snapshot()
+        if pages is None:
+            return [], False
+        cycles = (limit - tail) // max(records, 1)  # of this size that still fit
+        pieces, last = shard.snapshot_pieces(pages if cycles < 1 else max(IDLE_PAGES, math.ceil(pages / cycles)))
+        if last:
+            self._last = time.monotonic()
+        return pieces, last

@@ -1,0 +1,79 @@
+"""How long a worker puts up with failures, and with data that is not meant for it."""
+
+import logging
+import time
+
+from worker.broker.contract import BrokerError, CommitError
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
+FENCED_TWICE_S = 600.0
+RATIO_OF = 1000  # records before a ratio means anything
+
+
+class Refusal(Exception):  # noqa: N818 - the worker declines to go on
+    """Going on would be wrong and trying again would not help; one sentence that says why, and the fix."""
+
+
+class Failures:
+    """Failures in a row: pauses grow, and there is an end to it. A broker restart is not a crash loop."""
+
+    def __init__(self, give_up_s: float) -> None:
+        self._give_up_s = give_up_s
+        self._since: float | None = None
+        self._number = 0
+        self._fenced_at: float | None = None
+
+    @property
+    def failing(self) -> bool:
+        """Nothing was committed since the last failure."""
+        return self._since is not None
+
+    def over(self) -> None:
+        """A transaction committed."""
+        self._since, self._number = None, 0
+
+    def note(self, error: BrokerError) -> float:
+        """Seconds to pause before trying again. Raises Refusal when it is enough."""
+        now = time.monotonic()
+        log.warning("%s: %s", type(error).__name__, error)
+        if isinstance(error, CommitError) and error.fenced:
+            if self._fenced_at is not None and now - self._fenced_at < FENCED_TWICE_S:
+                raise Refusal(
+                    f"fenced twice: another worker runs under the same kafka.instance_id ({error}); give each its own"
+                ) from error
+            self._fenced_at = now
+        if self._since is None:
+            self._since = now
+        if now - self._since > self._give_up_s:
+            raise Refusal(
+                f"nothing could be committed for {now - self._since:.0f} s (worker.give_up_s): {error}; see that the "
+                "broker answers"
+            ) from error
+        self._number += 1
+        return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._number - 1)))
+
+
+class DeadLetterCatch:
+    """A safety catch for a worker that reads the wrong topic or the wrong fields; off unless set."""
+
+    def __init__(self, in_a_row: int | None = None, ratio: float | None = None) -> None:
+        self._limit_in_a_row, self._limit_ratio = in_a_row, ratio
+        self._in_a_row = self._dead = self._seen = 0
+
+    def check(self, records: int, dead: int) -> None:
+        """Before a commit: so many of these records are dead letters. Raises Refusal."""
+        self._seen, self._dead = self._seen + records, self._dead + dead
+        self._in_a_row = self._in_a_row + records if dead == records else 0
+        fix = "look at their reasons, mend the source or the [events] fields"
+        if self._limit_in_a_row is not None and self._in_a_row >= self._limit_in_a_row:
+            raise Refusal(
+                f"the last {self._in_a_row} records were all dead letters (events.max_dead_in_a_row = "
+                f"{self._limit_in_a_row}): {fix}"
+            )
+        if self._limit_ratio is not None and self._seen >= RATIO_OF and self._dead > self._limit_ratio * self._seen:
+            raise Refusal(
+                f"{self._dead} of {self._seen} records were dead letters (events.max_dead_ratio = "
+                f"{self._limit_ratio}): {fix}"
+            )

@@ -1,0 +1,289 @@
+"""The cycle: poll, restore, advance, commit. Everything a shard does to the world happens in here, in one transaction.
+
+A crash, a rebalance, a refused commit and a fenced producer end the same way: the lives they touched are over, and new
+ones restore what the broker says is committed. Nothing is repaired in place.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event
+
+import numpy as np
+
+from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled
+from worker.durability import SnapshotClock, SnapshotPolicy
+from worker.failures import DeadLetterCatch, Failures
+from worker.life import Advanced, Life, Plan
+from worker.log import life as log_life
+from worker.metrics import Metrics, Stopwatch
+from worker.publish import Topics, dead_letters, forecast_messages
+
+log = logging.getLogger(__name__)
+
+POLL_S = 0.1
+RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the loop is held to."""
+
+    min_cycle_s: float
+    give_up_s: float
+    snapshots: SnapshotPolicy
+    dead: DeadLetterCatch
+
+
+@dataclass
+class Transaction:
+    """One cycle's changes, all or nothing."""
+
+    messages: list[Message] = field(default_factory=list)
+    offsets: dict[int, int] = field(default_factory=dict)
+    advanced: list[Advanced] = field(default_factory=list)
+    lives: list[Life] = field(default_factory=list)
+    snapshot_bytes: int = 0
+    snapshot_records: int = 0
+    snapshots: int = 0
+
+
+class Loop:
+    """A worker's shards and what it does with them, over and over."""
+
+    def __init__(self, broker: Broker, plan: Plan, topics: Topics, limits: Limits, metrics: Metrics) -> None:
+        self.lives: dict[int, Life] = {}
+        self.joined = False
+        self.ticked = time.monotonic()  # the loop's own proof of life
+        self.longest_snapshot_s = 0.0
+        self._broker, self._plan, self._topics, self._limits, self._metrics = broker, plan, topics, limits, metrics
+        self._clocks: dict[int, SnapshotClock] = {}
+        self._watch = Stopwatch(metrics.loop_seconds)
+        self._incarnations = 0
+        self._failures = Failures(limits.give_up_s)
+        self._dead = limits.dead
+        self._last_cycle = 0.0
+        self._snapshot_s = 0.0  # of this cycle
+        self._membership: object = None
+
+    # ---- for others
+
+    def clock(self, partition: int) -> SnapshotClock:
+        """When this partition's image was last completed."""
+        return self._clocks[partition]
+
+    def lag(self) -> dict[int, int]:
+        """Records behind the end of the log, by partition."""
+        return self._broker.lag()
+
+    @property
+    def why_not_ready(self) -> str | None:
+        """None once joined, restored and caught up."""
+        if not self.joined:
+            return "not joined"
+        if self._failures.failing:
+            return "commits fail"
+        waiting = sorted(p for p, held in self.lives.items() if not held.live)
+        return f"restoring partitions {waiting}" if waiting else None
+
+    def run(self, stop: Event, leave: bool, after_cycle: Callable[["Loop"], None]) -> None:
+        """Cycle until `stop`; then snapshot, commit and close. Raises Refusal."""
+        try:
+            while not stop.is_set():
+                with self._recovery(stop):
+                    self.cycle(stop)
+                after_cycle(self)
+            with self._recovery(stop):
+                self._finish()
+        finally:
+            self._broker.close(leave)
+
+    # ---- one turn
+
+    def cycle(self, stop: Event) -> None:
+        """One turn. Raises BrokerError: then everything it touched has to end."""
+        self._wait_for_more(stop)
+        polled = self._broker.poll(POLL_S)
+        self._last_cycle = time.monotonic()
+        self._assignment(polled)
+        started = [(p, records) for p, records in polled.records.items() if self._started(p)]
+        self._watch.lap("poll")
+        self._restore()
+        self._watch.lap("restore")
+        transaction = Transaction()
+        records_of = {}
+        for partition, records in started:
+            if not self.lives[partition].fits(records):
+                self._begin(partition, "its records do not follow on its position")
+                continue
+            records_of[partition] = len(records.offsets)
+            self._advance(self.lives[partition], polled, transaction)
+        for life in self.lives.values():
+            if life.live:
+                self._add_durable(life, records_of.get(life.partition, 0), transaction)
+        self.longest_snapshot_s = max(self.longest_snapshot_s, self._snapshot_s)
+        self._snapshot_s = 0.0
+        if transaction.offsets:
+            self._commit(transaction)
+        self._watch.lap("commit")
+
+    def _wait_for_more(self, stop: Event) -> None:
+        """A small transaction costs milliseconds whatever is in it: when little arrives, wait for more."""
+        missing = self._last_cycle + self._limits.min_cycle_s - time.monotonic()
+        if missing > 0:
+            stop.wait(missing)
+            self._watch.lap("idle")
+
+    def _assignment(self, polled: Polled) -> None:
+        self._membership = polled.membership
+        self.joined = self.joined or polled.membership is not None
+        for partition in sorted(polled.ended):
+            self._end(partition, "revoked")
+        for partition in sorted(polled.began):
+            self._begin(partition, "assigned")
+
+    def _started(self, partition: int) -> bool:
+        life = self.lives.get(partition)
+        return life is not None and life.shard is not None
+
+    def _restore(self) -> None:
+        """One life after the other, so that the first is live soon."""
+        until = time.monotonic() + RESTORE_S
+        for life in self.lives.values():
+            if life.shard is None and time.monotonic() < until:
+                try:
+                    if life.restore(self._broker):
+                        tail = life.pending
+                        log_life("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
+                        self._metrics.gaps.inc(life.gap)
+                        self._metrics.replayed.inc(life.replayed)
+                except NotYet as reason:
+                    log.debug("partition %d waits: %s", life.partition, reason)
+                    self._watch.lap("restore")
+
+    def _advance(self, life: Life, polled: Polled, transaction: Transaction) -> None:
+        advanced = life.advance(polled.records[life.partition], self._watch.lap)
+        if advanced is None:
+            return
+        assert life.shard is not None, "only a loaded shard advances"
+        forecasts = advanced.forecasts
+        transaction.advanced.append(advanced)
+        transaction.messages += forecast_messages(
+            forecasts, self._plan.method, life.shard.version, self._topics, life.partition
+        )
+        transaction.messages += dead_letters(advanced.rejected, advanced.records, self._topics, life.partition)
+        self._touch(life, transaction)
+        self._watch.lap("publish")
+
+    def _touch(self, life: Life, transaction: Transaction) -> None:
+        assert life.shard is not None, "only a loaded shard is committed"
+        if life.partition not in transaction.offsets:
+            transaction.lives.append(life)
+        position = life.shard.position
+        assert position >= life.committed, f"{position} is below C = {life.committed} of partition {life.partition}"
+        transaction.offsets[life.partition] = position
+
+    def _add_durable(self, life: Life, records: int, transaction: Transaction) -> None:
+        """Adoption 0 with the shard's first transaction, and this cycle's share of a snapshot."""
+        assert life.shard is not None, "only a live shard is written"
+        if life.restored_s is None:
+            life.restored_s = time.monotonic() - life.began
+            self._metrics.restore_seconds.set(life.restored_s)
+            log_life("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
+        pieces, last = self._clocks[life.partition].pieces(life.shard, records)
+        transaction.snapshot_bytes += sum(len(value) for _, value in pieces)
+        transaction.snapshot_records += len(pieces)
+        transaction.snapshots += last
+        durable = life.first_messages + pieces
+        if durable or life.must_commit:
+            transaction.messages += [Message(self._topics.changelog, life.partition, *pair) for pair in durable]
+            self._touch(life, transaction)
+        self._snapshot_s += self._watch.lap("snapshot")
+
+    # ---- commit
+
+    def _commit(self, transaction: Transaction) -> None:
+        for advanced in transaction.advanced:
+            self._dead.check(len(advanced.records.offsets), len(advanced.rejected))
+        self._broker.commit(transaction.messages, transaction.offsets, self._membership)
+        now = time.time()
+        self._failures.over()
+        metrics = self._metrics
+        for life in transaction.lives:
+            life.committed = transaction.offsets[life.partition]
+            life.first_messages, life.must_commit = [], False
+        metrics.commits.labels("committed").inc()
+        metrics.last_commit.set(now)
+        metrics.snapshot_bytes.inc(transaction.snapshot_bytes)
+        metrics.snapshot_records.inc(transaction.snapshot_records)
+        metrics.snapshots.inc(transaction.snapshots)
+        for advanced in transaction.advanced:
+            self._count(advanced, now)
+
+    def _count(self, advanced: Advanced, now: float) -> None:
+        metrics = self._metrics
+        metrics.events.inc(len(advanced.records.offsets))
+        metrics.forecasted(advanced.forecasts, now)
+        verdicts = np.bincount(advanced.forecasts.verdict, minlength=4).tolist()
+        for reason, number in zip(("late", "duplicate", "missing"), verdicts[1:], strict=True):
+            metrics.dropped.labels(reason).inc(number)
+        for rejected in advanced.rejected:
+            metrics.dead_letters.labels(rejected.reason).inc()
+            log.debug("dead letter: %s: %s", rejected.reason, rejected.message)
+        for name in advanced.forecasts.born:
+            metrics.twice.inc(sum(name in held.shard.table.index for held in self.lives.values() if held.shard) > 1)
+
+    # ---- lives
+
+    def _begin(self, partition: int, why: str) -> None:
+        self._end(partition, why)
+        self._incarnations += 1
+        self.lives[partition] = Life(partition, self._incarnations, self._plan)
+        self._clocks[partition] = SnapshotClock(self._limits.snapshots)
+        log_life("restoring", partition=partition, incarnation=self._incarnations, why=why)
+
+    def _end(self, partition: int, why: str) -> None:
+        life = self.lives.pop(partition, None)
+        if life is not None:
+            life.end()
+            log_life("dropped", partition=partition, incarnation=life.incarnation, why=why)
+
+    @contextmanager
+    def _recovery(self, stop: Event) -> Iterator[None]:
+        """The one way back from any failure: new producer, new lives, after a pause that grows."""
+        try:
+            yield
+        except BrokerError as error:
+            if isinstance(error, CommitError):
+                self._metrics.commits.labels(error.outcome).inc()
+            self._recover(stop, self._failures.note(error))
+        self.ticked = time.monotonic()
+
+    def _recover(self, stop: Event, pause_s: float) -> None:
+        for partition in sorted(self.lives):
+            self._begin(partition, "a cycle failed")
+        stop.wait(pause_s)
+        self._watch.lap("idle")
+        try:
+            self._broker.renew()
+        except BrokerError as error:
+            self._failures.note(error)
+
+    # ---- the end
+
+    def _finish(self) -> None:
+        """The last transaction: an image of every live shard at its committed offset; a restart folds nothing again."""
+        transaction = Transaction()
+        live = [life for life in self.lives.values() if life.live]
+        for life in live:
+            assert life.shard is not None, "a live life has a shard"
+            life.shard.begin_snapshot(clean=True)
+            pieces, _ = life.shard.snapshot_pieces(life.shard.table.pages)
+            durable = life.first_messages + pieces
+            transaction.messages += [Message(self._topics.changelog, life.partition, *pair) for pair in durable]
+            self._touch(life, transaction)
+        if transaction.offsets:
+            self._broker.commit(transaction.messages, transaction.offsets, self._membership)
+        log_life("stopped", shards=len(live), snapshot_bytes=sum(len(m.value or b"") for m in transaction.messages))

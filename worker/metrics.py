@@ -1,0 +1,207 @@
+"""The catalogue of metrics: every name, what it means, and the little state behind them.
+
+Only the loop's thread writes; what a cycle counted is written after its commit. Nothing is labelled by stream.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from pipeline.compiled import Floats
+from pipeline.events import REASONS
+from pipeline.method import Method
+from pipeline.forecasts import Forecasts
+
+PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
+LATENCY_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+RECENT = 20_000  # labels a skill or coverage ratio remembers, per horizon
+
+
+class Latency(Collector):
+    """Histogram fed with arrays: observing one by one would cost more than forecasting."""
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(len(LATENCY_S) + 1, np.int64)
+        self.sum_s = 0.0
+
+    def observe(self, seconds: Floats) -> None:
+        """Count these."""
+        self.counts += np.bincount(np.searchsorted(LATENCY_S, seconds), minlength=len(self.counts))
+        self.sum_s += float(seconds.sum())
+
+    def quantile(self, q: float) -> float | None:
+        """Upper bound of the bucket that holds it, None without observations."""
+        total = int(self.counts.sum())
+        if total == 0:
+            return None
+        bucket = int(np.searchsorted(np.cumsum(self.counts), q * total))
+        return LATENCY_S[min(bucket, len(LATENCY_S) - 1)]
+
+    def collect(self) -> Iterator[Metric]:
+        """For the registry."""
+        bounds = [*map(repr, LATENCY_S), "+Inf"]
+        buckets = list(zip(bounds, np.cumsum(self.counts).tolist(), strict=True))
+        name, text = "foldcast_event_latency_seconds", "An event record's timestamp to its forecast committed"
+        yield HistogramMetricFamily(name, text, buckets=buckets, sum_value=self.sum_s)
+
+
+class Recent:
+    """Sums of the last `RECENT` or so labels per horizon, older ones fading: squared errors and hits."""
+
+    def __init__(self, method: Method) -> None:
+        z, bands = len(method.horizons), method.bands
+        self.labels = np.zeros(z)
+        self.squared = np.zeros(z)
+        self.absolute = np.zeros(z)
+        self.naive_squared = np.zeros(z)
+        self.hits = np.zeros((z, bands))
+
+    def add(self, forecasts: Forecasts) -> None:
+        """Take in the labels that arrived with these events."""
+        arrived = ~np.isnan(forecasts.error)  # (n, Z)
+        labels = arrived.sum(0)
+        keep = (1 - 1 / RECENT) ** labels
+        error, naive = np.nan_to_num(forecasts.error), np.nan_to_num(forecasts.naive)
+        self.labels = keep * self.labels + labels
+        self.squared = keep * self.squared + (error**2).sum(0)
+        self.absolute = keep * self.absolute + np.abs(error).sum(0)
+        self.naive_squared = keep * self.naive_squared + (naive**2).sum(0)
+        self.hits = keep[:, None] * self.hits + (forecasts.inside & arrived[:, :, None]).sum(0)
+
+    @property
+    def skill(self) -> Floats:
+        """(Z,) 1 - squared error / squared error of the last value; NaN where nothing is known."""
+        return 1 - _ratio(self.squared, self.naive_squared)
+
+    @property
+    def error(self) -> Floats:
+        """(Z,) mean absolute error in horizon scales."""
+        return _ratio(self.absolute, self.labels)
+
+    @property
+    def coverage(self) -> Floats:
+        """(Z, bands) share of labels inside."""
+        return _ratio(self.hits, self.labels[:, None])
+
+
+def _ratio(a: Floats, b: Floats) -> Floats:
+    out: Floats = np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
+    return out
+
+
+class Metrics:
+    """One registry per worker."""
+
+    def __init__(self, method: Method, version: str) -> None:
+        self.registry = CollectorRegistry()
+        self.method = method
+        self.recent = Recent(method)
+        self.latency = Latency()
+        self.registry.register(self.latency)
+        # what came in and what left
+        self.events = self._counter("events", "Records read at or above the committed offset")
+        self.forecasts = self._counter("forecasts", "Forecasts published")
+        self.dropped = self._counter("events_dropped", "Events not forecast", "reason")
+        self.dead_letters = self._counter("dead_letters", "Records sent to the dead letters", "reason")
+        self.other_keys = self._counter("key_mismatches", "Events whose key names another stream than they do")
+        self.twice = self._counter(
+            "streams_in_two_partitions", "Streams that turned up in two partitions of this worker"
+        )
+        # the loop
+        self.loop_seconds = self._counter("loop_seconds", "Where the loop's time went; sums to wall time", "phase")
+        self.commits = self._counter("commits", "Transactions", "outcome")
+        self.last_commit = self._gauge("last_commit_timestamp_seconds", "When a transaction last committed")
+        self.lag_records = self._gauge("consumer_lag_records", "Records behind the end of the log", "partition")
+        self.lag_seconds = self._gauge("consumer_lag_seconds", "Age of the last record read while behind", "partition")
+        # what is held
+        self.shards = self._gauge("shards", "Shards held")
+        self.streams = self._gauge("streams", "Streams held")
+        self.state_bytes = self._gauge("state_bytes", "Memory of all rows, used or spare")
+        self.stream_bytes = self._gauge("stream_state_bytes", "State of one stream")
+        # durability
+        self.restore_seconds = self._gauge("restore_seconds", "Last restore, from assignment to live")
+        self.restore_pending = self._gauge("restore_pending_records", "Offsets still to fold silently")
+        self.replayed = self._counter("replayed_records", "Offsets folded silently in restores")
+        self.gaps = self._counter("input_gap_records", "Records the input had lost before they were read")
+        self.snapshot_bytes = self._counter("snapshot_bytes", "Bytes of pages and markers written")
+        self.snapshot_records = self._counter("snapshot_records", "Pages and markers written")
+        self.snapshots = self._counter("snapshots", "Images completed")
+        self.snapshot_longest = self._gauge("snapshot_longest_seconds", "Longest time one cycle spent on snapshots")
+        self.snapshot_age = self._gauge("snapshot_age_seconds", "Age of the oldest image of a shard")
+        self.replay_tail = self._gauge("replay_tail_records", "Offsets the worst shard would fold again after a crash")
+        # how good
+        self.skill = self._gauge(
+            "forecast_skill_ratio", "1 - squared error / that of the last value, recent", "horizon"
+        )
+        self.error = self._gauge("forecast_error", "Mean absolute error in the stream's own scale, recent", "horizon")
+        self.coverage = self._gauge(
+            "interval_coverage_ratio", "Share of values inside their interval, recent", "level", "horizon"
+        )
+        self.outside = self._counter("values_outside", "Values outside their interval, all horizons", "level")
+        # what runs
+        build = self._gauge("build_info", "Version of this worker", "version")
+        build.labels(version).set(1)
+        model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
+        model.labels(method.cell, method.hidden_size, method.layers).set(1)
+        self._start_at_zero()
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"foldcast_{name}", text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"foldcast_{name}", text, labels, registry=self.registry)
+
+    def _start_at_zero(self) -> None:
+        """A rate over a series that is not there yet misses its first step."""
+        known = (
+            (self.loop_seconds, PHASES),
+            (self.dropped, ("late", "duplicate", "missing")),
+            (self.dead_letters, REASONS),
+            (self.commits, ("committed", "refused", "unknown")),
+            (self.outside, tuple(map(str, self.method.band_levels))),
+        )
+        for counter, values in known:
+            for value in values:
+                counter.labels(value)
+
+    def forecasted(self, forecasts: Forecasts, now_s: float) -> None:
+        """Count what was committed with these."""
+        self.forecasts.inc(len(forecasts.name))
+        self.latency.observe(np.maximum(now_s - forecasts.record_ms / 1000, 0))
+        self.recent.add(forecasts)
+        arrived = ~np.isnan(forecasts.error)
+        for k, level in enumerate(self.method.band_levels):
+            self.outside.labels(str(level)).inc(int((arrived & ~forecasts.inside[:, :, k]).sum()))
+
+    def quality(self) -> None:
+        """Bring the gauges of skill and coverage up to date."""
+        recent = self.recent
+        for j, h in enumerate(self.method.horizons):
+            self.skill.labels(h).set(recent.skill[j])
+            self.error.labels(h).set(recent.error[j])
+            for k, level in enumerate(self.method.band_levels):
+                self.coverage.labels(level, h).set(recent.coverage[j, k])
+
+
+class Stopwatch:
+    """Attributes the time since the last lap to a phase, so that phases sum to wall time."""
+
+    def __init__(self, counter: Counter) -> None:
+        self._phases = {phase: counter.labels(phase) for phase in PHASES}
+        self._last = time.perf_counter()
+
+    def lap(self, phase: str) -> float:
+        """Seconds since the last lap, now counted under `phase`."""
+        now = time.perf_counter()
+        spent, self._last = now - self._last, now
+        self._phases[phase].inc(spent)
+        return spent
+
+
+def rounded(values: Sequence[float] | Floats) -> list[float | None]:
+    """For JSON: four digits, NaN as null."""
+    return [None if np.isnan(v) else round(float(v), 4) for v in values]

@@ -1,0 +1,111 @@
+"""What leaves a worker, as bytes: forecasts and dead letters. Knows no broker."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import orjson
+
+from pipeline.compiled import Floats
+from pipeline.events import Rejected
+from pipeline.method import Method
+from pipeline.forecasts import Forecasts
+from worker import __version__
+from worker.broker.contract import Message, Records
+
+DIGITS = 9  # significant, whatever the size of the number
+EXACT_POWER = 22  # powers of ten up to here are exact in float64
+CONTENT_TYPE = ("content-type", b"application/json")
+MESSAGE_BYTES = 500  # of a dead letter's explanation
+DEAD_LETTER_OVERHEAD_BYTES = 4096  # headers and framing beyond the original record
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Where records come from and go to."""
+
+    input: str
+    output: str
+    dead_letters: str
+    changelog: str
+
+
+def significant(array: Floats) -> Floats:
+    """Rounded to `DIGITS` significant digits, so that they print short.
+
+    >>> significant(np.array([0.1 + 0.2, 123456789012.0, 0.0, -1 / 3])).tolist()
+    [0.3, 123456789000.0, 0.0, -0.333333333]
+    """
+    size = np.abs(array)
+    some = (size > 0) & np.isfinite(size)
+    exponent = DIGITS - 1 - np.floor(np.log10(size, where=some, out=np.zeros_like(size))).astype(np.int64)
+    up = 10.0 ** np.clip(exponent, 0, EXACT_POWER)
+    down = 10.0 ** np.clip(-exponent, 0, EXACT_POWER)
+    rounded: Floats = np.where(exponent >= 0, np.round(array * up) / up, np.round(array / down) * down)
+    for place in zip(*np.nonzero(some & (np.abs(exponent) > EXACT_POWER)), strict=True):
+        rounded[place] = float(f"{array[place]:.{DIGITS}g}")
+    return rounded
+
+
+def forecast_bodies(forecasts: Forecasts, method: Method, version: str, ids: Sequence[str]) -> list[bytes]:
+    """JSON of each forecast."""
+    mean = significant(forecasts.mean)  # (n, Z)
+    quantiles = np.ascontiguousarray(significant(forecasts.quantiles).transpose(0, 2, 1))  # (n, Q, Z)
+    expected = significant(forecasts.expected).tolist()
+    times = forecasts.time_ms[:, None] + method.horizon_array * forecasts.step_ms[:, None]
+    times_of = [row if step else None for row, step in zip(times, forecasts.step_ms.tolist(), strict=True)]
+    names, levels = [repr(q) for q in method.quantiles], method.band_levels[:1]
+    bodies = []
+    for i, (time_ms, value) in enumerate(zip(forecasts.time_ms.tolist(), forecasts.value.tolist(), strict=True)):
+        body = {
+            "id": ids[i],
+            "stream": forecasts.name[i],
+            "time": time_ms,
+            "value": value,
+            "horizons": method.horizons,
+            "times": times_of[i],
+            "mean": mean[i],
+            "quantiles": dict(zip(names, quantiles[i], strict=True)),
+            "expected": _expected(expected[i], value, levels),
+            "model": version,
+        }
+        bodies.append(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+    return bodies
+
+
+def _expected(said: list[float], value: float, levels: Sequence[float]) -> dict[str, object] | None:
+    mean, low, high = said
+    if math.isnan(mean) or not levels:
+        return None
+    return {"mean": mean, "low": low, "high": high, "level": levels[0], "outside": not low <= value <= high}
+
+
+def forecast_messages(
+    forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int
+) -> list[Message]:
+    """One message per accepted event, to the event's own partition number."""
+    ids = [f"{topics.input}-{partition}-{offset}" for offset in forecasts.offset.tolist()]
+    bodies = forecast_bodies(forecasts, method, version, ids)
+    return [
+        Message(topics.output, partition, name.encode(), body, (CONTENT_TYPE, ("foldcast-id", key.encode())))
+        for name, body, key in zip(forecasts.name, bodies, ids, strict=True)
+    ]
+
+
+def dead_letters(rejected: Sequence[Rejected], records: Records, topics: Topics, partition: int) -> list[Message]:
+    """The original key and value, with where they came from and why they are no events."""
+    letters = []
+    for place, reason, message in rejected:
+        headers = {
+            "reason": reason,
+            "message": message.encode()[:MESSAGE_BYTES].decode(errors="ignore"),
+            "topic": topics.input,
+            "partition": str(partition),
+            "offset": str(records.offsets[place]),
+            "timestamp": str(records.timestamps_ms[place]),
+            "version": __version__,
+        }
+        named = [(f"foldcast-error-{name}", value.encode()) for name, value in headers.items()]
+        letters.append(Message(topics.dead_letters, partition, records.keys[place], records.values[place], named))
+    return letters
