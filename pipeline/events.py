@@ -70,7 +70,14 @@ class Batch(NamedTuple):
     def part(self, low: int, high: int) -> "Batch":
         """Events low to high; `records` and `end` stay the whole batch's."""
         between = slice(low, high)
-        return Batch(*(column[between] for column in self[:-2]), self.records, self.end)  # type: ignore[arg-type]
+        return self._replace(
+            offset=self.offset[between],
+            name=self.name[between],
+            time_ms=self.time_ms[between],
+            record_ms=self.record_ms[between],
+            value=self.value[between],
+            covariates=self.covariates[between],
+        )
 
 
 class _Refused(Exception):  # noqa: N818 - a verdict on somebody's data

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from pipeline.events import Decoder, Rejected
+from pipeline.forecasts import Forecasts
 from pipeline.image import Image, ImageError, read_image, weights_key
 from pipeline.method import Method
 from pipeline.model import Network, Shape
-from pipeline.forecasts import Forecasts
 from pipeline.shard import Shard
 from worker.broker.contract import Broker, ChangelogRead, Records
 from worker.failures import Refusal

@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 
 from pipeline.compiled import Floats
 from pipeline.events import REASONS
-from pipeline.method import Method
 from pipeline.forecasts import Forecasts
+from pipeline.method import Method
 
 PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
 LATENCY_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)

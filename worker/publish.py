@@ -9,8 +9,8 @@ import orjson
 
 from pipeline.compiled import Floats
 from pipeline.events import Rejected
-from pipeline.method import Method
 from pipeline.forecasts import Forecasts
+from pipeline.method import Method
 from worker import __version__
 from worker.broker.contract import Message, Records
 

@@ -1,0 +1,131 @@
+"""The command line."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from worker import __version__
+from worker.settings import Settings, SettingsError, load
+
+EXAMPLES = {
+    "run": "foldcast run --config configs/sensors.toml",
+    "topics": "foldcast topics create --partitions 8 --replication 3",
+    "backtest": "foldcast backtest history.csv --score-rows 500: --json scores.json",
+    "demo": "foldcast demo --no-keep",
+    "warm": "foldcast warm",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command. Exit code 0 done, 1 failed, 2 wrong usage; errors are one sentence on stderr."""
+    given = _parser().parse_args(arguments)
+    try:
+        settings = load(given.config)
+    except SettingsError as error:
+        return _failed(error, 2)
+    from worker.broker.contract import BrokerError  # after the settings: importing torch takes seconds
+    from worker.failures import Refusal
+    from worker.log import configure
+
+    if given.command == "run":
+        configure(settings.log.level, settings.log.format)
+    try:
+        code: int = given.call(given, settings)
+    except (Refusal, BrokerError) as error:
+        return _failed(error, 1)
+    return code
+
+
+def _failed(error: Exception, code: int) -> int:
+    print(f"foldcast: {error}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="foldcast", description="Forecasts many time series online: Kafka events in, forecasts out, exactly once."
+    )
+    parser.add_argument("--version", action="version", version=f"foldcast {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = _command(commands, "run", _run, "the worker, until SIGTERM or Ctrl-C")
+    run.add_argument(
+        "--leave", action="store_true", help="leave the group at the end, so that others take over at once"
+    )
+
+    topics = _command(commands, "topics", _topics, "make, verify, or start the changelog anew")
+    topics.add_argument("action", choices=("create", "check", "reset"))
+    topics.add_argument("--partitions", type=int, metavar="N", help="of topics to make (default: the input's)")
+    topics.add_argument("--replication", type=int, metavar="N", default=-1, help="default: the cluster's")
+    topics.add_argument("--yes", action="store_true", help="do not ask before a reset")
+
+    backtest = _command(commands, "backtest", _backtest, "the same engine over a file, no Kafka")
+    backtest.add_argument("file", type=Path, help="CSV, gzip or not: stream,time,value or time and one column a stream")
+    backtest.add_argument("--score-rows", metavar="A:B", help="score forecasts made at a stream's event A up to B")
+    backtest.add_argument("--partitions", type=int, default=1, metavar="P", help="shards to spread the streams over")
+    backtest.add_argument("--json", type=Path, metavar="OUT", help="write the scores")
+
+    demo = _command(commands, "demo", _demo, "local Kafka, real data, two workers, a summary")
+    demo.add_argument("--no-keep", action="store_true", help="end after the summary, on a terminal too")
+    demo.add_argument("--rate", type=float, default=1500.0, metavar="N", help="events per second")
+
+    _command(commands, "warm", _warm, "compile the kernels, so that no worker has to")
+    return parser
+
+
+def _command(
+    commands: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, call: object, text: str
+) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text, epilog=f"example: {EXAMPLES[name]}")
+    command.add_argument(
+        "--config", type=Path, metavar="FILE", help="TOML; FOLDCAST_SECTION__NAME variables win over it"
+    )
+    command.set_defaults(call=call)
+    return command
+
+
+def _run(given: argparse.Namespace, settings: Settings) -> int:
+    from worker.run import run
+
+    return run(settings, given.leave)
+
+
+def _topics(given: argparse.Namespace, settings: Settings) -> int:
+    from worker import topics
+
+    if given.action == "create":
+        lines = topics.create(settings, given.partitions, given.replication)
+    elif given.action == "check":
+        lines, _ = topics.check(settings)
+    else:
+        print("This deletes the state of every stream; forecasts go on cold from the group's offsets.")
+        if not given.yes and input("Type yes to go on: ") != "yes":
+            return 1
+        lines = topics.reset(settings)
+    print("\n".join(lines))
+    return 0
+
+
+def _backtest(given: argparse.Namespace, settings: Settings) -> int:
+    from worker import backtest_command
+
+    return backtest_command.main(given, settings)
+
+
+def _demo(given: argparse.Namespace, settings: Settings) -> int:
+    from worker import demo
+
+    return demo.run(settings, given.rate, keep=not given.no_keep and sys.stdout.isatty())
+
+
+def _warm(_given: argparse.Namespace, settings: Settings) -> int:
+    from worker import assembly
+    from worker.warm import warm
+
+    warm(assembly.plan(settings))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

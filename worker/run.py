@@ -1,0 +1,124 @@
+"""`foldcast run`: start-up, signals, the watchdog, and the exit code."""
+
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event, Thread, current_thread, main_thread
+
+import torch
+
+from pipeline.model import Shape, same_bits
+from pipeline.table import Table
+from worker import __version__, assembly, topics
+from worker.broker.contract import BrokerError
+from worker.broker.kafka import BrokerOptions, KafkaBroker
+from worker.failures import Failures
+from worker.http import Pages, Server
+from worker.log import life as log_life
+from worker.loop import Loop
+from worker.metrics import Metrics
+from worker.settings import Settings
+from worker.status import Status
+
+log = logging.getLogger(__name__)
+
+
+def run(settings: Settings, leave: bool) -> int:
+    """The worker, until it is asked to stop. Returns the exit code. Raises Refusal."""
+    torch.set_num_threads(1)  # a step is small: threads cost more than they give, and bits would depend on their number
+    stop = Event()
+    with _signals(stop):
+        plan = assembly.plan(settings)
+        bitwise = same_bits(Shape.of(plan.method))
+        row_bytes = Table(plan.method).row_bytes
+        log_life("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
+        log_life("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
+        metrics = Metrics(plan.method, __version__)
+        metrics.stream_bytes.set(row_bytes)
+        status = Status(metrics, settings.kafka.instance_id)
+        started = time.monotonic()
+        ticked: Callable[[], float] = lambda: started  # noqa: E731 - replaced by the loop's
+        pages = Pages(metrics.registry, lambda: status.page, lambda: ticked(), settings.worker.stall_exit_s)
+        server = Server(settings.http.host, settings.http.port, pages)
+        log_life("listening", port=server.port)
+        try:
+            broker = _connected(settings, stop)
+            if broker is None:
+                return 0
+            loop = Loop(broker, plan, assembly.topics(settings), assembly.limits(settings), metrics)
+            ticked = lambda: loop.ticked  # noqa: E731
+            Thread(target=_watch, args=(loop, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
+            # importing torch leaves 200,000 objects that every full collection would walk through
+            gc.collect()
+            gc.freeze()
+            gc.set_threshold(50_000, 20, 100)
+            loop.run(stop, leave, status)
+            status.update(loop)
+            log.info("totals %s", status.totals())
+        finally:
+            server.close()
+    return 0
+
+
+def _connected(settings: Settings, stop: Event) -> KafkaBroker | None:
+    """A group member on checked topics; waits for a broker that does not answer yet. None: asked to stop meanwhile."""
+    failures = Failures(settings.worker.give_up_s)
+    while not stop.is_set():
+        try:
+            lines, sizes = topics.check(settings)
+            for line in lines:
+                log_life("topic", is_=line)
+            kafka, worker = settings.kafka, settings.worker
+            return KafkaBroker(
+                BrokerOptions(
+                    connection=assembly.connection(settings),
+                    input_topic=kafka.input_topic,
+                    changelog_topic=assembly.topics(settings).changelog,
+                    group_id=kafka.group_id,
+                    instance_id=kafka.instance_id,
+                    session_timeout_s=kafka.session_timeout_s,
+                    max_poll_interval_s=worker.stall_exit_s,
+                    max_poll_records=worker.max_poll_records,
+                    max_request_bytes=sizes.request,
+                    commit_timeout_s=worker.commit_timeout_s,
+                )
+            )
+        except BrokerError as error:
+            stop.wait(failures.note(error))
+    return None
+
+
+@contextmanager
+def _signals(stop: Event) -> Iterator[None]:
+    """The first SIGTERM or Ctrl-C asks, the second leaves now."""
+    if current_thread() is not main_thread():  # a test's worker has no signals of its own
+        yield
+        return
+
+    def asked(number: int, _frame: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        log_life("stopping", signal=signal.Signals(number).name)
+        stop.set()
+
+    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _watch(loop: Loop, stall_exit_s: float) -> None:
+    """The Kafka client has calls that can wait for ever (kafka-python 3.0.12): the supervisor's restart is the cure."""
+    while (age_s := time.monotonic() - loop.ticked) < stall_exit_s:
+        time.sleep(min(1.0, stall_exit_s - age_s))
+    log.error("the loop has not turned for %.0f s (worker.stall_exit_s): leaving; its threads follow", age_s)
+    faulthandler.dump_traceback(sys.stderr)
+    os._exit(1)

@@ -1,0 +1,136 @@
+"""The four topics: made, verified, the changelog made anew. A mismatch is refused with the fix, never worked around."""
+
+import json
+from dataclasses import dataclass
+
+from pipeline.image import weights_key
+from pipeline.shard import Shard
+from worker import assembly
+from worker.broker.admin import (
+    TopicInfo,
+    TopicSpec,
+    bounds,
+    create_topics,
+    delete_topic,
+    describe,
+    group_offsets,
+    members,
+)
+from worker.broker.produce import FastProducer
+from worker.failures import Refusal
+from worker.publish import DEAD_LETTER_OVERHEAD_BYTES
+from worker.settings import Settings
+
+SEGMENT_BYTES = 64 << 20  # compaction leaves the newest segment alone: restores read it whole
+FRAMING_BYTES = 1024  # of a record batch beyond its one record
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Bytes of the largest records, which topics and client must let through."""
+
+    changelog: int
+    dead_letter: int
+
+    @property
+    def request(self) -> int:
+        """What the producer must be able to send at once."""
+        return max(self.changelog, self.dead_letter) + FRAMING_BYTES
+
+
+def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
+    """From the settings and the largest input record."""
+    largest_input = int(input_topic.configs["max.message.bytes"]) if input_topic else 1_048_588
+    largest = assembly.changelog_record_bytes(assembly.plan(settings)) + FRAMING_BYTES
+    return Wanted(largest, largest_input + DEAD_LETTER_OVERHEAD_BYTES)
+
+
+def create(settings: Settings, partitions: int | None, replication: int) -> list[str]:
+    """Make those of the four topics that are not there; what was made, in words. Raises Refusal, BrokerError."""
+    connection, topics = assembly.connection(settings), assembly.topics(settings)
+    there = describe(connection, [topics.input, topics.output, topics.dead_letters, topics.changelog])
+    count = partitions or (there[topics.input].partitions if topics.input in there else 0)
+    if not count:
+        raise Refusal(f"there is no topic {topics.input} to take the number of partitions from: give --partitions N")
+    sizes = wanted(settings, there.get(topics.input))
+    specs = [
+        TopicSpec(topics.input, count, replication),
+        TopicSpec(topics.output, count, replication),
+        TopicSpec(topics.dead_letters, count, replication, {"max.message.bytes": str(sizes.dead_letter)}),
+        TopicSpec(topics.changelog, count, replication, _changelog_configs(settings, sizes)),
+    ]
+    missing = [spec for spec in specs if spec.name not in there]
+    create_topics(connection, missing)
+    return [f"made {spec.name} with {spec.partitions} partitions" for spec in missing] or ["all four topics are there"]
+
+
+def _changelog_configs(settings: Settings, sizes: Wanted) -> dict[str, str]:
+    return {
+        "cleanup.policy": "compact",
+        "min.compaction.lag.ms": str(settings.worker.changelog_history_s * 1000),
+        "min.cleanable.dirty.ratio": "0.1",
+        "segment.bytes": str(SEGMENT_BYTES),
+        "max.message.bytes": str(sizes.changelog),
+    }
+
+
+def check(settings: Settings) -> tuple[list[str], Wanted]:
+    """What the topics are, in words, and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
+    connection, topics = assembly.connection(settings), assembly.topics(settings)
+    names = [topics.input, topics.output, topics.dead_letters, topics.changelog]
+    there = describe(connection, names)
+    if missing := [name for name in names if name not in there]:
+        raise Refusal(f"there is no topic {', '.join(missing)}: make it, or run `foldcast topics create`")
+    count = there[topics.input].partitions
+    for name in names[1:]:
+        if there[name].partitions != count:
+            raise Refusal(
+                f"{name} has {there[name].partitions} partitions and {topics.input} has {count}: they must be "
+                f"the same; delete {name} and run `foldcast topics create`, or start under a new kafka.group_id"
+            )
+    sizes = wanted(settings, there[topics.input])
+    for name, needed in ((topics.changelog, sizes.changelog), (topics.dead_letters, sizes.dead_letter)):
+        has = int(there[name].configs["max.message.bytes"])
+        if has < needed:
+            raise Refusal(
+                f"{name} takes records of {has} bytes, {needed} are needed: set its max.message.bytes to that"
+            )
+    policy = there[topics.changelog].configs["cleanup.policy"]
+    if policy != "compact":
+        raise Refusal(f"{topics.changelog} has cleanup.policy {policy}, which would lose state: set it to compact")
+    shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
+    lines = []
+    for name in names:
+        configs = " ".join(f"{key}={there[name].configs[key]}" for key in shown)
+        lines.append(f"{name} partitions={count} replication={there[name].replication} {configs}")
+    return lines, sizes
+
+
+def reset(settings: Settings) -> list[str]:
+    """Delete and remake the changelog; each partition starts cold from the group's offset. Raises Refusal, BrokerError.
+
+    A cold start is written down: an empty image at C, so that it is told from a changelog that was lost.
+    """
+    connection, topics = assembly.connection(settings), assembly.topics(settings)
+    group = settings.kafka.group_id
+    if present := members(connection, group):
+        ids = ", ".join(member.instance_id or member.client_id for member in present)
+        raise Refusal(f"the group {group} has members ({ids}): stop them first, and wait until their sessions end")
+    there = describe(connection, [topics.input])
+    if topics.input not in there:
+        raise Refusal(f"there is no topic {topics.input}: nothing to reset")
+    offsets = group_offsets(connection, group, topics.input)
+    delete_topic(connection, topics.changelog)
+    create(settings, there[topics.input].partitions, there[topics.input].replication)
+    plan = assembly.plan(settings)
+    weights = plan.network()
+    with FastProducer(connection) as producer:
+        for partition, offset in sorted(offsets.items()):
+            shard = Shard(plan.method, weights, offset, plan.settings)
+            shard.begin_snapshot()
+            producer.send(topics.changelog, partition, weights_key(offset), weights.dump())
+            for key, value in shard.snapshot_pieces(0)[0]:
+                producer.send(topics.changelog, partition, key, value)
+        producer.flush()
+    held = bounds(connection, topics.changelog)
+    return [f"{topics.changelog} made anew with {len(held)} partitions; cold start at {json.dumps(offsets)}"]
