@@ -113,10 +113,10 @@ def _backtest(given: argparse.Namespace, settings: Settings) -> int:
     return backtest_command.main(given, settings)
 
 
-def _demo(given: argparse.Namespace, settings: Settings) -> int:
+def _demo(given: argparse.Namespace, _settings: Settings) -> int:
     from worker import demo
 
-    return demo.run(settings, given.rate, keep=not given.no_keep and sys.stdout.isatty())
+    return demo.run(given.config, given.rate, keep=not given.no_keep and sys.stdout.isatty())
 
 
 def _warm(_given: argparse.Namespace, settings: Settings) -> int:

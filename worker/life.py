@@ -49,6 +49,7 @@ class Advanced:
     forecasts: Forecasts
     rejected: list[Rejected]
     records: Records
+    other_keys: int  # events whose key names another stream
 
 
 class Life:
@@ -182,8 +183,9 @@ class Life:
         if cut == len(records.offsets):
             return None
         rest = records if cut == 0 else records.part(cut, len(records.offsets))
+        other_keys = self._plan.decoder.other_keys
         forecasts, rejected = self._fold(shard, rest, lap)
-        return Advanced(forecasts, rejected, rest)
+        return Advanced(forecasts, rejected, rest, self._plan.decoder.other_keys - other_keys)
 
     def _fold(self, shard: Shard, records: Records, lap: Callable[[str], object]) -> tuple[Forecasts, list[Rejected]]:
         batch, rejected = self._plan.decoder.decode(

@@ -229,6 +229,7 @@ class Loop:
         verdicts = np.bincount(advanced.forecasts.verdict, minlength=4).tolist()
         for reason, number in zip(("late", "duplicate", "missing"), verdicts[1:], strict=True):
             metrics.dropped.labels(reason).inc(number)
+        metrics.other_keys.inc(advanced.other_keys)
         for rejected in advanced.rejected:
             metrics.dead_letters.labels(rejected.reason).inc()
             log.debug("dead letter: %s: %s", rejected.reason, rejected.message)

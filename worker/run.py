@@ -73,7 +73,7 @@ def _connected(settings: Settings, stop: Event) -> KafkaBroker | None:
         try:
             lines, sizes = topics.check(settings)
             for line in lines:
-                log_life("topic", is_=line)
+                log.info("topic %s", line)
             kafka, worker = settings.kafka, settings.worker
             return KafkaBroker(
                 BrokerOptions(
