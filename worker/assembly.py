@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import torch
+
 from pipeline.events import Decoder, Format
 from pipeline.method import Method
 from pipeline.table import PAGE_BYTES, Table
@@ -59,6 +61,7 @@ def checkpoint(settings: Settings) -> bytes | None:
 
 def plan(settings: Settings) -> Plan:
     """What all shards have in common. Raises Refusal where the checkpoint does not fit."""
+    torch.set_num_threads(1)  # a step is small, threads cost more than they give; and its bits depend on their number
     made = Plan(
         method=method(settings),
         settings=settings.meaning(),

@@ -2,6 +2,7 @@
 
 From the jars (JDK and Maven), else from the official image (container engine), else the one the environment names.
 Knows no Kafka client; imports nothing but the standard library, because its guard runs this file as a script.
+Longer than 300 lines because of that: the guard, the brokers and the ways to get them stand in one file.
 """
 
 import fcntl
@@ -9,14 +10,12 @@ import os
 import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-import uuid
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -114,8 +113,9 @@ def kafka_from_jars(
         file = home / f"{node}.properties"
         file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
         kafka.nodes[node] = _Node(home, home / f"{node}.log", [*java, "kafka.Kafka", str(file)])
-    cluster_id = urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-    format_storage = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", f"{cluster_id}", "--config"]
+    # begins with "A": the tool would take a "-" for an option
+    cluster_id = urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
+    format_storage = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config"]
     with kafka.stopped_on_failure():
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda node: _run([*format_storage, str(home / f"{node}.properties")]), kafka.nodes))
@@ -269,7 +269,6 @@ def _guard(home: Path, command: Sequence[str]) -> int:
     A pipe is closed whatever way its owner dies, SIGKILL included, needs no polling and works on every Unix; the
     kernel's own parent-death signal is Linux only, goes by thread, and needs code between fork and exec.
     """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     broker = subprocess.Popen(command, stdin=subprocess.DEVNULL)
     abandoned = threading.Event()
 

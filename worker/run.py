@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, current_thread, main_thread
 
-import torch
 
 from pipeline.model import Shape, same_bits
 from pipeline.table import Table
@@ -31,7 +30,6 @@ log = logging.getLogger(__name__)
 
 def run(settings: Settings, leave: bool) -> int:
     """The worker, until it is asked to stop. Returns the exit code. Raises Refusal."""
-    torch.set_num_threads(1)  # a step is small: threads cost more than they give, and bits would depend on their number
     stop = Event()
     with _signals(stop):
         plan = assembly.plan(settings)

@@ -1,5 +1,6 @@
 """Which Kafka is chosen; none is started here."""
 
+import socket
 import subprocess
 import sys
 import tempfile
@@ -68,6 +69,25 @@ def test_docker_without_an_engine_is_no_docker(tools: Path) -> None:
 def test_three_nodes_are_not_started_in_containers(tools: Path) -> None:
     install(tools, "docker", "exit 0")
     assert says_what_to_install(nodes=3)
+
+
+def test_the_container_is_ended_and_removed_at_the_end(tools: Path) -> None:
+    # the stand-in for docker answers on the published port, as a broker would
+    listen = "import re, socket, sys, time; s = socket.socket(); s.bind(('127.0.0.1', int(sys.argv[1])))"
+    listen += "; s.listen(); print('Kafka Server started', flush=True); time.sleep(60)"
+    port = "for a; do case $a in --publish=*) p=${a#*1:}; p=${p%:*};; esac; done"
+    serve = f"""{port}; exec '{sys.executable}' -c "{listen}" $p"""
+    install(tools, "docker", f"echo $1 $2 $3 >>{tools}/calls\nif [ $1 = run ]; then {serve}; fi")
+    said: list[str] = []
+    with local_kafka(say=said.append) as kafka:
+        assert kafka.home is not None
+        assert kafka.home.exists()
+    assert not kafka.home.exists()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", int(kafka.bootstrap_servers.split(":")[1])))
+    name = kafka.home.name
+    assert (tools / "calls").read_text().splitlines() == ["info", f"run --rm --name={name}", f"rm --force {name}"]
+    assert said == ["starting apache/kafka:4.3.1 (the engine fetches it the first time)"]
 
 
 def test_a_failing_start_tells_the_end_of_its_log_and_leaves_nothing(tools: Path) -> None:

@@ -1,0 +1,58 @@
+"""The README says what is true: its tree is the code's, its commands exist."""
+
+import ast
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+
+
+def remark(module: Path) -> str:
+    """The first line of a module's docstring."""
+    return (ast.get_docstring(ast.parse(module.read_text())) or "").splitlines()[0]
+
+
+def tree() -> str:
+    """One line per module with its remark."""
+    lines = []
+    for folder in ("pipeline", "worker", "worker/broker"):
+        lines.append(f"{folder + '/':<24}{remark(ROOT / folder / '__init__.py')}")
+        for module in sorted((ROOT / folder).glob("*.py")):
+            if module.name != "__init__.py":
+                lines.append(f"  {module.name:<22}{remark(module)}")
+    return "\n".join(lines)
+
+
+def test_the_readme_has_every_module_with_its_remark():
+    assert tree() in README, f"put this into the README's tree:\n{tree()}"
+
+
+def test_every_file_the_readme_links_to_is_there():
+    links = re.findall(r"\]\(([^)#:]+)\)", README)
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_make_target_in_the_readme_exists():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"make (\w+)", README):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_every_module_is_short_or_says_why_not():
+    """Over 300 lines only with a reason in the module's docstring."""
+    for package in ("pipeline", "worker"):
+        for module in (ROOT / package).rglob("*.py"):
+            text = module.read_text()
+            assert len(text.splitlines()) <= 300 or "Longer than 300 lines because" in text, module
+
+
+def test_every_function_is_short_or_says_why_not():
+    """Over 60 lines only with a reason in its docstring."""
+    for package in ("pipeline", "worker"):
+        for module in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(module.read_text())):
+                if isinstance(node, ast.FunctionDef):
+                    lines = (node.end_lineno or 0) - node.lineno + 1
+                    assert lines <= 60 or "Longer than 60 lines because" in (ast.get_docstring(node) or ""), node.name
