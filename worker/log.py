@@ -26,6 +26,7 @@ def configure(level: Level, format: Format) -> None:
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))  # it tells of every request
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # and warns whenever a fetch was large
 
 
 def life(event: str, /, **fields: object) -> None:

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, current_thread, main_thread
 
-
 from pipeline.model import Shape, same_bits
 from pipeline.table import Table
 from worker import __version__, assembly, topics

@@ -17,20 +17,23 @@ from worker.broker.admin import (
     members,
 )
 from worker.broker.produce import FastProducer
+from worker.broker.producer import BATCH_BYTES
 from worker.failures import Refusal
 from worker.publish import DEAD_LETTER_OVERHEAD_BYTES
 from worker.settings import Settings
 
 SEGMENT_BYTES = 64 << 20  # compaction leaves the newest segment alone: restores read it whole
 FRAMING_BYTES = 1024  # of a record batch beyond its one record
+FULL_BATCH = BATCH_BYTES + FRAMING_BYTES
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """Bytes of the largest records, which topics and client must let through."""
+    """Bytes that topics and client must let through. A topic's limit is on batches: a full one, or one large record."""
 
     changelog: int
     dead_letter: int
+    output: int = FULL_BATCH
 
     @property
     def request(self) -> int:
@@ -42,7 +45,7 @@ def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
     """From the settings and the largest input record."""
     largest_input = int(input_topic.configs["max.message.bytes"]) if input_topic else 1_048_588
     largest = assembly.changelog_record_bytes(assembly.plan(settings)) + FRAMING_BYTES
-    return Wanted(largest, largest_input + DEAD_LETTER_OVERHEAD_BYTES)
+    return Wanted(max(largest, FULL_BATCH), max(largest_input + DEAD_LETTER_OVERHEAD_BYTES, FULL_BATCH))
 
 
 def create(settings: Settings, partitions: int | None, replication: int) -> list[str]:
@@ -89,11 +92,12 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
                 f"the same; delete {name} and run `foldcast topics create`, or start under a new kafka.group_id"
             )
     sizes = wanted(settings, there[topics.input])
-    for name, needed in ((topics.changelog, sizes.changelog), (topics.dead_letters, sizes.dead_letter)):
+    limits = {topics.changelog: sizes.changelog, topics.dead_letters: sizes.dead_letter, topics.output: sizes.output}
+    for name, needed in limits.items():
         has = int(there[name].configs["max.message.bytes"])
         if has < needed:
             raise Refusal(
-                f"{name} takes records of {has} bytes, {needed} are needed: set its max.message.bytes to that"
+                f"{name} takes batches of {has} bytes, {needed} are needed: set its max.message.bytes to that"
             )
     policy = there[topics.changelog].configs["cleanup.policy"]
     if policy != "compact":

@@ -41,7 +41,8 @@ class Polled:
     `ended` are the partitions that were revoked or lost at any moment since the last poll, even if they came back
     within it: every life of them from before is over. `began` are the partitions that were assigned since; they are
     paused and deliver nothing until `start`. A partition may be in both.
-    `membership` fences the commit of these records: opaque, handed back to `commit`.
+    `membership` fences the commit of these records: opaque, handed back to `commit`. It is None while the group is
+    rebalancing: nothing is delivered then, and a commit would be refused, so put it off.
     """
 
     records: dict[int, Records] = field(default_factory=dict)
@@ -62,7 +63,8 @@ class CommitError(BrokerError):
     """A transaction did not commit (`refused`), or nobody can say whether it did (`unknown`).
 
     After it only the broker knows what holds: drop every shard the transaction touched, call `renew`, restore.
-    `fenced` says that another producer took this worker's transactional id.
+    `fenced` says that somebody else took this worker's identity (its transactional id or its group instance id). A
+    broker that aborted a transaction for its age says the same.
     """
 
     def __init__(self, message: str, *, outcome: str, fenced: bool = False) -> None:
@@ -90,7 +92,8 @@ class Broker(Protocol):
     """A group member on the input topic with a transactional producer. Every call has a time limit."""
 
     def poll(self, timeout_s: float) -> Polled:
-        """Records of started partitions and changes of the assignment since the last poll. Raises BrokerError."""
+        """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
+        than `timeout_s` while the group is rebalancing. Raises BrokerError: then `renew` before the next poll."""
 
     def committed(self, partition: int) -> int | None:
         """C, the group's committed next offset (None: the group has none), never one that an open transaction may
@@ -100,20 +103,24 @@ class Broker(Protocol):
         """First offset still in the input's log, and the offset after its last readable record. Raises NotYet."""
 
     def start(self, partition: int, offset: int) -> None:
-        """Deliver this partition's records from `offset` on, beginning with the next poll."""
+        """Deliver this partition's records from `offset` on, beginning with the next poll. Does nothing where the
+        partition is no longer ours: the next poll says so."""
 
     def open_changelog(self, partition: int) -> ChangelogRead:
         """Call after `committed` of the same partition: then nothing committed is missed. Raises NotYet."""
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
-        """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError."""
+        """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError, then
+        `renew` before the next; ValueError without offsets, because they are what fences it."""
 
     def renew(self) -> None:
         """After a CommitError: throw the producer away and make a new one, which also aborts what the old one left
-        open. Raises BrokerError."""
+        open. After a poll that failed the consumer is made anew too: the next polls report all its partitions as ended,
+        and those that come back as begun. Raises BrokerError, then try again."""
 
     def lag(self) -> dict[int, int]:
-        """Records behind the end of the log for each started partition, as last seen by the client; asks nobody."""
+        """Records behind the end of the log for each started partition, as last seen by the client; asks nobody.
+        A partition is missing until the first fetch after its start was answered."""
 
     def close(self, leave: bool) -> None:
         """Close the clients. The member stays in the group (static) until its session times out, so that a restart

@@ -32,7 +32,7 @@ def asking(what: str) -> Iterator[None]:
     """Turns the client's errors into ours: NotYet for those that pass, BrokerError for the rest."""
     try:
         yield
-    except RetriableError as error:
+    except (RetriableError, TimeoutError) as error:
         raise NotYet(f"{what}: no answer yet ({error!r})") from error
     except KafkaError as error:
         raise BrokerError(f"{what}: {error!r}") from error

@@ -22,7 +22,9 @@ from worker.broker.contract import BrokerError, CommitError, Message
 from worker.broker.limits import within
 from worker.broker.security import Connection, open_producer
 
-TRANSACTION_TIMEOUT_MS = 10_000  # after a crash, readers of the output wait this long at most
+# The broker aborts a transaction after this, and its producer then looks fenced: so our own limit comes first. After
+# a crash without a restart, readers of the output wait as long.
+TRANSACTION_TIMEOUT_MS, TRANSACTION_MARGIN_MS = 10_000, 2_000
 BATCH_BYTES = 1_000_000  # at the client's 16 kB a transaction costs twice the CPU
 DISCARD_S = 2.0
 
@@ -113,7 +115,7 @@ def _open(options: ProducerOptions) -> KafkaProducer:
     producer = open_producer(
         options.connection,
         transactional_id=options.transactional_id,
-        transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
+        transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, limit_ms + TRANSACTION_MARGIN_MS),
         batch_size=min(BATCH_BYTES, options.max_request_bytes),
         max_request_size=options.max_request_bytes,
         linger_ms=5,
