@@ -121,7 +121,7 @@ class Loop:
             records_of[partition] = len(records.offsets)
             self._advance(self.lives[partition], polled, transaction)
         for life in self.lives.values():
-            if life.live:
+            if life.live and polled.membership is not None:  # while the group rebalances every commit is refused
                 self._add_durable(life, records_of.get(life.partition, 0), transaction)
         self.longest_snapshot_s = max(self.longest_snapshot_s, self._snapshot_s)
         self._snapshot_s = 0.0
@@ -277,7 +277,7 @@ class Loop:
     def _finish(self) -> None:
         """The last transaction: an image of every live shard at its committed offset; a restart folds nothing again."""
         transaction = Transaction()
-        live = [life for life in self.lives.values() if life.live]
+        live = [life for life in self.lives.values() if life.live and self._membership is not None]
         for life in live:
             assert life.shard is not None, "a live life has a shard"
             life.shard.begin_snapshot(clean=True)

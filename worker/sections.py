@@ -246,7 +246,7 @@ class Worker(Section):
         default="fail",
         description="where the input no longer holds what a restart must read: stop, or go on and count the gap",
     )
-    commit_timeout_s: TimeLimit = Field(default=15, description="a transaction that takes longer has failed")
+    commit_timeout_s: TimeLimit = Field(default=8, description="a transaction that takes longer has failed")
     stall_exit_s: TimeLimit = Field(default=120, description="leave with an error when the loop hangs for so long")
     give_up_s: TimeLimit = Field(
         default=300, description="leave with an error where no transaction has committed for so long while some failed"
