@@ -35,6 +35,7 @@ PARTITIONS = 2
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "local.toml"
 DRAIN_S = 60.0
 BATCH_S = 0.02
+LINE_S = 10.0  # of progress, where there is no terminal for a bar
 
 
 @dataclass
@@ -137,9 +138,8 @@ def _demo(config: Path, bootstrap_servers: str, home: Path, rate: float, keep: b
 
 def _watch(replay: Replay, stays: DemoWorker, leaves: DemoWorker) -> float:
     """Show progress until everything is sent; half way one worker leaves. Seconds until the other one has it all."""
-    asked, handover_s, terminal = 0.0, 0.0, sys.stderr.isatty()
-    bar = tqdm(total=len(replay.events), unit="event", mininterval=0.5 if terminal else 10, ascii=not terminal)
-    with bar:
+    asked, handover_s, terminal, told = 0.0, 0.0, sys.stderr.isatty(), time.monotonic()
+    with tqdm(total=len(replay.events), unit="event", mininterval=0.5, disable=not terminal) as bar:
         while replay.sent < len(replay.events) and not replay.errors:
             replay.stop.wait(0.1)
             if not asked and replay.sent > len(replay.events) // 2:
@@ -151,6 +151,9 @@ def _watch(replay: Replay, stays: DemoWorker, leaves: DemoWorker) -> float:
                 tqdm.write(f"hand-over: one worker left, the other took over in {handover_s:.2f} s", file=sys.stderr)
             bar.set_postfix_str(_progress(page), refresh=False)
             bar.update(replay.sent - bar.n)
+            if not terminal and time.monotonic() - told > LINE_S:
+                told = time.monotonic()
+                _say(f"{replay.sent:,} of {len(replay.events):,} events at {replay.rate:g}/s, {_progress(page)}")
     return handover_s
 
 

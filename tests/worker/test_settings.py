@@ -343,8 +343,8 @@ CONTRADICTIONS: list[tuple[str, dict[str, object], str]] = [
     ("events", {"covariates": ["a", "a"]}, "names 'a' twice: leave one out"),
     ("events", {"covariates": ["value"]}, "names 'value', which is events.target_field: leave it out"),
     ("model", {"horizons": list(range(901, 1001))}, "ask for fewer long horizons or fewer quantiles"),
-    ("worker", {"give_up_s": 10}, "is 10, not more than one commit may take (worker.commit_timeout_s is 15)"),
-    ("worker", {"stall_exit_s": 15}, "is 15, not more than one commit may take (worker.commit_timeout_s is 15)"),
+    ("worker", {"give_up_s": 5}, "is 5, not more than one commit may take (worker.commit_timeout_s is 8)"),
+    ("worker", {"stall_exit_s": 8}, "is 8, not more than one commit may take (worker.commit_timeout_s is 8)"),
 ]
 
 

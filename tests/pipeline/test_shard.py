@@ -1,0 +1,354 @@
+"""A shard is a fold: cuts, waves, neighbours, the future, snapshots and restores change no bit of it."""
+
+from bisect import bisect_left
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from shard_rigs import (
+    SETTINGS,
+    Record,
+    batch_of,
+    fold,
+    make_log,
+    restless,
+    row_bytes,
+    said,
+    said_of,
+    shard_of,
+    state,
+)
+
+from pipeline.image import MARKER_KEY, read_image, weights_key
+from pipeline.method import Method
+from pipeline.shard import Shard
+
+METHOD = Method(horizons=(1, 2, 5), quantiles=(0.1, 0.5, 0.9), hidden_size=16, covariates=("wind",), max_gap=20)
+MORTAL = replace(METHOD, stream_ttl_ms=60_000)
+METHODS = {
+    "gru": METHOD,
+    "lstm of two layers": replace(MORTAL, cell="lstm", layers=2),
+    "tanh, all horizons": replace(METHOD, cell="rnn_tanh", horizons=(1, 3, 6, 12, 24), hidden_size=32),
+    "relu, trades": replace(MORTAL, cell="rnn_relu", same_time="accept"),
+}
+N = 400
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _small_pages_and_frequent_sweeps() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.table.PAGE_BYTES", 4 * 1024)
+        patch.setattr("pipeline.shard.SWEEP_EVERY", 37)
+        yield
+
+
+LOGS = {name: make_log(1, N, method) for name, method in METHODS.items()}
+
+
+def whole(name: str) -> tuple[Shard, object]:
+    """The log in one batch, and what was said of it."""
+    shard = shard_of(METHODS[name])
+    return shard, said(fold(shard, LOGS[name]))
+
+
+# ---- invariant 2: the fold does not depend on how the log was cut
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_log_taken_in_one_by_one_gives_the_bits_of_one_batch(name: str) -> None:
+    once, forecasts = whole(name)
+    shard = shard_of(METHODS[name])
+    assert said(fold(shard, LOGS[name], range(N))) == forecasts
+    assert state(shard) == state(once)
+    assert once.table.pages >= 2
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm of two layers"])
+def test_cuts_anywhere_change_no_bit(name: str) -> None:
+    once, forecasts = whole(name)
+    expected = state(once)
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.lists(st.integers(1, N - 1), max_size=30))
+    def check(cuts: list[int]) -> None:
+        shard = shard_of(METHODS[name])
+        assert said(fold(shard, LOGS[name], cuts)) == forecasts
+        assert state(shard) == expected
+
+    check()
+
+
+def test_the_network_and_removal_matter_in_these_logs() -> None:
+    """Else the tests above would prove nothing."""
+    shard = shard_of(MORTAL)
+    forecasts = fold(shard, make_log(1, N, MORTAL))
+    assert np.abs(forecasts.mean - forecasts.value[:, None])[50:].max() > 0.1
+    assert len(set(forecasts.born)) < len(forecasts.born), "a stream came back after its removal"
+    assert shard.table.names.count(None) > 0
+    assert len(shard.table.names) < len(set(forecasts.name)), "rows were used again"
+    counters = shard.counters
+    assert min(counters.late, counters.duplicate, counters.missing, counters.dead) > 3
+
+
+# ---- invariant 4: a row knows its own stream's events and the weights, nothing else
+
+
+def shuffled(log: list[Record], seed: int) -> list[Record]:
+    """Another interleaving: each stream's own order is kept, offsets are dealt anew."""
+    order = np.random.default_rng(seed).permutation([r.name or "" for r in log]).tolist()
+    queues: dict[str, list[Record]] = {}
+    for record in reversed(log):
+        queues.setdefault(record.name or "", []).append(record)
+    return [queues[name].pop()._replace(offset=i) for i, name in enumerate(order)]
+
+
+@pytest.mark.parametrize("name", ["gru", "tanh, all horizons"])
+def test_other_interleavings_and_wave_sizes_change_no_row(name: str) -> None:
+    shard, _ = whole(name)
+    forecasts = fold(shard_of(METHODS[name]), LOGS[name])
+    for seed in range(4):
+        other = shard_of(METHODS[name])
+        others = fold(other, shuffled(LOGS[name], seed), range(0, N, [400, 40, 9, 3][seed]))
+        for stream in shard.table.index:
+            assert row_bytes(other, stream) == row_bytes(shard, stream), stream
+            assert said_of(others, stream) == said_of(forecasts, stream), stream
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(2, 10_000), st.integers(0, 39), st.floats(-1e9, 1e9), st.booleans())
+def test_other_streams_events_change_no_bit_of_a_row(seed: int, which: int, size: float, alone: bool) -> None:
+    mine = f"s{which}"
+    log, noise = LOGS["gru"], np.random.default_rng(seed)
+    mute = noise.random(40) < 0.5
+    changed = []
+    for record in log:
+        if record.name is not None and record.name != mine:
+            if alone or mute[int(record.name[1:])]:
+                continue
+            record = record._replace(value=size * noise.normal(), time_ms=record.time_ms + int(noise.integers(0, 9000)))
+        changed.append(record)
+    one, other = shard_of(METHOD), shard_of(METHOD)
+    forecasts, others = fold(one, log), fold(other, changed, [200])
+    assert said_of(others, mine) == said_of(forecasts, mine)
+    assert row_bytes(other, mine) == row_bytes(one, mine)
+
+
+# ---- invariant 5: nothing later
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(1, N - 1), st.integers(2, 10_000))
+def test_later_events_change_no_earlier_forecast_even_in_one_batch(until: int, seed: int) -> None:
+    log = LOGS["gru"]
+    later = [
+        r._replace(value=v, time_ms=r.time_ms + 1)
+        for r, v in zip(log[until:], np.random.default_rng(seed).normal(0, 1e6, N - until).tolist(), strict=True)
+    ]
+    forecasts = fold(shard_of(METHOD), log)
+    others = fold(shard_of(METHOD), log[:until] + later)
+    early = int((forecasts.offset < log[until].offset).sum())
+    assert said(others, slice(early)) == said(forecasts, slice(early))
+
+
+# ---- invariant 6: nothing is lost
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_record_is_counted_once(name: str) -> None:
+    shard, log = shard_of(METHODS[name]), LOGS[name]
+    forecasts, counters = fold(shard, log, [100, 101, 250]), shard.counters
+    assert counters.records == N == counters.forecasts + counters.late + counters.duplicate + (
+        counters.missing + counters.dead
+    )
+    assert counters.forecasts == len(forecasts.name) == len(forecasts.offset)
+    assert counters.dead == sum(r.name is None for r in log)
+    assert counters.missing == sum(r.name is not None and np.isnan(r.value) for r in log)
+    assert np.bincount(forecasts.verdict, minlength=4).tolist() == [
+        counters.forecasts,
+        counters.late,
+        counters.duplicate,
+        counters.missing,
+    ]
+    assert (np.diff(forecasts.offset) > 0).all()
+
+
+def test_a_batch_without_events_moves_the_position() -> None:
+    shard = shard_of(METHOD)
+    missing = Record(5, "never seen", 0, 0, np.nan, (np.nan,))
+    forecasts = fold(shard, [missing, Record(7, None, 0, 0, 0.0)])
+    assert (len(forecasts.name), shard.position, len(shard.table.names)) == (0, 8, 0)
+    assert (shard.counters.records, shard.counters.missing, shard.counters.dead) == (2, 1, 1)
+
+
+def test_a_gap_of_more_than_max_gap_steps_forgets_the_hidden_state_only() -> None:
+    first = [Record(i, "a", 1000 * i, 0, float(i % 7), (0.0,)) for i in range(30)]
+    near, far = (Record(30, "a", 29_000 + gap, 0, 3.0, (0.0,)) for gap in (20_000, 20_001))
+    shards = [shard_of(METHOD) for _ in range(2)]
+    fold(shards[0], [*first, near])
+    fold(shards[1], [*first, far])
+    a, b = (shard.table.rows[0] for shard in shards)
+    assert a["step_scale"] == b["step_scale"]
+    assert a["quantile"].tobytes() == b["quantile"].tobytes()
+    hidden = restless(METHOD).step(*_inputs(b))[1].numpy()
+    assert b["hidden"].tobytes() == hidden[0].tobytes(), "one step from zero"
+    assert a["hidden"].tobytes() != b["hidden"].tobytes()
+
+
+def _inputs(row: np.void):  # type: ignore[no-untyped-def]
+    """What the network saw of the row's last event, and a hidden state of zero."""
+    import torch
+
+    from pipeline import features
+
+    x = np.empty((1, features.width(METHOD)), np.float32)
+    rows = np.array([row])
+    index = np.zeros(1, np.int64)
+    features.build(rows, index, np.array([row["value"]]), np.array([row["time_ms"]]), x)
+    features.build_covariates(rows, index, x)
+    return torch.from_numpy(x), torch.zeros(1, METHOD.layers, 1, METHOD.hidden_size)
+
+
+# ---- snapshots and restores
+
+
+class World:
+    """A shard, its log and its changelog; a crash leaves only the changelog."""
+
+    def __init__(self, method: Method, log: list[Record]) -> None:
+        self.method, self.log = method, log
+        self.changelog: list[tuple[bytes, bytes | None]] = [(weights_key(0), restless(method).dump())]
+        self.shard = shard_of(method)
+
+    def advance(self, records: int) -> None:
+        at = bisect_left(self.log, self.shard.position, key=lambda r: r.offset)
+        if part := self.log[at : at + records]:
+            self.shard.advance(batch_of(part, self.method))
+
+    def begin(self) -> None:
+        self.shard.begin_snapshot()
+
+    def send(self, pages: int) -> bool:
+        if self.shard.pages_to_send is None:
+            return False
+        records, last = self.shard.snapshot_pieces(pages)
+        self.changelog += records
+        return last
+
+    def snapshot(self) -> None:
+        self.begin()
+        while not self.send(1):
+            pass
+
+    def crash(self) -> None:
+        self.shard = restored(self.method, self.changelog)
+
+    def finish(self) -> dict[str, object]:
+        self.advance(len(self.log))
+        return state(self.shard)
+
+
+def restored(method: Method, changelog: list[tuple[bytes, bytes | None]]) -> Shard:
+    """From the changelog alone."""
+    image = read_image(changelog)
+    network = restless(method, seed=99)
+    network.load(image.weights[0])
+    shard = Shard(method, network, 0, SETTINGS)
+    if image.marker is not None:
+        shard.load(image)
+    return shard
+
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("advance"), st.integers(1, 80)),
+        st.tuples(st.just("begin")),
+        st.tuples(st.just("send"), st.integers(1, 3)),
+        st.tuples(st.just("crash")),
+    ),
+    max_size=40,
+)
+
+
+@pytest.mark.parametrize("name", ["gru", "lstm of two layers"])
+def test_snapshots_and_crashes_at_any_time_change_no_bit(name: str) -> None:
+    """Begun, half sent, given up and begun again, restored, in any order: the end is the uninterrupted fold's."""
+    expected = state(whole(name)[0])
+
+    @settings(max_examples=40, deadline=None)
+    @given(ACTIONS)
+    def check(actions: list[tuple[str, int] | tuple[str]]) -> None:
+        world = World(METHODS[name], LOGS[name])
+        for action, *number in actions:
+            getattr(world, action)(*number)
+        world.crash()
+        assert world.finish() == expected
+
+    check()
+
+
+@pytest.mark.parametrize("name", ["lstm of two layers", "relu, trades"])
+def test_a_snapshot_sent_page_by_page_while_rows_grow_and_go_is_the_shard_at_one_offset(name: str) -> None:
+    expected = state(whole(name)[0])
+    world = World(METHODS[name], LOGS[name])
+    world.advance(60)
+    for _ in range(6):
+        world.begin()
+        at_begin, pages = state(world.shard), world.shard.pages_to_send
+        assert pages is not None
+        while not world.send(1):
+            world.advance(11)
+        shard = restored(world.method, world.changelog)
+        assert state(shard) == at_begin
+    assert shard.table.pages >= 2
+    assert None in shard.table.names
+    assert state(world.shard) != at_begin
+    world.crash()
+    assert world.finish() == expected
+
+
+def test_a_half_sent_snapshot_is_invisible_and_can_be_begun_again() -> None:
+    world = World(MORTAL, LOGS["gru"])
+    world.advance(150)
+    world.snapshot()
+    first = state(restored(MORTAL, world.changelog))
+    for _ in range(3):
+        world.advance(70)
+        world.begin()
+        assert not world.send(1)
+        assert state(restored(MORTAL, world.changelog)) == first
+    while not world.send(1):
+        pass
+    assert state(restored(MORTAL, world.changelog)) == state(world.shard)
+
+
+def test_a_restore_from_any_prefix_of_the_changelog_ends_the_same() -> None:
+    world = World(MORTAL, LOGS["gru"])
+    while world.shard.position <= LOGS["gru"][-1].offset:
+        world.advance(45)
+        if world.shard.pages_to_send is None:
+            world.begin()
+        world.send(2)
+    expected = state(world.shard)
+    assert [key for key, _ in world.changelog].count(MARKER_KEY) >= 3
+    for end in range(1, len(world.changelog) + 1):
+        other = World(MORTAL, LOGS["gru"])
+        other.shard = restored(MORTAL, world.changelog[:end])
+        assert other.finish() == expected
+
+
+def test_a_snapshot_holds_changed_pages_only() -> None:
+    world = World(METHOD, make_log(2, 300, METHOD))
+    world.advance(299)
+    world.snapshot()
+    assert world.shard.table.pages > 2
+    assert world.shard.replay_tail == 0
+    world.advance(1)
+    assert world.shard.begin_snapshot() <= 1
+    assert world.send(1)
+    assert state(restored(METHOD, world.changelog)) == state(world.shard)
+    assert world.shard.begin_snapshot() == 0
+    assert world.send(1)
+    assert state(restored(METHOD, world.changelog)) == state(world.shard)

@@ -1,0 +1,263 @@
+"""An auditor that believes nobody: derives from the input alone what must have left the worker, and compares.
+
+Knows nothing of how events are decoded and admitted elsewhere: the rules stand here a second time, in plain words.
+Nor does it know the removal of idle streams (`worker.stream_ttl_s`): it remembers every stream for ever.
+"""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+
+from worker.broker.restore import TopicRecord
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LARGEST = 1e150
+EXAMPLES = 5  # of each kind of fault, to look at
+
+Place = tuple[int, int]  # input partition and offset
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Which records are events and which events are accepted: the `[events]` settings."""
+
+    stream_field: str = "stream"
+    time_field: str = "time"
+    target_field: str = "value"
+    covariates: tuple[str, ...] = ()
+    positive: bool = False  # `transform = log`
+    same_time: str = "drop"
+    max_ahead_ms: int = 3_600_000
+
+
+class Event(NamedTuple):
+    """What a forecast must say of its event."""
+
+    stream: str
+    time_ms: int
+    value: float
+
+
+@dataclass
+class Verdicts:
+    """What must have become of each input record."""
+
+    of: dict[Place, str] = field(default_factory=dict)  # forecast, late, duplicate, missing or dead
+    forecast: dict[Place, Event] = field(default_factory=dict)
+    dead: dict[Place, TopicRecord] = field(default_factory=dict)
+
+
+@dataclass
+class Report:
+    """What was found, by number; all of `faults` are zero where the worker kept its promises."""
+
+    events: int  # input records
+    expected: Counter[str]  # by verdict
+    forecasts: int = 0  # events with exactly one forecast, right in every field
+    dead_letters: int = 0  # records with exactly one dead letter, the same bytes
+    faults: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def ok(self) -> bool:
+        """Whether input = forecasts + dropped + dead letters, offset by offset, and nothing else left."""
+        return not self.faults.total() and self.events == self.forecasts + self.dropped + self.dead_letters
+
+    @property
+    def dropped(self) -> int:
+        """Records of which nothing must be heard."""
+        return sum(self.expected[reason] for reason in ("late", "duplicate", "missing"))
+
+    def note(self, fault: str, what: str) -> None:
+        """Count a fault and keep a few to look at."""
+        self.faults[fault] += 1
+        kept = self.examples.setdefault(fault, [])
+        if len(kept) < EXAMPLES:
+            kept.append(what)
+
+    def lines(self) -> Iterator[str]:
+        """For people."""
+        due = self.expected
+        yield f"input records           {self.events:>9,}"
+        yield f"forecasts               {self.forecasts:>9,}   expected {due['forecast']:,}"
+        reasons = ", ".join(f"{reason} {due[reason]:,}" for reason in ("late", "duplicate", "missing"))
+        yield f"dropped                 {self.dropped:>9,}   {reasons}"
+        yield f"dead letters            {self.dead_letters:>9,}   expected {due['dead']:,}"
+        for fault, number in sorted(self.faults.items()):
+            yield f"{fault:<24}{number:>9,}   {'; '.join(self.examples[fault])}"
+        yield "audit                   " + ("all records accounted for, each exactly once" if self.ok else "FAILED")
+
+
+def expected(records: Iterable[TopicRecord], rules: Rules) -> Verdicts:
+    """Judge the input, each partition in offset order."""
+    verdicts = Verdicts()
+    last: dict[tuple[int, str], Event] = {}  # a stream's last accepted event
+    for record in records:
+        place = (record.partition, record.offset)
+        try:
+            stream, time_ms, value = _event(record, rules)
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            verdicts.of[place], verdicts.dead[place] = "dead", record
+            continue
+        if value is None:
+            verdicts.of[place] = "missing"
+            continue
+        event, before = Event(stream, time_ms, value), last.get((record.partition, stream))
+        verdict = "forecast" if before is None else _judged(event, before, rules)
+        verdicts.of[place] = verdict
+        if verdict == "forecast":
+            verdicts.forecast[place] = last[record.partition, stream] = event
+    return verdicts
+
+
+def _judged(event: Event, before: Event, rules: Rules) -> str:
+    if event.time_ms == before.time_ms and event.value == before.value:
+        return "duplicate"
+    if event.time_ms > before.time_ms or (event.time_ms == before.time_ms and rules.same_time == "accept"):
+        return "forecast"
+    return "late"
+
+
+def _event(record: TopicRecord, rules: Rules) -> tuple[str, int, float | None]:
+    """Stream, time and value (None: missing); any exception that `expected` catches says that it is no event."""
+    fields = json.loads((record.value or b"").decode(), parse_constant=_no_number, parse_int=_integer)
+    if not isinstance(fields, dict):
+        raise TypeError("not an object")
+    named = fields.get(rules.stream_field)
+    if not isinstance(named, str | None):
+        raise TypeError("a stream's name is a text")
+    stream = named or (record.key or b"").decode()
+    if not 0 < len(stream.encode()) <= 255:
+        raise ValueError("a name of no or too many bytes")
+    time_ms = _time_ms(fields.get(rules.time_field), record.timestamp_ms)
+    if record.timestamp_ms != -1 and time_ms > record.timestamp_ms + rules.max_ahead_ms:
+        raise ValueError("from the future")
+    for name in rules.covariates:
+        _number(fields.get(name))
+    value = _number(fields[rules.target_field])
+    if value is not None and (abs(value) > LARGEST or (rules.positive and value <= 0)):
+        raise ValueError("not a target")
+    return stream, time_ms, value
+
+
+def _time_ms(given: object, timestamp_ms: int) -> int:
+    if given is None:
+        if timestamp_ms == -1:
+            raise ValueError("no time at all")
+        return timestamp_ms
+    if isinstance(given, str):
+        moment = datetime.fromisoformat(given)
+        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+        return (moment - EPOCH) // timedelta(milliseconds=1)
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        raise TypeError("a time is a text or a number")
+    for below, numerator, denominator in ((1e11, 1000, 1), (1e14, 1, 1), (1e17, 1, 1000), (1e19, 1, 1_000_000)):
+        if abs(given) < below:
+            scaled = given * numerator
+            return scaled // denominator if isinstance(scaled, int) else math.floor(scaled / denominator)
+    raise ValueError("no epoch has so many digits")
+
+
+def _number(given: object) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not isinstance(given, int | float) or not math.isfinite(float(given)):
+        raise TypeError("not a number")
+    return float(given)
+
+
+def _no_number(word: str) -> None:
+    raise ValueError(f"{word} is not JSON")
+
+
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) < 400 else float(digits)  # longer ones overflow to infinity
+
+
+def audit(
+    input_records: Iterable[TopicRecord],
+    output_records: Iterable[TopicRecord],
+    dead_letter_records: Iterable[TopicRecord],
+    rules: Rules,
+    input_topic: str,
+) -> Report:
+    """Compare what a `read_committed` reader sees with what the input asks for; records of a partition in order."""
+    verdicts = expected(input_records, rules)
+    report = Report(len(verdicts.of), Counter(verdicts.of.values()))
+    _forecasts(output_records, verdicts, input_topic, report)
+    _dead_letters(dead_letter_records, verdicts, input_topic, report)
+    return report
+
+
+def _forecasts(records: Iterable[TopicRecord], verdicts: Verdicts, topic: str, report: Report) -> None:
+    seen: Counter[Place] = Counter()
+    wrong: set[Place] = set()
+    newest: dict[tuple[int, str], int] = {}  # offset of each stream's newest forecast
+    for record in records:
+        name, headers = f"output {record.partition}/{record.offset}", dict(record.headers)
+        try:
+            body = json.loads(record.value or b"")
+            key = str(body["id"])
+            said = Event(body["stream"], body["time"], body["value"])
+            place = _place(key, topic)
+        except (ValueError, KeyError, TypeError) as error:
+            report.note("unreadable forecasts", f"{name}: {error!r}")
+            continue
+        due = verdicts.forecast.get(place)
+        if due is None:
+            report.note("unexpected forecasts", f"{key}: it is {verdicts.of.get(place, 'not in the input')}")
+            continue
+        seen[place] += 1
+        if seen[place] > 1:
+            report.note("forecasts twice", key)
+            continue
+        bytes_right = record.key == due.stream.encode() and headers.get("foldcast-id") == key.encode()
+        if said != due or record.partition != place[0] or not bytes_right:
+            wrong.add(place)
+            report.note("wrong forecasts", f"{key}: {said}, key {record.key!r} for {due}")
+        stream = (place[0], due.stream)
+        if place[1] < newest.get(stream, -1):
+            report.note("forecasts out of order", f"{key} after {newest[stream]}")
+        newest[stream] = max(place[1], newest.get(stream, -1))
+    for place in verdicts.forecast.keys() - seen.keys():
+        report.note("missing forecasts", f"{topic}-{place[0]}-{place[1]}")
+    report.forecasts = sum(number == 1 and place not in wrong for place, number in seen.items())
+
+
+def _place(key: str, topic: str) -> Place:
+    start, partition, offset = key.rsplit("-", 2)
+    if start != topic:
+        raise ValueError(f"{key} is not from {topic}")
+    return int(partition), int(offset)
+
+
+def _dead_letters(records: Iterable[TopicRecord], verdicts: Verdicts, topic: str, report: Report) -> None:
+    seen: Counter[Place] = Counter()
+    wrong: set[Place] = set()
+    for record in records:
+        said = {name.removeprefix("foldcast-error-"): value.decode() for name, value in record.headers}
+        name = f"dead letter {record.partition}/{record.offset}"
+        try:
+            place = int(said["partition"]), int(said["offset"])
+        except (ValueError, KeyError) as error:
+            report.note("unreadable dead letters", f"{name}: {error!r}")
+            continue
+        due = verdicts.dead.get(place)
+        if due is None:
+            report.note("unexpected dead letters", f"{place}: it is {verdicts.of.get(place, 'not in the input')}")
+            continue
+        seen[place] += 1
+        if seen[place] > 1:
+            report.note("dead letters twice", str(place))
+            continue
+        origin = said.get("topic") == topic and said.get("timestamp") == str(due.timestamp_ms) and said.get("reason")
+        if (record.partition, record.key, record.value) != (due.partition, due.key, due.value) or not origin:
+            wrong.add(place)
+            report.note("altered dead letters", f"{place}: {record.key!r} {record.value!r}"[:200])
+    for place in verdicts.dead.keys() - seen.keys():
+        report.note("missing dead letters", str(place))
+    report.dead_letters = sum(number == 1 and place not in wrong for place, number in seen.items())
