@@ -1,5 +1,6 @@
 """Workers killed over and over, and a reader of the topics that finds nothing missing, twice or different."""
 
+import faulthandler
 import random
 import statistics
 import time
@@ -26,7 +27,6 @@ from worker.settings import load
 pytestmark = pytest.mark.kafka
 
 PARTITIONS = 8
-STREAMS = 500
 RATE = 1500.0
 
 
@@ -61,10 +61,17 @@ def kill_over_and_over(cluster: Cluster, kills: int, rng: random.Random, figures
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("snapshot_events", "kills"), [(2000, 20), (500, 6)])
+@pytest.mark.parametrize(
+    ("snapshot_events", "kills", "streams"),
+    [
+        (2000, 20, 500),  # one page per shard
+        (500, 6, 4000),  # eight pages, which a snapshot writes over several cycles
+    ],
+)
 def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
-    bootstrap: str, unique: str, tmp_path: Path, snapshot_events: int, kills: int
+    bootstrap: str, unique: str, tmp_path: Path, snapshot_events: int, kills: int, streams: int
 ) -> None:
+    faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
     checkpoint = tmp_path / "weights"
     random_weights(load(None, {}), checkpoint)
     rng, figures, began = random.Random(snapshot_events), Figures(), time.monotonic()
@@ -79,7 +86,7 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
         for name in ("one", "two"):
             cluster.worker(name)
         cluster.wait_until_live()
-        feeder = Feeder(cluster, Source(STREAMS, PARTITIONS, seed=7), RATE)
+        feeder = Feeder(cluster, Source(streams, PARTITIONS, seed=7), RATE)
         feeder.start()
         kill_over_and_over(cluster, kills, rng, figures)
         feeder.finish()

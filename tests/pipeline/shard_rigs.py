@@ -73,8 +73,8 @@ def state(shard: Shard) -> dict[str, object]:
     table = shard.table
     return {
         "rows": [table.rows[r].tobytes() for r in range(len(table.names))],
-        "names": table.names,
-        "index": table.index,
+        "names": list(table.names),
+        "index": dict(table.index),
         "free": sorted(table._free),
         "counters": msgspec.structs.asdict(shard.counters),
         "clock": (shard.clock_ms, shard.next_sweep, shard.position),

@@ -160,8 +160,10 @@ def test_later_events_change_no_earlier_forecast_even_in_one_batch(until: int, s
 def test_every_record_is_counted_once(name: str) -> None:
     shard, log = shard_of(METHODS[name]), LOGS[name]
     forecasts, counters = fold(shard, log, [100, 101, 250]), shard.counters
-    assert counters.records == N == counters.forecasts + counters.late + counters.duplicate + (
-        counters.missing + counters.dead
+    assert (
+        counters.records
+        == N
+        == counters.forecasts + counters.late + counters.duplicate + (counters.missing + counters.dead)
     )
     assert counters.forecasts == len(forecasts.name) == len(forecasts.offset)
     assert counters.dead == sum(r.name is None for r in log)

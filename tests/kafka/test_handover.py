@@ -1,0 +1,66 @@
+"""Workers that leave on purpose: partitions change hands in seconds, a restart folds nothing again, nothing is lost."""
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster import Cluster, Feeder, Source
+
+from worker.audit import Rules, audit
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+
+PARTITIONS = 4
+HANDOVER_S = 5.0  # below the session's six: nobody waited for it to end
+
+
+@pytest.fixture
+def cluster(bootstrap: str, unique: str, tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(bootstrap, unique, tmp_path, PARTITIONS) as made:
+        yield made
+
+
+def test_a_worker_that_leaves_hands_over_at_once(cluster: Cluster) -> None:
+    stays, leaves = cluster.worker("stays"), cluster.worker("leaves", "--leave")
+    cluster.wait_until_live()
+    feeder = Feeder(cluster, Source(100, PARTITIONS, seed=1), 500)
+    feeder.start()
+    cluster.await_last()
+    leaves.tell(signal.SIGTERM)
+    took_s = cluster.wait_for(lambda: list(stays.life.states.values()).count("live") == PARTITIONS, "handed over")
+    assert leaves.wait() == 0
+    feeder.finish()
+    cluster.await_last()
+    cluster.stop()
+    assert_nothing_lost(cluster)
+    print(f"\nhanded over in {took_s:.2f} s")
+    assert took_s < HANDOVER_S
+    assert max(stays.tails) == 0  # the one that left had written an image at its last offset
+
+
+def test_a_worker_that_is_restarted_takes_over_what_it_had_and_folds_nothing_again(cluster: Cluster) -> None:
+    first, second = cluster.worker("first"), cluster.worker("second")
+    cluster.wait_until_live()
+    feeder = Feeder(cluster, Source(100, PARTITIONS, seed=2), 500)
+    feeder.start()
+    cluster.await_last()
+    had, restores = set(first.life.states), len(second.tails)
+    first.tell(signal.SIGTERM)
+    assert first.wait() == 0
+    first.start()
+    cluster.wait_until_live()
+    feeder.finish()
+    cluster.await_last()
+    cluster.stop()
+    assert_nothing_lost(cluster)
+    assert set(first.life.states) == had
+    assert len(second.tails) == restores, "the other one was not disturbed"
+    assert set(first.tails) == {0}
+
+
+def assert_nothing_lost(cluster: Cluster) -> None:
+    inputs, outputs = cluster.read(cluster.topics.input), cluster.read(cluster.topics.output)
+    report = audit(inputs, outputs, cluster.read(cluster.topics.dead_letters), Rules(), cluster.topics.input)
+    assert report.ok, "\n".join(report.lines())
+    assert report.expected["forecast"] > 0

@@ -1,0 +1,318 @@
+"""The back-test is the worker's engine over a file: the same bits, scores that a few lines of numpy agree with."""
+
+import gzip
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from shard_rigs import restless, said, said_of
+
+from pipeline.backtest import Record, Scoring, backtest, partition_of, scores
+from pipeline.events import Decoder, Format
+from pipeline.forecasts import Forecasts, joined
+from pipeline.method import Method
+from pipeline.model import Network, Shape
+from pipeline.shard import Shard
+from worker.backtest_command import BacktestError, records, run, score_rows
+from worker.life import Plan
+
+METHOD = Method(horizons=(1, 3), hidden_size=8)
+HOUR_MS = 3_600_000
+STREAMS, N = 5, 120
+
+
+def plan_of(method: Method = METHOD, form: Format | None = None) -> Plan:
+    return Plan(method, {}, Decoder(form or Format()), seed=1, checkpoint=None, start="earliest", skip_gaps=False)
+
+
+def walks(seed: int = 1) -> np.ndarray:
+    """(N, STREAMS), each with its own units."""
+    steps = np.random.default_rng(seed).normal(size=(N, STREAMS))
+    return np.cumsum(steps, axis=0) * 10.0 ** np.arange(-2, STREAMS - 2) + 5
+
+
+def iso(i: int) -> str:
+    return f"2024-01-{1 + i // 24:02}T{i % 24:02}:00:00Z"
+
+
+def long_csv(values: np.ndarray) -> str:
+    lines = [f"s{s},{iso(i)},{float(v)!r}" for i, row in enumerate(values) for s, v in enumerate(row)]
+    return "\n".join(["stream,time,value", *lines]) + "\n"
+
+
+def wide_csv(values: np.ndarray) -> str:
+    lines = [",".join([iso(i), *(repr(float(v)) for v in row)]) for i, row in enumerate(values)]
+    return "\n".join(["time," + ",".join(f"s{s}" for s in range(STREAMS)), *lines]) + "\n"
+
+
+def written(folder: Path, text: str | bytes, name: str = "x.csv") -> Path:
+    path = folder / name
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def read(path: Path, form: Format | None = None) -> list[Record]:
+    with path.open("rb") as file:
+        return list(records(file, form or Format()))
+
+
+def restless_shards(method: Method, partitions: int = 1) -> list[Shard]:
+    return [Shard(method, restless(method), 0, {}) for _ in range(partitions)]
+
+
+def forecasts_of(some: Iterable[Record], method: Method = METHOD, partitions: int = 1, batch: int = 97) -> Forecasts:
+    shards = restless_shards(method, partitions)
+    return joined([part.forecasts for part in backtest(some, shards, Decoder(Format()), batch)])
+
+
+def result(path: Path, *rest: Any, plan: Plan | None = None, rows: str | None = None) -> dict[str, Any]:
+    out = path.with_suffix(".json")
+    assert run(path, plan or plan_of(), *rest, rows=score_rows(rows), json_path=out) == 0
+    return dict(json.loads(out.read_text()))
+
+
+# ---- the engine
+
+
+def test_the_file_gives_the_bits_that_the_worker_gives_for_the_same_events(tmp_path: Path) -> None:
+    values = walks()
+    places = [(i, s) for i in range(N) for s in range(STREAMS)]
+    bodies = [
+        json.dumps(
+            {"value": float(values[i, s]), "stream": f"s{s}", "time": 1_704_067_200 + 3600 * i, "more": []}
+        ).encode()
+        for i, s in places
+    ]
+    (shard,), decoder, parts = restless_shards(METHOD), Decoder(Format()), []
+    for low in range(0, len(bodies), 50):
+        some = bodies[low : low + 50]
+        batch, rejected = decoder.decode(range(low, low + len(some)), [2**42] * len(some), [None] * len(some), some)
+        assert not rejected
+        parts.append(shard.advance(batch))
+    worker = joined(parts)
+    file = forecasts_of(read(written(tmp_path, long_csv(values))))
+    assert said(file._replace(record_ms=worker.record_ms)) == said(worker)
+
+
+def test_long_wide_and_gzip_are_the_same_events(tmp_path: Path) -> None:
+    values = walks()
+    plain = read(written(tmp_path, long_csv(values)))
+    expected = [r._replace(place=0) for r in plain]
+    assert len(plain) == N * STREAMS
+    for text in (
+        wide_csv(values),
+        gzip.compress(wide_csv(values).encode()),
+        "\ufeff" + long_csv(values).replace("\n", "\r\n"),
+        gzip.compress(long_csv(values).encode()),
+    ):
+        assert [r._replace(place=0) for r in read(written(tmp_path, text))] == expected
+    assert [r.place for r in plain[:2]] == [2, 3]
+
+
+def test_partitions_and_batches_change_no_bit(tmp_path: Path) -> None:
+    some = read(written(tmp_path, long_csv(walks())))
+    one = forecasts_of(some)
+    assert len({partition_of(f"s{s}", 3) for s in range(STREAMS)}) > 1
+    for partitions, batch in ((1, 1000), (3, 1000), (3, 8)):
+        other = forecasts_of(some, partitions=partitions, batch=batch)
+        assert len(other.name) == N * STREAMS
+        for s in range(STREAMS):
+            assert said_of(other, f"s{s}") == said_of(one, f"s{s}")
+
+
+# ---- scores
+
+
+def plainly(f: Forecasts, name: str, method: Method, j: int, first: int, last: int | None) -> dict[str, Any]:
+    """One stream and horizon, all at once."""
+    mine, h = [i for i, n in enumerate(f.name) if n == name], method.horizons[j]
+    value, mean, q = f.value[mine], f.mean[mine, j], f.quantiles[mine, j]
+    made = [i for i in range(len(mine) - h) if first <= i and (last is None or i < last)]
+    label = np.array([value[i + h] for i in made])
+    loss = [
+        max(t * (y - b), (t - 1) * (y - b))
+        for i, y in zip(made, label, strict=True)
+        for t, b in zip(method.quantiles, q[i], strict=True)
+    ]
+    return {
+        "n": len(made),
+        "mse": np.mean((label - mean[made]) ** 2),
+        "mae": np.mean(np.abs(label - mean[made])),
+        "last_value": {"mse": np.mean((label - value[made]) ** 2), "mae": np.mean(np.abs(label - value[made]))},
+        "coverage": {
+            str(level): np.mean((q[made, k] <= label) & (label <= q[made, -1 - k]))
+            for k, level in enumerate(method.band_levels)
+        },
+        "pinball": np.mean(loss),
+    }
+
+
+def flat(tree: dict[str, Any]) -> dict[str, float]:
+    return {
+        f"{k}.{inner}": v
+        for k, value in tree.items()
+        for inner, v in (flat(value) if isinstance(value, dict) else {"": value}).items()
+    }
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, None), (50, None), (0, 30), (17, 93), (N - 2, None), (40, 41)])
+@pytest.mark.parametrize("transform", ["none", "log"])
+def test_scores_are_what_plain_numpy_says(tmp_path: Path, first: int, last: int | None, transform: Any) -> None:
+    method = replace(METHOD, transform=transform)
+    values = np.exp(walks() / 1e4) if transform == "log" else walks()
+    some = read(written(tmp_path, long_csv(values)))
+    forecasts = forecasts_of(some, method)
+    for batch in (1, 23, 10_000):
+        scoring = Scoring(method, first, last)
+        for part in backtest(some, restless_shards(method, 2), Decoder(Format()), batch):
+            scoring.take(part.forecasts)
+        whole: Any = scores(scoring.tallies, method)
+        for name, stream in whole["streams"].items():
+            assert stream["events"] == N
+            for j, h in enumerate(method.horizons):
+                expected = plainly(forecasts, name, method, j, first, last) if first + h < N else None
+                if expected is None:
+                    assert str(h) not in stream["horizons"]
+                else:
+                    assert flat(stream["horizons"][str(h)]) == pytest.approx(flat(expected), rel=1e-9)
+
+
+def test_an_untrained_network_is_the_last_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = result(written(tmp_path, long_csv(walks())))
+    for stream in whole["streams"].values():
+        for horizon in stream["horizons"].values():
+            assert horizon["mse"] == horizon["last_value"]["mse"] > 0
+    assert [h["skill"] for h in whole["overall"]["horizons"].values()] == [0, 0]
+    assert whole["overall"]["horizons"]["3"]["n"] == STREAMS * (N - 3)
+    assert whole["overall"]["events"] == STREAMS * N
+    assert (whole["refused"], whole["seconds"] > 0) == ({}, True)
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 1 + STREAMS
+    assert err == ""
+
+
+def test_the_table_has_the_worst_stream_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, "time,still,walk\n" + "".join(f"{i},1,{i * i % 7}\n" for i in range(60)))
+    network = restless(METHOD)
+    run(path, replace(plan_of(), checkpoint=network.dump()))
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.split() == ["stream", "events", "skill@1", "skill@3", "in", "95%", "in", "80%"]
+    assert [line.split()[0] for line in lines] == ["walk", "still"]
+    assert lines[1].split()[1:] == ["60", "-", "-", "100.0%", "100.0%"]
+
+
+def test_event_indices_count_accepted_events_only(tmp_path: Path) -> None:
+    lines = ["stream,time,value"]
+    for i in range(40):
+        lines += [
+            f"a,{iso(i)},{i}",
+            f"a,{iso(i)},{i}",
+            f"a,{iso(i)},",
+            f"a,{iso(i)},NA",
+            f"a,{iso(0)},7",
+            f"a,{iso(i)},x",
+        ]
+    whole = result(written(tmp_path, "\n".join(lines)), rows="10:12")
+    assert whole["streams"]["a"]["events"] == 40
+    assert whole["streams"]["a"]["horizons"]["1"]["n"] == 2
+    assert whole["streams"]["a"]["horizons"]["3"]["mse"] == 9
+    assert whole["refused"] == {"wrong_type": 40}
+
+
+# ---- files
+
+
+def test_bad_rows_are_refused_by_reason_and_the_rest_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [
+        "stream,time,value,wind",
+        "a,2024-01-01,1,2",
+        "a,2024-01-02,inf,2",
+        "a,2024-01-02,2,windy",
+        "a,noon,2,2",
+        "a,,2,2",
+        ",2024-01-02,2,2",
+        f"{'n' * 256},2024-01-02,2,2",
+        "a,2024-01-02,1e200,2",
+        "",
+        "a,1704240000,3,NA",
+        '"a",1704326400.5,4,',
+    ]
+    form = Format(covariates=("wind",))
+    plan = plan_of(replace(METHOD, covariates=("wind",)), form)
+    whole = result(written(tmp_path, "\n".join(rows)), plan=plan)
+    assert whole["streams"]["a"]["events"] == 3
+    assert whole["refused"] == {
+        "wrong_type": 2, "bad_time": 1, "no_time": 1, "no_stream": 1, "name_too_long": 1, "out_of_range": 1,
+    }  # fmt: skip
+    assert "2 refused (wrong_type), the first in line 3: " in capsys.readouterr().err
+
+
+def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
+    form = Format("symbol", "at", "price")
+    for header in ("price,symbol,at", "value,stream,time"):
+        (record,) = read(written(tmp_path, f"{header}\n1,X,0\n"), form)
+        batch, rejected = Decoder(form).decode([0], [0], [None], [record.value])
+        assert not rejected
+        assert (batch.name, batch.value.tolist(), batch.time_ms.tolist()) == (["X"], [1.0], [0])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "line 1 has no columns"),
+        ("\n", "line 1 has no columns"),
+        ("stream,value\na,1\n", "line 1 has no column 'time'"),
+        ("stream,time\na,1\n", "line 1 has no column 'value'"),
+        ("time,a,a\n1,2,3\n", "line 1 has column 'a' twice"),
+        ("stream,time,value\na,1\n", "line 2 ends before column 'value'"),
+        ("time,a,b\n1,2,3\n\n2,3,4,5\n", "line 4 goes on after the last column, 'b', with '5'"),
+        ('time,a\n1,"2\n', "line 2 is no CSV: unexpected end of data"),
+        (b"time,a\n1,\xff\n", "after line 0 there is text that is not UTF-8"),
+        (gzip.compress(b"time,a\n1,2\n" * 50)[:-9], "cannot be read: Compressed file ended"),
+        (b"\x1f\x8bnothing of the kind", "cannot be read"),
+        ("time,a\n", "has no event to forecast"),
+        ("time,a\n1,x\n", "has no event to forecast"),
+    ],
+)
+def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text: str | bytes, message: str) -> None:
+    with pytest.raises(BacktestError) as caught:
+        run(written(tmp_path, text), plan_of())
+    assert message in str(caught.value)
+    assert "x.csv" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_covariate_column_and_a_missing_file_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BacktestError, match=r"line 1 has no column 'wind' \(events.covariates\)"):
+        read(written(tmp_path, "stream,time,value\n"), Format(covariates=("wind",)))
+    with pytest.raises(BacktestError, match="nowhere.csv cannot be read"):
+        run(tmp_path / "nowhere.csv", plan_of())
+
+
+@pytest.mark.parametrize("text", ["5", "a:b", "-1:5", "1:2:3", ""])
+def test_score_rows_that_are_none_are_refused(text: str) -> None:
+    with pytest.raises(BacktestError, match="must be A:B"):
+        score_rows(text)
+
+
+def test_an_untrained_network_covers_what_it_says(tmp_path: Path) -> None:
+    method = Method(hidden_size=8)
+    scoring = Scoring(method, 300)
+    values = np.cumsum(np.random.default_rng(6).normal(size=(3000, 4)), axis=0)
+    some = (
+        Record(i, f"s{s}", HOUR_MS * i, b'{"stream":"s%d","time":%d,"value":%r}' % (s, 3600 * i, float(v)))
+        for i, row in enumerate(values)
+        for s, v in enumerate(row)
+    )
+    shards = [Shard(method, Network(Shape.of(method)), 0, {})]
+    for part in backtest(some, shards, Decoder(Format())):
+        assert not part.refused
+        scoring.take(part.forecasts)
+    whole: Any = scores(scoring.tallies, method)["overall"]
+    assert whole["horizons"]["1"]["coverage"] == pytest.approx({"0.95": 0.95, "0.8": 0.8}, abs=0.01)

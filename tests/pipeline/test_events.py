@@ -1,0 +1,176 @@
+"""What a record must be to be an event, and the reason where it is none."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.events import LARGEST, NAME_BYTES, REASONS, Batch, Decoder, Format, Rejected, from_epoch, from_iso
+
+NOW = 1_700_000_000_000
+TIMES = '"time":1700000000'
+
+
+def decode(
+    form: Format, *records: tuple[bytes | None, bytes | None], timestamp: int = NOW
+) -> tuple[Batch, list[Rejected]]:
+    keys, values = [k for k, _ in records], [v for _, v in records]
+    return Decoder(form).decode(range(10, 10 + len(records)), [timestamp] * len(records), keys, values)
+
+
+REFUSED = [
+    ("empty", b"a", None, NOW),
+    ("undecodable", b"a", b"", NOW),
+    ("undecodable", b"a", b'{"value":1', NOW),
+    ("undecodable", b"a", b'{"value":NaN}', NOW),
+    ("undecodable", b"a", b'{"stream":"\xff","value":1}', NOW),
+    pytest.param("undecodable", b"a", b'{"x":' + b"[" * 100_000, NOW, id="deep"),
+    ("wrong_type", b"a", b"[1]", NOW),
+    ("wrong_type", b"a", b'{"value":"1"}', NOW),
+    ("wrong_type", b"a", b'{"value":true}', NOW),
+    ("wrong_type", b"a", b'{"value":1e999}', NOW),
+    ("wrong_type", b"a", b'{"stream":7,"value":1}', NOW),
+    ("wrong_type", b"a", b'{"time":[1],"value":1}', NOW),
+    ("wrong_type", b"a", b'{"value":1,"wind":"x"}', NOW),
+    ("no_stream", None, b'{"value":1}', NOW),
+    ("no_stream", b"", b'{"stream":"","value":1}', NOW),
+    ("no_stream", b"\xff", b'{"value":1}', NOW),
+    ("name_too_long", b"a", json.dumps({"stream": "é" * (NAME_BYTES // 2 + 1), "value": 1}).encode(), NOW),
+    ("no_time", b"a", b'{"value":1}', -1),
+    ("bad_time", b"a", b'{"time":"noon","value":1}', NOW),
+    ("bad_time", b"a", b'{"time":"","value":1}', NOW),
+    ("bad_time", b"a", b'{"time":1e19,"value":1}', NOW),
+    ("future_time", b"a", b'{"time":1700003600001,"value":1}', NOW),
+    ("no_value", b"a", b"{}", NOW),
+    ("out_of_range", b"a", b'{"value":1.1e150}', NOW),
+    ("out_of_range", b"a", b'{"value":-1.1e150}', NOW),
+]
+
+
+@pytest.mark.parametrize(("reason", "key", "value", "timestamp"), REFUSED)
+def test_a_record_that_is_no_event_is_refused_with_its_reason(
+    reason: str, key: bytes | None, value: bytes | None, timestamp: int
+) -> None:
+    batch, rejected = decode(Format(covariates=("wind",)), (key, value), timestamp=timestamp)
+    assert [(r.place, r.reason) for r in rejected] == [(0, reason)]
+    assert rejected[0].message
+    assert (batch.name, batch.records, batch.end, batch.covariates.shape) == ([], 1, 11, (0, 1))
+
+
+def test_every_reason_has_its_case() -> None:
+    reasons = {case[0] for case in REFUSED if isinstance(case, tuple) and isinstance(case[0], str)}
+    assert reasons == set(REASONS)
+
+
+def test_only_positive_values_have_a_logarithm() -> None:
+    batch, rejected = decode(
+        Format(positive=True), (b"a", b'{"value":0}'), (b"a", b'{"value":1e-300}'), (b"a", b'{"value":null}')
+    )
+    assert [r.reason for r in rejected] == ["out_of_range"]
+    assert batch.value[0] == 1e-300
+    assert math.isnan(batch.value[1])
+
+
+def test_events_keep_their_offsets_among_refused_records() -> None:
+    batch, rejected = decode(Format(), (b"a", b'{"value":1}'), (b"b", b"x"), (b"c", b'{"value":-0.0}'))
+    assert (batch.offset.tolist(), batch.name, batch.value.tolist()) == ([10, 12], ["a", "c"], [1.0, -0.0])
+    assert (batch.records, batch.end, batch.record_ms.tolist()) == (3, 13, [NOW, NOW])
+    assert [r.place for r in rejected] == [1]
+
+
+def test_fields_are_found_under_their_own_names() -> None:
+    form = Format("symbol", "at", "price", covariates=("size", "wind speed"))
+    value = b'{"symbol":"X","at":1700000000,"price":2,"size":3,"wind speed":null,"value":9,"more":{"a":[1]}}'
+    batch, rejected = decode(form, (None, value))
+    assert not rejected
+    assert (batch.name, batch.time_ms.tolist(), batch.value.tolist()) == (["X"], [NOW], [2.0])
+    assert batch.covariates[0, 0] == 3
+    assert math.isnan(batch.covariates[0, 1])
+
+
+def test_a_covariate_beyond_what_can_be_squared_is_absent() -> None:
+    batch, _ = decode(Format(covariates=("c",)), (b"a", b'{"value":1,"c":1e151}'), (b"a", b'{"value":1,"c":1e150}'))
+    assert math.isnan(batch.covariates[0, 0])
+    assert batch.covariates[1, 0] == LARGEST
+
+
+def test_the_name_is_the_fields_else_the_keys_and_other_keys_are_counted() -> None:
+    decoder = Decoder(Format())
+    keys = [b"a", b"b", b"", None, "ä".encode(), b"\xff"]
+    values = [b'{"value":1}', *[b'{"stream":"a","value":1}'] * 3, b'{"value":1}', b'{"stream":"a","value":1}']
+    batch, rejected = decoder.decode(range(6), [NOW] * 6, keys, values)
+    assert not rejected
+    assert batch.name == ["a", "a", "a", "a", "ä", "a"]
+    assert decoder.other_keys == 2
+
+
+@pytest.mark.parametrize(
+    ("time", "time_ms"),
+    [
+        ('"2023-11-14T22:13:20Z"', NOW),
+        ('"2023-11-14T22:13:20"', NOW),
+        ('"2023-11-14 23:13:20.0019+01:00"', NOW + 1),
+        ('"2023-11-14"', NOW - NOW % 86_400_000),
+        ("1700000000", NOW),
+        ("1700000000.25", NOW + 250),
+        ("1700000000001", NOW + 1),
+        ("1700000000001999", NOW + 1),
+        ("1700000000001999999", NOW + 1),
+        ("-1.0005", -1001),
+        ("0", 0),
+        ("null", NOW),
+    ],
+)
+def test_times_are_iso_or_epoch_by_size_rounded_down(time: str, time_ms: int) -> None:
+    batch, rejected = decode(Format(), (b"a", b'{"value":1,"time":%s}' % time.encode()))
+    assert not rejected
+    assert batch.time_ms.tolist() == [time_ms]
+
+
+def test_a_time_may_be_ahead_by_so_much_and_without_a_timestamp_by_anything() -> None:
+    value = b'{"value":1,"time":1700000005}'
+    assert not decode(Format(max_ahead_ms=5000), (b"a", value))[1]
+    assert decode(Format(max_ahead_ms=4999), (b"a", value))[1][0].reason == "future_time"
+    assert not decode(Format(max_ahead_ms=0), (b"a", value), timestamp=-1)[1]
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.datetimes(timezones=st.timezones()), st.integers(-(10**19), 10**19), st.floats(-1e19, 1e19))
+def test_all_times_fit_the_tables_integers(moment, whole, number) -> None:  # type: ignore[no-untyped-def]
+    for time_ms in (from_iso(moment.isoformat()), from_epoch(whole), from_epoch(number)):
+        assert time_ms is None or abs(time_ms) < 2**62
+    assert from_iso(moment.isoformat()) == math.floor(moment.timestamp() * 1000 + 1e-4)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
+    max_leaves=5,
+)
+EVENT = st.fixed_dictionaries({}, optional=dict.fromkeys(("stream", "time", "value", "wind"), JSON))
+BYTES = st.none() | st.binary(max_size=40)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.lists(
+        st.tuples(BYTES, BYTES | EVENT.map(lambda e: json.dumps(e).encode()), st.integers(-1, 2**62)),
+        min_size=1,
+        max_size=5,
+    )
+)
+@example([(None, b'{"stream":"\\ud800","value":1}', 0)])
+@example([(None, b'{"stream":"a","time":' + b"9" * 5000 + b',"value":1}', 0)])
+@example([(None, b'{"stream":"a","time":"9999-12-31T23:59:59-23:59","value":1}', 0)])
+@example([(None, b'{"stream":"a","time":"0001-01-01T00:00:00+23:59","value":1}', 0)])
+def test_anything_is_an_event_or_refused_and_never_an_exception(records) -> None:  # type: ignore[no-untyped-def]
+    keys, values, timestamps = ([r[i] for r in records] for i in range(3))
+    batch, rejected = Decoder(Format(covariates=("wind",))).decode(range(len(records)), timestamps, keys, values)
+    places = sorted([*batch.offset.tolist(), *(r.place for r in rejected)])
+    assert places == list(range(len(records)))
+    assert all(r.reason in REASONS and r.message for r in rejected)
+    assert all(0 < len(name.encode()) <= NAME_BYTES for name in batch.name)
+    assert not np.isinf(batch.value).any()
