@@ -145,6 +145,7 @@ class Cluster:
         self.home = home
         self.changed = Condition()  # a worker has said something
         self.workers: list[Worker] = []
+        self._last_ms = FIRST_MS
         values: dict[str, dict[str, object]] = {
             "kafka": {
                 "bootstrap_servers": bootstrap,
@@ -228,6 +229,7 @@ class Cluster:
 
     def await_last(self) -> None:
         """Send one more event to each partition and wait until a reader has seen the forecasts of these."""
+        self._last_ms += STEP_MS
         with TopicReader(self.connection, self.topics.output) as reader:
             starts = reader.ends()
         with (
@@ -235,7 +237,7 @@ class Cluster:
             TopicReader(self.connection, self.topics.output, starts) as reader,
         ):
             for partition in range(self.partitions):
-                producer.send(self.topics.input, partition, None, event_bytes(f"last-{partition}", FIRST_MS, 1.0))
+                producer.send(self.topics.input, partition, None, event_bytes(f"last-{partition}", self._last_ms, 1.0))
             producer.flush()
             missing, deadline = set(range(self.partitions)), time.monotonic() + LIMIT_S
             while missing:

@@ -291,7 +291,7 @@ def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text
 def test_a_missing_covariate_column_and_a_missing_file_are_named(tmp_path: Path) -> None:
     with pytest.raises(BacktestError, match=r"line 1 has no column 'wind' \(events.covariates\)"):
         read(written(tmp_path, "stream,time,value\n"), Format(covariates=("wind",)))
-    with pytest.raises(BacktestError, match="nowhere.csv cannot be read"):
+    with pytest.raises(BacktestError, match=r"nowhere\.csv cannot be read"):
         run(tmp_path / "nowhere.csv", plan_of())
 
 

@@ -110,7 +110,7 @@ def test_a_page_cut_short_is_refused_by_the_shard(changelog: Log) -> None:
     page = image.pages[0]
     for rows in (page.rows[:-1], page.rows[: len(page.rows) // 2]):
         image.pages[0] = msgspec.structs.replace(page, rows=rows)
-        with pytest.raises(ImageError, match="page|multiple"):
+        with pytest.raises(ImageError, match=r"page|multiple"):
             shard_of(METHOD).load(image)
 
 
