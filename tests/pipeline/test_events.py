@@ -2,6 +2,7 @@
 
 import json
 import math
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
@@ -142,7 +143,8 @@ def test_a_time_may_be_ahead_by_so_much_and_without_a_timestamp_by_anything() ->
 def test_all_times_fit_the_tables_integers(moment, whole, number) -> None:  # type: ignore[no-untyped-def]
     for time_ms in (from_iso(moment.isoformat()), from_epoch(whole), from_epoch(number)):
         assert time_ms is None or abs(time_ms) < 2**62
-    assert from_iso(moment.isoformat()) == math.floor(moment.timestamp() * 1000 + 1e-4)
+    since = moment - datetime(1970, 1, 1, tzinfo=UTC)  # exact, which moment.timestamp() is not
+    assert from_iso(moment.isoformat()) == (since.days * 86_400 + since.seconds) * 1000 + since.microseconds // 1000
 
 
 JSON = st.recursive(
