@@ -34,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code: int = given.call(given, settings)
     except (Refusal, BrokerError) as error:
         return _failed(error, 1)
+    except KeyboardInterrupt:
+        return 130
     return code
 
 

@@ -84,8 +84,8 @@ def topics(settings: Settings) -> Topics:
     return Topics(
         input=kafka.input_topic,
         output=kafka.output_topic,
-        dead_letters=kafka.dead_letter_topic or f"{kafka.group_id}-dead-letters",
-        changelog=kafka.changelog_topic or f"{kafka.group_id}-changelog",
+        dead_letters=kafka.dead_letter_topic,
+        changelog=kafka.changelog_topic,
     )
 
 

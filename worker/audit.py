@@ -7,7 +7,7 @@ Nor does it know the removal of idle streams (`worker.stream_ttl_s`): it remembe
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -18,7 +18,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = 1e150
 EXAMPLES = 5  # of each kind of fault, to look at
 
+DROPPED = ("late", "duplicate", "missing")
+
 Place = tuple[int, int]  # input partition and offset
+Said = tuple[Place, object]  # which input record an output is about, and what must be right in it
 
 
 @dataclass(frozen=True)
@@ -53,24 +56,23 @@ class Verdicts:
 
 @dataclass
 class Report:
-    """What was found, by number; all of `faults` are zero where the worker kept its promises."""
+    """What was found, by number; `faults` is empty where the worker kept its promises."""
 
     events: int  # input records
     expected: Counter[str]  # by verdict
-    forecasts: int = 0  # events with exactly one forecast, right in every field
-    dead_letters: int = 0  # records with exactly one dead letter, the same bytes
+    right: Counter[str] = field(default_factory=Counter)  # forecasts and dead letters found once, right in all they say
     faults: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
         """Whether input = forecasts + dropped + dead letters, offset by offset, and nothing else left."""
-        return not self.faults.total() and self.events == self.forecasts + self.dropped + self.dead_letters
+        return not self.faults and self.events == self.dropped + self.right.total()
 
     @property
     def dropped(self) -> int:
         """Records of which nothing must be heard."""
-        return sum(self.expected[reason] for reason in ("late", "duplicate", "missing"))
+        return sum(self.expected[reason] for reason in DROPPED)
 
     def note(self, fault: str, what: str) -> None:
         """Count a fault and keep a few to look at."""
@@ -81,12 +83,11 @@ class Report:
 
     def lines(self) -> Iterator[str]:
         """For people."""
-        due = self.expected
+        due, right = self.expected, self.right
         yield f"input records           {self.events:>9,}"
-        yield f"forecasts               {self.forecasts:>9,}   expected {due['forecast']:,}"
-        reasons = ", ".join(f"{reason} {due[reason]:,}" for reason in ("late", "duplicate", "missing"))
-        yield f"dropped                 {self.dropped:>9,}   {reasons}"
-        yield f"dead letters            {self.dead_letters:>9,}   expected {due['dead']:,}"
+        yield f"forecasts               {right['forecasts']:>9,}   expected {due['forecast']:,}"
+        yield f"dropped                 {self.dropped:>9,}   " + ", ".join(f"{r} {due[r]:,}" for r in DROPPED)
+        yield f"dead letters            {right['dead letters']:>9,}   expected {due['dead']:,}"
         for fault, number in sorted(self.faults.items()):
             yield f"{fault:<24}{number:>9,}   {'; '.join(self.examples[fault])}"
         yield "audit                   " + ("all records accounted for, each exactly once" if self.ok else "FAILED")
@@ -188,76 +189,77 @@ def audit(
     """Compare what a `read_committed` reader sees with what the input asks for; records of a partition in order."""
     verdicts = expected(input_records, rules)
     report = Report(len(verdicts.of), Counter(verdicts.of.values()))
-    _forecasts(output_records, verdicts, input_topic, report)
-    _dead_letters(dead_letter_records, verdicts, input_topic, report)
+
+    def forecast(record: TopicRecord) -> Said:
+        body = json.loads(record.value or b"")
+        topic, partition, offset = body["id"].rsplit("-", 2)
+        event = Event(body["stream"], body["time"], body["value"])
+        same_id = dict(record.headers).get("foldcast-id") == body["id"].encode()
+        return (int(partition), int(offset)), (event, record.partition, record.key, topic, same_id)
+
+    def letter(record: TopicRecord) -> Said:
+        head = {name.removeprefix("foldcast-error-"): value.decode() for name, value in record.headers}
+        said = (record.partition, record.key, record.value, head["topic"], head["timestamp"], "reason" in head)
+        return (int(head["partition"]), int(head["offset"])), said
+
+    def told(place: Place) -> object:
+        event = verdicts.forecast[place]
+        return event, place[0], event.stream.encode(), input_topic, True
+
+    def kept(place: Place) -> object:
+        record = verdicts.dead[place]
+        nothing = (
+            record.key is None and record.value is None
+        )  # which no client of ours could send: the key is empty then
+        return (
+            record.partition,
+            b"" if nothing else record.key,
+            record.value,
+            input_topic,
+            str(record.timestamp_ms),
+            True,
+        )
+
+    newest: dict[tuple[int, str], int] = {}  # offset of each stream's newest forecast
+    for place in _matched("forecasts", output_records, forecast, told, verdicts.forecast, report, verdicts.of):
+        stream = (place[0], verdicts.forecast[place].stream)
+        if place[1] < newest.get(stream, -1):
+            report.note("forecasts out of order", f"{place} after {newest[stream]}")
+        newest[stream] = max(place[1], newest.get(stream, -1))
+    for _ in _matched("dead letters", dead_letter_records, letter, kept, verdicts.dead, report, verdicts.of):
+        pass
     return report
 
 
-def _forecasts(records: Iterable[TopicRecord], verdicts: Verdicts, topic: str, report: Report) -> None:
-    seen: Counter[Place] = Counter()
-    wrong: set[Place] = set()
-    newest: dict[tuple[int, str], int] = {}  # offset of each stream's newest forecast
-    for record in records:
-        name, headers = f"output {record.partition}/{record.offset}", dict(record.headers)
-        try:
-            body = json.loads(record.value or b"")
-            key = str(body["id"])
-            said = Event(body["stream"], body["time"], body["value"])
-            place = _place(key, topic)
-        except (ValueError, KeyError, TypeError) as error:
-            report.note("unreadable forecasts", f"{name}: {error!r}")
-            continue
-        due = verdicts.forecast.get(place)
-        if due is None:
-            report.note("unexpected forecasts", f"{key}: it is {verdicts.of.get(place, 'not in the input')}")
-            continue
-        seen[place] += 1
-        if seen[place] > 1:
-            report.note("forecasts twice", key)
-            continue
-        bytes_right = record.key == due.stream.encode() and headers.get("foldcast-id") == key.encode()
-        if said != due or record.partition != place[0] or not bytes_right:
-            wrong.add(place)
-            report.note("wrong forecasts", f"{key}: {said}, key {record.key!r} for {due}")
-        stream = (place[0], due.stream)
-        if place[1] < newest.get(stream, -1):
-            report.note("forecasts out of order", f"{key} after {newest[stream]}")
-        newest[stream] = max(place[1], newest.get(stream, -1))
-    for place in verdicts.forecast.keys() - seen.keys():
-        report.note("missing forecasts", f"{topic}-{place[0]}-{place[1]}")
-    report.forecasts = sum(number == 1 and place not in wrong for place, number in seen.items())
-
-
-def _place(key: str, topic: str) -> Place:
-    start, partition, offset = key.rsplit("-", 2)
-    if start != topic:
-        raise ValueError(f"{key} is not from {topic}")
-    return int(partition), int(offset)
-
-
-def _dead_letters(records: Iterable[TopicRecord], verdicts: Verdicts, topic: str, report: Report) -> None:
+def _matched(
+    kind: str,
+    records: Iterable[TopicRecord],
+    read: Callable[[TopicRecord], Said],
+    due: Callable[[Place], object],
+    places: Collection[Place],
+    report: Report,
+    verdicts: Mapping[Place, str],
+) -> Iterator[Place]:
+    """Hold each record against what is due at its place; the places, each when it is first seen."""
     seen: Counter[Place] = Counter()
     wrong: set[Place] = set()
     for record in records:
-        said = {name.removeprefix("foldcast-error-"): value.decode() for name, value in record.headers}
-        name = f"dead letter {record.partition}/{record.offset}"
         try:
-            place = int(said["partition"]), int(said["offset"])
-        except (ValueError, KeyError) as error:
-            report.note("unreadable dead letters", f"{name}: {error!r}")
+            place, said = read(record)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            report.note(f"unreadable {kind}", f"{record.partition}/{record.offset}: {error!r}")
             continue
-        due = verdicts.dead.get(place)
-        if due is None:
-            report.note("unexpected dead letters", f"{place}: it is {verdicts.of.get(place, 'not in the input')}")
+        if place not in places:
+            report.note(f"unexpected {kind}", f"{place}: it is {verdicts.get(place, 'not in the input')}")
             continue
         seen[place] += 1
         if seen[place] > 1:
-            report.note("dead letters twice", str(place))
+            report.note(f"{kind} twice", str(place))
             continue
-        origin = said.get("topic") == topic and said.get("timestamp") == str(due.timestamp_ms) and said.get("reason")
-        if (record.partition, record.key, record.value) != (due.partition, due.key, due.value) or not origin:
+        if said != due(place):
             wrong.add(place)
-            report.note("altered dead letters", f"{place}: {record.key!r} {record.value!r}"[:200])
-    for place in verdicts.dead.keys() - seen.keys():
-        report.note("missing dead letters", str(place))
-    report.dead_letters = sum(number == 1 and place not in wrong for place, number in seen.items())
+            report.note(f"wrong {kind}", f"{place}: {said} for {due(place)}"[:300])
+        yield place
+    for place in set(places) - seen.keys():
+        report.note(f"missing {kind}", str(place))
+    report.right[kind] = sum(number == 1 and place not in wrong for place, number in seen.items())

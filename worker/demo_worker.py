@@ -29,6 +29,7 @@ class DemoWorker:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 stdin=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl-C is for the demo, which then stops its workers in order
             )
 
     @property

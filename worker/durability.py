@@ -1,8 +1,9 @@
 """When a shard's snapshot is begun and how much of it goes into each transaction.
 
-The replay tail (what a crash would have to fold again) never exceeds `snapshot_events` after a commit: a snapshot is
-begun at half of it, its pages are spread over the events that are left, and whatever is still missing at the end goes
-at once. So no cycle is stalled by a large shard, and a small one is done in one.
+The replay tail (what a crash would have to fold again) does not exceed `snapshot_events` after a commit: a snapshot is
+begun at half of it, its pages are spread over the events that are left, and what is still missing at the end goes at
+once. Only a shard that changes more than `MOST_PAGES` pages within so few events takes longer: no transaction may get
+so large that it cannot be committed.
 """
 
 import math
@@ -14,6 +15,7 @@ from pipeline.shard import Shard
 DEFAULT_EVENTS = 50_000
 EVENTS_PER_ROW = 8
 IDLE_PAGES = 4  # per cycle, when nothing presses
+MOST_PAGES = 64  # per transaction: 16 MB
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class SnapshotClock:
         tail = shard.replay_tail
         due = tail >= limit // 2 or (tail > 0 and self.age_s > self._policy.interval_s)
         pages = shard.pages_to_send
-        if (due and pages is None) or shard.snapshot_lag > limit:
+        late = shard.snapshot_lag > limit and shard.table.pages <= MOST_PAGES  # what is written now would not help
+        if (due and pages is None) or late:
             pages = shard.begin_snapshot()
         if pages is None:
             return [], False
         cycles = (limit - tail) // max(records, 1)  # of this size that still fit
-        pieces, last = shard.snapshot_pieces(pages if cycles < 1 else max(IDLE_PAGES, math.ceil(pages / cycles)))
+        share = pages if cycles < 1 else max(IDLE_PAGES, math.ceil(pages / cycles))
+        pieces, last = shard.snapshot_pieces(min(share, MOST_PAGES))
         if last:
             self._last = time.monotonic()
         return pieces, last

@@ -60,20 +60,42 @@ class DeadLetterCatch:
 
     def __init__(self, in_a_row: int | None = None, ratio: float | None = None) -> None:
         self._limit_in_a_row, self._limit_ratio = in_a_row, ratio
-        self._in_a_row = self._dead = self._seen = 0
+        self._now = self._new = (0, 0, 0)  # in a row, dead, seen; with this cycle's
 
-    def check(self, records: int, dead: int) -> None:
-        """Before a commit: so many of these records are dead letters. Raises Refusal."""
-        self._seen, self._dead = self._seen + records, self._dead + dead
-        self._in_a_row = self._in_a_row + records if dead == records else 0
+    def check(self, batches: list[tuple[int, int]]) -> None:
+        """Before a commit of batches of so many records, so many of them dead letters. Raises Refusal."""
+        in_a_row, dead, seen = self._now
+        for records, rejected in batches:
+            in_a_row = in_a_row + records if rejected == records else 0
+            dead, seen = dead + rejected, seen + records
+        self._new = in_a_row, dead, seen
         fix = "look at their reasons, mend the source or the [events] fields"
-        if self._limit_in_a_row is not None and self._in_a_row >= self._limit_in_a_row:
+        if self._limit_in_a_row is not None and in_a_row >= self._limit_in_a_row:
             raise Refusal(
-                f"the last {self._in_a_row} records were all dead letters (events.max_dead_in_a_row = "
+                f"the last {in_a_row} records were all dead letters (events.max_dead_in_a_row = "
                 f"{self._limit_in_a_row}): {fix}"
             )
-        if self._limit_ratio is not None and self._seen >= RATIO_OF and self._dead > self._limit_ratio * self._seen:
+        if self._limit_ratio is not None and seen >= RATIO_OF and dead > self._limit_ratio * seen:
             raise Refusal(
-                f"{self._dead} of {self._seen} records were dead letters (events.max_dead_ratio = "
-                f"{self._limit_ratio}): {fix}"
+                f"{dead} of {seen} records were dead letters (events.max_dead_ratio = {self._limit_ratio}): {fix}"
             )
+
+    def committed(self) -> None:
+        """What was checked last is done; a commit that fails is checked again."""
+        self._now = self._new
+
+
+class Pulse:
+    """When the main thread last showed that it is not stuck."""
+
+    def __init__(self) -> None:
+        self.beat()
+
+    def beat(self) -> None:
+        """It is not."""
+        self._at = time.monotonic()
+
+    @property
+    def age_s(self) -> float:
+        """Since the last beat."""
+        return time.monotonic() - self._at

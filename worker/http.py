@@ -1,7 +1,6 @@
 """Metrics, health and status over HTTP. Reads what the loop leaves behind; never waits for it."""
 
 import json
-import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
@@ -9,23 +8,23 @@ from threading import Thread
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from worker.failures import Refusal
+from worker.failures import Pulse, Refusal
 
 TEXT = "text/plain; charset=utf-8"
 Answer = tuple[int, str, bytes]  # status, content type, body
 
 
 class Pages:
-    """The answers: `status` gives the loop's page, `ticked` when the loop last turned."""
+    """The answers: `status` gives the loop's page, `pulse` the loop's."""
 
     def __init__(
         self,
         registry: CollectorRegistry,
         status: Callable[[], dict[str, object]],
-        ticked: Callable[[], float],
+        pulse: Pulse,
         stalled_after_s: float,
     ) -> None:
-        self._registry, self._status, self._ticked, self._stalled_after_s = registry, status, ticked, stalled_after_s
+        self._registry, self._status, self._pulse, self._stalled_after_s = registry, status, pulse, stalled_after_s
 
     def answer(self, path: str, accept: str) -> Answer:
         """The answer to a GET."""
@@ -34,7 +33,7 @@ class Pages:
                 encode, content_type = choose_encoder(accept)
                 return 200, content_type, encode(self._registry)
             case "/livez":
-                age_s = time.monotonic() - self._ticked()
+                age_s = self._pulse.age_s
                 alive = age_s < self._stalled_after_s
                 return (200 if alive else 503), TEXT, f"the loop turned {age_s:.1f} s ago\n".encode()
             case "/readyz":

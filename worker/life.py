@@ -5,21 +5,27 @@ catching up   events below C are folded silently: nothing leaves the shard
 live          events from C on are forecast and committed
 """
 
+import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
+
 from pipeline.events import Decoder, Rejected
 from pipeline.forecasts import Forecasts
-from pipeline.image import Image, ImageError, read_image, weights_key
+from pipeline.image import MARKER_KEY, Image, Marker, encode_marker, read_image, weights_key
 from pipeline.method import Method
 from pipeline.model import Network, Shape
 from pipeline.shard import Shard
-from worker.broker.contract import Broker, ChangelogRead, Records
+from worker.broker.contract import Broker, ChangelogRead, NotYet, Records
 from worker.failures import Refusal
 
+log = logging.getLogger(__name__)
+
 READ_S = 0.05  # one slice of a restore: live shards wait so long
+STABLE_S = 30.0  # longer than any transaction may stay open
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,12 @@ class Plan:
         if self.checkpoint is not None:
             network.load(self.checkpoint)
         return network
+
+
+def cold_start(shard: Shard) -> list[tuple[bytes, bytes]]:
+    """What makes an empty shard restorable: adoption 0, and an image without pages that knows the settings."""
+    shard.begin_snapshot()
+    return [(weights_key(shard.position), shard.network.dump()), *shard.snapshot_pieces(0)[0]]
 
 
 @dataclass
@@ -67,10 +79,11 @@ class Life:
         self.last_record_ms = 0
         self.began = time.monotonic()
         self.restored_s: float | None = None  # set once live
+        self._told = False
         self._plan = plan
         self._known_committed: int | None = None
         self._read: ChangelogRead | None = None
-        self._records: list[tuple[bytes, bytes | None]] = []
+        self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
 
     @property
     def live(self) -> bool:
@@ -81,6 +94,12 @@ class Life:
     def pending(self) -> int | None:
         """Offsets left to fold silently; None while not even that is known."""
         return None if self.shard is None else max(0, self.committed - self.shard.position)
+
+    def wait(self, reason: str) -> None:
+        """It cannot be restored now; say so once it has taken long."""
+        if not self._told and time.monotonic() - self.began > STABLE_S:
+            self._told = True
+            log.warning("partition %d is still not restored: %s", self.partition, reason)
 
     def end(self) -> None:
         """Let go of what a life holds outside its memory."""
@@ -97,21 +116,21 @@ class Life:
         if self._read is None:
             self._known_committed = broker.committed(self.partition)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
-        self._records += self._read.read(READ_S)
+        self._latest.update(self._read.read(READ_S))
         if not self._read.done:
             return False
         try:
-            shard = self._build(read_image(self._records), broker)
-        except ImageError as error:
+            shard = self._build(read_image(self._latest.items()), broker)
+        except ValueError as error:
             raise Refusal(self._refused(error)) from error
         self._read.close()
-        self._records = []
+        self._latest = {}
         self.replayed = max(0, self.committed - shard.position)
         broker.start(self.partition, shard.position)
         self.shard = shard
         return True
 
-    def _refused(self, error: ImageError) -> str:
+    def _refused(self, error: ValueError) -> str:
         return (
             f"the changelog of partition {self.partition} does not fit these settings: {error}; restore them, or start "
             "under a new kafka.group_id"
@@ -120,29 +139,43 @@ class Life:
     def _build(self, image: Image, broker: Broker) -> Shard:
         network = self._plan.network()
         low, high = broker.bounds(self.partition)
-        committed, marker = self._known_committed, image.marker
-        if not image.weights:  # the first transaction of a shard logs them
+        marker = image.marker
+        if marker is None:  # the first transaction of a shard writes one
             return self._new(network, low if self._plan.start == "earliest" else high)
-        base = min(image.weights) if marker is None else marker.offset
-        if committed is None and marker is not None and marker.clean:
-            committed, self.must_commit = marker.offset, True
+        self.committed = self._known_offset(marker, high)
+        shard = Shard(self._plan.method, network, marker.offset, self._plan.settings)
+        shard.load(image)
+        network.load(image.weights[marker.weights])
+        if marker.clean:  # true only until something is committed
+            self.first_messages = [(MARKER_KEY, encode_marker(msgspec.structs.replace(marker, clean=False)))]
+        self._check_gap(shard, low)
+        return shard
+
+    def _known_offset(self, marker: Marker, high: int) -> int:
+        """C, where it fits the image and the input."""
+        committed = self._known_committed
+        if committed is None and marker.clean:
+            self.must_commit = True
+            committed = marker.offset
         if committed is None:
             raise Refusal(
                 f"the group has no committed offset for partition {self.partition}, though its changelog holds an "
-                f"image at {base}: set it (kafka-consumer-groups --reset-offsets), or start under a new kafka.group_id"
+                f"image at {marker.offset}: set it (kafka-consumer-groups --reset-offsets), or start under a new "
+                "kafka.group_id"
             )
-        if committed < base:
+        if committed < marker.offset:
             raise Refusal(
                 f"the group's offset for partition {self.partition} ({committed}) is behind the changelog's image "
-                f"({base}): they are from two lives of the group; start under a new kafka.group_id"
+                f"({marker.offset}): they are from two lives of the group; start under a new kafka.group_id"
             )
-        self.committed = committed
-        network.load(image.weights[base if marker is None else marker.weights])
-        shard = Shard(self._plan.method, network, base, self._plan.settings)
-        if marker is not None:
-            shard.load(image)
-        self._check_gap(shard, low)
-        return shard
+        if committed > high:  # for a moment after a commit the end may still lie before its markers
+            if time.monotonic() - self.began < STABLE_S:
+                raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")
+            raise Refusal(
+                f"the group's offset for partition {self.partition} ({committed}) is beyond the input's end ({high}): "
+                "the topic was made anew or cut; start under a new kafka.group_id"
+            )
+        return committed
 
     def _new(self, network: Network, start: int) -> Shard:
         if self._known_committed is not None:
@@ -152,8 +185,9 @@ class Life:
                 "a new kafka.group_id from the beginning"
             )
         self.committed, self.must_commit = start, True
-        self.first_messages = [(weights_key(start), network.dump())]
-        return Shard(self._plan.method, network, start, self._plan.settings)
+        shard = Shard(self._plan.method, network, start, self._plan.settings)
+        self.first_messages = cold_start(shard)
+        return shard
 
     def _check_gap(self, shard: Shard, low: int) -> None:
         if low <= shard.position:
@@ -166,6 +200,8 @@ class Life:
         self.gap = low - shard.position
         shard.position = low
         self.committed = max(self.committed, low)
+        shard.begin_snapshot()  # the same pages at another offset: the gap is part of the image from here on
+        self.first_messages, self.must_commit = shard.snapshot_pieces(0)[0], True
 
     # ---- the fold
 

@@ -1,4 +1,4 @@
-"""The cycle: poll, restore, advance, commit. Everything a shard does to the world happens in here, in one transaction.
+"""The cycle: poll, restore, advance, commit. All that a shard does to the world happens in one transaction of it.
 
 A crash, a rebalance, a refused commit and a fenced producer end the same way: the lives they touched are over, and new
 ones restore what the broker says is committed. Nothing is repaired in place.
@@ -14,8 +14,8 @@ from threading import Event
 import numpy as np
 
 from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled
-from worker.durability import SnapshotClock, SnapshotPolicy
-from worker.failures import DeadLetterCatch, Failures
+from worker.durability import MOST_PAGES, SnapshotClock, SnapshotPolicy
+from worker.failures import DeadLetterCatch, Failures, Pulse
 from worker.life import Advanced, Life, Plan
 from worker.log import life as log_life
 from worker.metrics import Metrics, Stopwatch
@@ -53,10 +53,12 @@ class Transaction:
 class Loop:
     """A worker's shards and what it does with them, over and over."""
 
-    def __init__(self, broker: Broker, plan: Plan, topics: Topics, limits: Limits, metrics: Metrics) -> None:
+    def __init__(
+        self, broker: Broker, plan: Plan, topics: Topics, limits: Limits, metrics: Metrics, pulse: Pulse
+    ) -> None:
         self.lives: dict[int, Life] = {}
         self.joined = False
-        self.ticked = time.monotonic()  # the loop's own proof of life
+        self._pulse = pulse
         self.longest_snapshot_s = 0.0
         self._broker, self._plan, self._topics, self._limits, self._metrics = broker, plan, topics, limits, metrics
         self._clocks: dict[int, SnapshotClock] = {}
@@ -100,8 +102,6 @@ class Loop:
         finally:
             self._broker.close(leave)
 
-    # ---- one turn
-
     def cycle(self, stop: Event) -> None:
         """One turn. Raises BrokerError: then everything it touched has to end."""
         self._wait_for_more(stop)
@@ -127,6 +127,8 @@ class Loop:
         self._snapshot_s = 0.0
         if transaction.offsets:
             self._commit(transaction)
+        elif not self.lives and polled.membership is not None:
+            self._failures.over()  # nothing to commit, and the group has us
         self._watch.lap("commit")
 
     def _wait_for_more(self, stop: Event) -> None:
@@ -138,7 +140,7 @@ class Loop:
 
     def _assignment(self, polled: Polled) -> None:
         self._membership = polled.membership
-        self.joined = self.joined or polled.membership is not None
+        self.joined = polled.membership is not None
         for partition in sorted(polled.ended):
             self._end(partition, "revoked")
         for partition in sorted(polled.began):
@@ -149,19 +151,23 @@ class Loop:
         return life is not None and life.shard is not None
 
     def _restore(self) -> None:
-        """One life after the other, so that the first is live soon."""
+        """One slice each, in turn: a partition that cannot be read now holds up no other."""
         until = time.monotonic() + RESTORE_S
-        for life in self.lives.values():
-            if life.shard is None and time.monotonic() < until:
-                try:
-                    if life.restore(self._broker):
-                        tail = life.pending
-                        log_life("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
-                        self._metrics.gaps.inc(life.gap)
-                        self._metrics.replayed.inc(life.replayed)
-                except NotYet as reason:
-                    log.debug("partition %d waits: %s", life.partition, reason)
-                    self._watch.lap("restore")
+        for life in [life for life in self.lives.values() if life.shard is None]:
+            if time.monotonic() > until:
+                return
+            try:
+                loaded = life.restore(self._broker)
+            except NotYet as reason:
+                loaded = False
+                life.wait(str(reason))
+            if loaded:
+                tail = life.pending
+                log_life("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
+                self._metrics.gaps.inc(life.gap)
+                self._metrics.replayed.inc(life.replayed)
+            else:
+                self.lives[life.partition] = self.lives.pop(life.partition)  # behind the others
 
     def _advance(self, life: Life, polled: Polled, transaction: Transaction) -> None:
         advanced = life.advance(polled.records[life.partition], self._watch.lap)
@@ -192,7 +198,10 @@ class Loop:
             life.restored_s = time.monotonic() - life.began
             self._metrics.restore_seconds.set(life.restored_s)
             log_life("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
-        pieces, last = self._clocks[life.partition].pieces(life.shard, records)
+        self._write(life, *self._clocks[life.partition].pieces(life.shard, records), transaction)
+        self._snapshot_s += self._watch.lap("snapshot")
+
+    def _write(self, life: Life, pieces: list[tuple[bytes, bytes]], last: bool, transaction: Transaction) -> None:
         transaction.snapshot_bytes += sum(len(value) for _, value in pieces)
         transaction.snapshot_records += len(pieces)
         transaction.snapshots += last
@@ -200,16 +209,15 @@ class Loop:
         if durable or life.must_commit:
             transaction.messages += [Message(self._topics.changelog, life.partition, *pair) for pair in durable]
             self._touch(life, transaction)
-        self._snapshot_s += self._watch.lap("snapshot")
 
     # ---- commit
 
     def _commit(self, transaction: Transaction) -> None:
-        for advanced in transaction.advanced:
-            self._dead.check(len(advanced.records.offsets), len(advanced.rejected))
+        self._dead.check([(len(a.records.offsets), len(a.rejected)) for a in transaction.advanced])
         self._broker.commit(transaction.messages, transaction.offsets, self._membership)
         now = time.time()
         self._failures.over()
+        self._dead.committed()
         metrics = self._metrics
         for life in transaction.lives:
             life.committed = transaction.offsets[life.partition]
@@ -241,7 +249,8 @@ class Loop:
     def _begin(self, partition: int, why: str) -> None:
         self._end(partition, why)
         self._incarnations += 1
-        self.lives[partition] = Life(partition, self._incarnations, self._plan)
+        self.lives[partition] = life = Life(partition, self._incarnations, self._plan)
+        life.must_commit = self._failures.failing  # one commit of C shows that the way is open again
         self._clocks[partition] = SnapshotClock(self._limits.snapshots)
         log_life("restoring", partition=partition, incarnation=self._incarnations, why=why)
 
@@ -260,31 +269,29 @@ class Loop:
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
             self._recover(stop, self._failures.note(error))
-        self.ticked = time.monotonic()
+        self._pulse.beat()
 
     def _recover(self, stop: Event, pause_s: float) -> None:
         for partition in sorted(self.lives):
             self._begin(partition, "a cycle failed")
+        self._watch.lap("commit")
         stop.wait(pause_s)
         self._watch.lap("idle")
         try:
             self._broker.renew()
         except BrokerError as error:
-            self._failures.note(error)
-
-    # ---- the end
+            stop.wait(self._failures.note(error))
 
     def _finish(self) -> None:
-        """The last transaction: an image of every live shard at its committed offset; a restart folds nothing again."""
-        transaction = Transaction()
+        """An image of every live shard at its committed offset, so that a restart folds nothing again."""
         live = [life for life in self.lives.values() if life.live and self._membership is not None]
         for life in live:
             assert life.shard is not None, "a live life has a shard"
             life.shard.begin_snapshot(clean=True)
-            pieces, _ = life.shard.snapshot_pieces(life.shard.table.pages)
-            durable = life.first_messages + pieces
-            transaction.messages += [Message(self._topics.changelog, life.partition, *pair) for pair in durable]
-            self._touch(life, transaction)
-        if transaction.offsets:
-            self._broker.commit(transaction.messages, transaction.offsets, self._membership)
-        log_life("stopped", shards=len(live), snapshot_bytes=sum(len(m.value or b"") for m in transaction.messages))
+            last = False
+            while not last:
+                pieces, last = life.shard.snapshot_pieces(MOST_PAGES)
+                transaction = Transaction()
+                self._write(life, pieces, last, transaction)
+                self._commit(transaction)
+        log_life("stopped", shards=len(live))

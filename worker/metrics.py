@@ -18,6 +18,7 @@ from pipeline.method import Method
 
 PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
 LATENCY_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+LARGEST = 10.0  # horizon scales: one spike must not own the figures
 RECENT = 20_000  # labels a skill or coverage ratio remembers, per horizon
 
 
@@ -65,7 +66,7 @@ class Recent:
         arrived = ~np.isnan(forecasts.error)  # (n, Z)
         labels = arrived.sum(0)
         keep = (1 - 1 / RECENT) ** labels
-        error, naive = np.nan_to_num(forecasts.error), np.nan_to_num(forecasts.naive)
+        error, naive = (np.clip(np.nan_to_num(e), -LARGEST, LARGEST) for e in (forecasts.error, forecasts.naive))
         self.labels = keep * self.labels + labels
         self.squared = keep * self.squared + (error**2).sum(0)
         self.absolute = keep * self.absolute + np.abs(error).sum(0)

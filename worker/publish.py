@@ -107,5 +107,8 @@ def dead_letters(rejected: Sequence[Rejected], records: Records, topics: Topics,
             "version": __version__,
         }
         named = [(f"foldcast-error-{name}", value.encode()) for name, value in headers.items()]
-        letters.append(Message(topics.dead_letters, partition, records.keys[place], records.values[place], named))
+        key, value = records.keys[place], records.values[place]
+        if key is None and value is None:
+            key = b""  # kafka-python (3.0.12) sends no record without both
+        letters.append(Message(topics.dead_letters, partition, key, value, named))
     return letters

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from threading import Event, Thread, current_thread, main_thread
 
@@ -16,7 +16,7 @@ from pipeline.table import Table
 from worker import __version__, assembly, topics
 from worker.broker.contract import BrokerError
 from worker.broker.kafka import BrokerOptions, KafkaBroker
-from worker.failures import Failures
+from worker.failures import Failures, Pulse
 from worker.http import Pages, Server
 from worker.log import life as log_life
 from worker.loop import Loop
@@ -39,18 +39,16 @@ def run(settings: Settings, leave: bool) -> int:
         metrics = Metrics(plan.method, __version__)
         metrics.stream_bytes.set(row_bytes)
         status = Status(metrics, settings.kafka.instance_id)
-        started = time.monotonic()
-        ticked: Callable[[], float] = lambda: started  # noqa: E731 - replaced by the loop's
-        pages = Pages(metrics.registry, lambda: status.page, lambda: ticked(), settings.worker.stall_exit_s)
+        pulse = Pulse()
+        pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s)
         server = Server(settings.http.host, settings.http.port, pages)
         log_life("listening", port=server.port)
+        Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
         try:
-            broker = _connected(settings, stop)
+            broker = _connected(settings, stop, pulse)
             if broker is None:
                 return 0
-            loop = Loop(broker, plan, assembly.topics(settings), assembly.limits(settings), metrics)
-            ticked = lambda: loop.ticked  # noqa: E731
-            Thread(target=_watch, args=(loop, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
+            loop = Loop(broker, plan, assembly.topics(settings), assembly.limits(settings), metrics, pulse)
             # importing torch leaves 200,000 objects that every full collection would walk through
             gc.collect()
             gc.freeze()
@@ -63,10 +61,11 @@ def run(settings: Settings, leave: bool) -> int:
     return 0
 
 
-def _connected(settings: Settings, stop: Event) -> KafkaBroker | None:
+def _connected(settings: Settings, stop: Event, pulse: Pulse) -> KafkaBroker | None:
     """A group member on checked topics; waits for a broker that does not answer yet. None: asked to stop meanwhile."""
     failures = Failures(settings.worker.give_up_s)
     while not stop.is_set():
+        pulse.beat()
         try:
             lines, sizes = topics.check(settings)
             for line in lines:
@@ -112,9 +111,9 @@ def _signals(stop: Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _watch(loop: Loop, stall_exit_s: float) -> None:
+def _watch(pulse: Pulse, stall_exit_s: float) -> None:
     """The Kafka client has calls that can wait for ever (kafka-python 3.0.12): the supervisor's restart is the cure."""
-    while (age_s := time.monotonic() - loop.ticked) < stall_exit_s:
+    while (age_s := pulse.age_s) < stall_exit_s:
         time.sleep(min(1.0, stall_exit_s - age_s))
     log.error("the loop has not turned for %.0f s (worker.stall_exit_s): leaving; its threads follow", age_s)
     faulthandler.dump_traceback(sys.stderr)

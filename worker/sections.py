@@ -164,7 +164,8 @@ class Events(Section):
         default=100, description="a gap of more than so many of the stream's own steps begins its hidden state anew"
     )
     max_dead_ratio: Share | None = Field(
-        default=None, description="stop where a larger share of recent records are dead letters; without it never"
+        default=None,
+        description="stop where a larger share of all records since the start are dead letters; without it never",
     )
     max_dead_in_a_row: Count | None = Field(
         default=None, description="stop after so many records in a row that are all dead letters; without it never"

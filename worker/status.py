@@ -47,12 +47,13 @@ class Status:
         metrics.snapshot_age.set(max((loop.clock(p).age_s for p in loop.lives), default=0.0))
         metrics.snapshot_longest.set(loop.longest_snapshot_s)
         metrics.quality()
-        for partition in self._partitions - loop.lives.keys():  # gone to another worker: its lag is not ours to report
+        known = lag.keys() & loop.lives.keys()
+        for partition in self._partitions - known:  # another worker's, or restoring: better no lag than a false one
             metrics.lag_records.remove(partition)
             metrics.lag_seconds.remove(partition)
-        self._partitions = set(loop.lives)
-        for partition, life in loop.lives.items():
-            behind = lag.get(partition, 0)
+        self._partitions = set(known)
+        for partition in known:
+            life, behind = loop.lives[partition], lag[partition]
             metrics.lag_records.labels(partition).set(behind)
             age = time.time() - life.last_record_ms / 1000 if behind and life.last_record_ms else 0.0
             metrics.lag_seconds.labels(partition).set(max(age, 0.0))

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 
-from pipeline.image import weights_key
 from pipeline.shard import Shard
 from worker import assembly
 from worker.broker.admin import (
@@ -19,6 +18,7 @@ from worker.broker.admin import (
 from worker.broker.produce import FastProducer
 from worker.broker.producer import BATCH_BYTES
 from worker.failures import Refusal
+from worker.life import cold_start
 from worker.publish import DEAD_LETTER_OVERHEAD_BYTES
 from worker.settings import Settings
 
@@ -127,13 +127,9 @@ def reset(settings: Settings) -> list[str]:
     delete_topic(connection, topics.changelog)
     create(settings, there[topics.input].partitions, there[topics.input].replication)
     plan = assembly.plan(settings)
-    weights = plan.network()
     with FastProducer(connection) as producer:
         for partition, offset in sorted(offsets.items()):
-            shard = Shard(plan.method, weights, offset, plan.settings)
-            shard.begin_snapshot()
-            producer.send(topics.changelog, partition, weights_key(offset), weights.dump())
-            for key, value in shard.snapshot_pieces(0)[0]:
+            for key, value in cold_start(Shard(plan.method, plan.network(), offset, plan.settings)):
                 producer.send(topics.changelog, partition, key, value)
         producer.flush()
     held = bounds(connection, topics.changelog)

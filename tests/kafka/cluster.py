@@ -33,7 +33,7 @@ LIMIT_S = 60.0
 FIRST_MS = 1_357_020_000_000  # the first event's time
 STEP_MS = 60_000
 WORD = re.compile(r"(\w+)=(\S+)")
-EVENTS = ("restoring", "loaded", "live", "dropped", "listening", "stopped", "stopping")
+EVENTS = ("restoring", "loaded", "live", "dropped", "listening")
 
 # ---- workers
 

@@ -1,6 +1,7 @@
 """Logs, networks and comparisons that the pipeline's tests share."""
 
 from collections.abc import Iterable, Sequence
+from hashlib import blake2b
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -68,11 +69,16 @@ def fold(shard: Shard, records: Sequence[Record], cuts: Iterable[int] = ()) -> F
     return joined([shard.advance(batch_of(part, shard.method)) for part in pieces(records, cuts)])
 
 
+def digest(data: bytes) -> str:
+    """Short, so that a difference is quickly shown."""
+    return blake2b(data, digest_size=6).hexdigest()
+
+
 def state(shard: Shard) -> dict[str, object]:
     """All that the fold makes of a log."""
     table = shard.table
     return {
-        "rows": [table.rows[r].tobytes() for r in range(len(table.names))],
+        "rows": [digest(table.rows[r].tobytes()) for r in range(len(table.names))],
         "names": list(table.names),
         "index": dict(table.index),
         "free": sorted(table._free),
@@ -81,24 +87,24 @@ def state(shard: Shard) -> dict[str, object]:
     }
 
 
-def row_bytes(shard: Shard, name: str) -> bytes:
-    return shard.table.rows[shard.table.index[name]].tobytes()
+def row_of(shard: Shard, name: str) -> str:
+    return digest(shard.table.rows[shard.table.index[name]].tobytes())
 
 
-def said(forecasts: Forecasts, part: slice = slice(None)) -> dict[str, object]:
+def said(forecasts: Forecasts, part: slice = slice(None)) -> dict[str, str]:
     """Forecasts by field, as bits; what is not per accepted event left out."""
     fields = forecasts._asdict()
     del fields["verdict"], fields["born"]
-    return {k: v[part] if isinstance(v, list) else v[part].tobytes() for k, v in fields.items()}
+    return {k: digest(repr(v[part]).encode() if isinstance(v, list) else v[part].tobytes()) for k, v in fields.items()}
 
 
-def said_of(forecasts: Forecasts, name: str) -> dict[str, bytes]:
+def said_of(forecasts: Forecasts, name: str) -> dict[str, str]:
     """The same of one stream, wherever in the log its events stand."""
     places = [i for i, other in enumerate(forecasts.name) if other == name]
     fields = forecasts._asdict()
     for field in ("verdict", "born", "name", "offset"):
         del fields[field]
-    return {k: v[places].tobytes() for k, v in fields.items()}
+    return {k: digest(v[places].tobytes()) for k, v in fields.items()}
 
 
 def make_log(seed: int, n: int, method: Method, streams: int = 40, active: int = 14) -> list[Record]:

@@ -220,6 +220,8 @@ class MemoryBroker:
         self._needs_renewal = True
         transaction = self.cluster.begin(self.instance_id, self._epoch)
         for message in messages:
+            if message.key is None and message.value is None:
+                raise CommitError("a record needs a key or a value", outcome="refused")  # as kafka-python has it
             log = self.cluster.logs.get((message.topic, message.partition))
             if log is None:
                 raise CommitError(f"no partition {message.partition} of {message.topic}", outcome="refused")

@@ -1,6 +1,7 @@
-"""The cycle over a broker in memory: whatever fails in whatever order, the topics and the state are those of one fold."""
+"""The cycle over a broker in memory: whatever fails, the topics and the state are those of one fold."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -16,7 +17,7 @@ from pipeline.model import Network, Shape
 from pipeline.shard import Shard
 from worker.broker.contract import Message
 from worker.durability import SnapshotPolicy
-from worker.failures import DeadLetterCatch, Refusal
+from worker.failures import DeadLetterCatch, Pulse, Refusal
 from worker.life import Plan
 from worker.loop import Limits, Loop
 from worker.metrics import Metrics
@@ -69,7 +70,7 @@ class Rig:
     def start(self, name: str) -> None:
         """A new process under this instance id, in place of the one before."""
         self.brokers[name] = Witness(self.cluster, name)
-        self.loops[name] = Loop(self.brokers[name], self.plan, TOPICS, self.limits, Metrics(METHOD, "test"))
+        self.loops[name] = Loop(self.brokers[name], self.plan, TOPICS, self.limits, Metrics(METHOD, "test"), Pulse())
 
     def cycle(self, name: str) -> None:
         loop = self.loops[name]
@@ -89,7 +90,7 @@ class Rig:
             )
             if n % 11 == 0:
                 value = (b"{", None, b'{"stream":"late","time":1,"value":null}')[n % 3]
-            self.cluster.produce(partition, b"key", value, n * 60_000)
+            self.cluster.produce(partition, b"key" if value else None, value, n * 60_000)
             if n % 9 == 0:  # a transaction's marker: a hole in the offsets
                 self.cluster.logs[INPUT, partition].append(None, 0, Transaction("committed"))
 
@@ -217,7 +218,7 @@ def test_the_first_transaction_logs_the_base_weights_and_sets_the_start() -> Non
     ends = {p: rig.cluster.logs[INPUT, p].stable() for p in range(PARTITIONS)}
     assert rig.cluster.offsets == ends, "a latest start survives a crash before the first event"
     assert sorted(m.key or b"" for m in rig.cluster.committed_messages(CHANGELOG)) == sorted(
-        b"weights-%d" % end for end in ends.values()
+        [b"weights-%d" % end for end in ends.values()] + [b"shard"] * PARTITIONS
     )
 
 
@@ -260,15 +261,76 @@ def test_a_clean_stop_leaves_nothing_to_replay_and_even_lost_offsets_are_known()
             lambda rig: [rig.cluster.truncate(p, rig.cluster.offsets[p] - 1) for p in range(PARTITIONS)],
             "retention has passed",
         ),
+        (lambda rig: rig.cluster.offsets.update({0: 999}), "beyond the input's end"),
         (lambda rig: rig.plan.settings.update({"model.cell": "lstm"}), "model.cell was 'gru' and is 'lstm'"),
     ],
 )
-def test_what_cannot_be_restored_is_refused_with_a_sentence(damage, sentence) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_restored_is_refused_with_a_sentence(damage, sentence, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("worker.life.STABLE_S", -1.0)
     rig = drained()
     damage(rig)
     rig.start("one")
     with pytest.raises(Refusal, match=sentence):
         settle(rig)
+
+
+def test_a_clean_stop_long_ago_does_not_stand_in_for_lost_offsets() -> None:
+    rig = drained()
+    stop(rig)
+    rig.start("one")
+    rig.produce(3)  # too few for a snapshot
+    rig.drain()
+    rig.cluster.offsets.clear()
+    rig.start("one")
+    with pytest.raises(Refusal, match="has no committed offset"):
+        settle(rig)
+
+
+def test_settings_are_compared_before_the_first_snapshot_too_and_before_weights_are_loaded() -> None:
+    rig = drained(3)
+    rig.plan = replace(rig.plan, method=Method(horizons=(1, 3), hidden_size=16), settings={"model.cell": "lstm"})
+    rig.plan = replace(rig.plan, checkpoint=None)
+    rig.start("one")
+    with pytest.raises(Refusal, match=r"model\.cell was 'gru' and is 'lstm'"):
+        settle(rig)
+
+
+def test_one_failure_on_a_quiet_topic_passes() -> None:
+    rig = drained()
+    rig.brokers["one"].fail_poll = True
+    rig.cycle("one")
+    assert rig.loops["one"].why_not_ready is not None
+    settle(rig)
+    assert rig.loops["one"].why_not_ready is None
+
+
+def test_a_worker_without_partitions_is_ready_and_stays_so_after_a_failure() -> None:
+    rig = Rig()
+    rig.cluster.partitions = 1
+    rig.start("one")
+    settle(rig)
+    rig.start("two")
+    for _ in range(20):
+        rig.cycle("one")
+        rig.cycle("two")
+    idle = next(loop for loop in rig.loops.values() if not loop.lives)
+    assert idle.why_not_ready is None
+    rig.brokers[next(name for name, loop in rig.loops.items() if loop is idle)].fail_poll = True
+    for _ in range(3):
+        rig.cycle("one")
+        rig.cycle("two")
+    assert idle.why_not_ready is None
+
+
+def test_a_partition_that_cannot_be_read_holds_up_no_other() -> None:
+    rig = Rig()
+    rig.start("one")
+    with rig.cluster.held_offsets(0):
+        settle(rig)
+        states = {p: life.live for p, life in rig.loops["one"].lives.items()}
+        assert states == {0: False, 1: True}
+    settle(rig)
+    assert rig.loops["one"].why_not_ready is None
 
 
 def test_a_gap_can_be_gone_over_and_is_counted() -> None:
@@ -286,12 +348,16 @@ def test_two_workers_with_one_identity_end_with_a_sentence() -> None:
     rig = drained()
     older = rig.loops["one"]
     rig.start("one")
-    with pytest.raises(Refusal, match="fenced twice"):
+
+    def both_go_on() -> None:
         for _ in range(60):
             rig.produce(2)
             rig.cycle("one")
             with older._recovery(rig.stop):
                 older.cycle(rig.stop)
+
+    with pytest.raises(Refusal, match="fenced twice"):
+        both_go_on()
 
 
 def test_a_cycle_commits_nothing_when_too_many_records_are_dead() -> None:

@@ -125,7 +125,7 @@ class KafkaBroker:
 def _producer_options(options: BrokerOptions) -> ProducerOptions:
     return ProducerOptions(
         connection=options.connection,
-        transactional_id=f"{options.group_id}-{options.instance_id}",
+        transactional_id=f"{options.group_id}/{options.instance_id}",
         group_topic=options.input_topic,
         max_request_bytes=options.max_request_bytes,
         commit_timeout_s=options.commit_timeout_s,
