@@ -45,8 +45,11 @@ class ConsumerOptions:
 class InputConsumer:
     """One life of a consumer. After a BrokerError from `poll`, close it and make another."""
 
-    def __init__(self, options: ConsumerOptions) -> None:
-        """Subscribe. Raises BrokerError when no broker answers or the topic is not there."""
+    def __init__(self, options: ConsumerOptions, partitions: int | None = None) -> None:
+        """Subscribe. `partitions` beyond so many are ignored; without it, beyond those there are now.
+
+        Raises BrokerError when no broker answers or the topic is not there.
+        """
         self._topic = options.topic
         self._started: set[int] = set()
         self._member_id: str | None = None
@@ -58,8 +61,8 @@ class InputConsumer:
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
             # that can be lost for ever (kafka-python 3.0.12)
-            self.partitions = len(within(OPEN_LIMIT_S, lambda: self._consumer.partitions_for_topic(self._topic)))
-            self._assignment.partitions = self.partitions
+            found = len(within(OPEN_LIMIT_S, lambda: self._consumer.partitions_for_topic(self._topic)))
+            self._assignment.partitions = self.partitions = min(found, partitions or found)
         except (KafkaError, TimeoutError) as error:
             self.close()
             raise BrokerError(f"no partitions of {self._topic}: {error!r}") from error

@@ -89,7 +89,7 @@ class KafkaBroker:
         """See the contract."""
         self._producer.renew()
         if self._consumer is None:
-            self._consumer = InputConsumer(_consumer_options(self._options))
+            self._consumer = InputConsumer(_consumer_options(self._options), self.partitions)
 
     def lag(self) -> dict[int, int]:
         """See the contract."""
