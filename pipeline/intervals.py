@@ -93,7 +93,7 @@ def score(
             error_scale[j] += max(1.0 / MEMORY, 1.0 / labels) * (size - error_scale[j])
         place = start[0] + n[b] % horizons[0]
         expected[b, :] = np.nan
-        if n[b] >= horizons[0] and pending_scale[place] > 0.0:
+        if n[b] >= horizons[0] and pending_scale[place] > 0.0 and pending_band.shape[1] > 0:
             expected[b, 0] = pending_mean[place]
             expected[b, 1] = pending_band[place, 0]
             expected[b, 2] = pending_band[place, 1]

@@ -22,9 +22,11 @@ from shard_rigs import (
     state,
 )
 
+from pipeline import scales
 from pipeline.image import MARKER_KEY, read_image, weights_key
 from pipeline.method import Method
 from pipeline.shard import Shard
+from pipeline.table import layout
 
 METHOD = Method(horizons=(1, 2, 5), quantiles=(0.1, 0.5, 0.9), hidden_size=16, covariates=("wind",), max_gap=20)
 MORTAL = replace(METHOD, stream_ttl_ms=60_000)
@@ -151,6 +153,29 @@ def test_later_events_change_no_earlier_forecast_even_in_one_batch(until: int, s
     others = fold(shard_of(METHOD), log[:until] + later)
     early = int((forecasts.offset < log[until].offset).sum())
     assert said(others, slice(early)) == said(forecasts, slice(early))
+
+
+def test_an_event_is_scored_before_anything_learns_from_it_and_then_learnt_once() -> None:
+    """Errors are of the forecasts made h events ago, in the scales as they were; so are bands and `expected`."""
+    method, values = replace(METHOD, covariates=()), np.cumsum(np.random.default_rng(7).normal(size=60))
+    shard, twin, said_before = shard_of(method), np.zeros(1, layout(method)), []
+    for n, z in enumerate(values.tolist()):
+        units = twin["scale"][0].copy()
+        one = shard.advance(batch_of([Record(n, "a", 1000 * n, 0, z)], method))
+        for j, h in enumerate(method.horizons):
+            if n - h + 1 <= 20:
+                assert np.isnan(one.error[0, j])
+                continue
+            mean, quantiles = said_before[n - h]
+            assert one.error[0, j] == (z - mean[j]) / units[j]
+            assert one.naive[0, j] == (z - values[n - h]) / units[j]
+            assert one.inside[0, j].tolist() == [quantiles[j, 0] <= z <= quantiles[j, -1]]
+        if n > 1:
+            mean, quantiles = said_before[n - 1]
+            assert one.expected[0].tolist() == [mean[0], quantiles[0, 0], quantiles[0, -1]]
+        said_before.append((one.mean[0], one.quantiles[0]))
+        scales.learn(twin, np.array([0]), np.array([n]), np.array([z]), method.horizon_array)
+        assert shard.table.rows[0]["scale"].tolist() == twin["scale"][0].tolist()
 
 
 # ---- invariant 6: nothing is lost
