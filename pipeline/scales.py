@@ -12,7 +12,7 @@ from pipeline.method import Method
 MEMORY = 500.0  # events
 CLIP = 64.0  # squared changes above so many times their mean are cut
 WARM = 20  # events before which nothing is cut
-FLOOR = 1e-10  # of the squared first non-zero step: keeps divisions sane, whatever the units
+FLOOR = 1e-10  # of the smallest squared step: keeps divisions sane, whatever the units and a first value's size
 
 
 def fields(method: Method) -> list[Field]:
@@ -21,7 +21,7 @@ def fields(method: Method) -> list[Field]:
     return [
         ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
         ("change", "f8"),  # z_t - z_{t-1}
-        ("unit2", "f8"),  # square of the first non-zero change
+        ("unit2", "f8"),  # square of the smallest non-zero change
         ("step2", "f8"),  # mean squared change
         ("step_scale", "f8"),  # its root
         ("mean", "f8"),
@@ -46,7 +46,7 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, horizons: Ints) -> None:
         change = z[b] - values[(count - 1) % longest]
         row["change"] = change
         squared = change * change
-        if row["unit2"] == 0.0:
+        if squared > 0.0 and (row["unit2"] == 0.0 or squared < row["unit2"]):
             row["unit2"] = squared
         if count > WARM and row["step2"] > 0.0:
             squared = min(squared, CLIP * row["step2"])

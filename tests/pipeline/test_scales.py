@@ -41,7 +41,7 @@ class Twin:
         self.z.append(z)
         if len(self.z) > 1:
             d2 = (z - self.z[-2]) ** 2
-            self.unit2 = self.unit2 or d2
+            self.unit2 = min(self.unit2 or d2, d2 or self.unit2)
             self.q1.take(d2, cut=True)
         for h, q in self.qh.items():
             if len(self.z) > h:
