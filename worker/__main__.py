@@ -102,11 +102,19 @@ def _topics(given: argparse.Namespace, settings: Settings) -> int:
         lines, _ = topics.check(settings)
     else:
         print("This deletes the state of every stream; forecasts go on cold from the group's offsets.")
-        if not given.yes and input("Type yes to go on: ") != "yes":
+        if not given.yes and not _agreed():
             return 1
         lines = topics.reset(settings)
     print("\n".join(lines))
     return 0
+
+
+def _agreed() -> bool:
+    try:
+        return input("Type yes to go on: ") == "yes"
+    except EOFError:  # nobody to ask
+        print("foldcast: nobody answers here: say --yes", file=sys.stderr)
+        return False
 
 
 def _backtest(given: argparse.Namespace, settings: Settings) -> int:

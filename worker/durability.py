@@ -46,7 +46,7 @@ class SnapshotClock:
         """What of a snapshot goes into this cycle's transaction, after `records` were taken in; True with the last."""
         limit = self._policy.limit(shard)
         tail = shard.replay_tail
-        due = tail >= limit // 2 or (tail > 0 and self.age_s > self._policy.interval_s)
+        due = tail > 0 and (tail >= limit // 2 or self.age_s > self._policy.interval_s)
         pages = shard.pages_to_send
         late = shard.snapshot_lag > limit and shard.table.pages <= MOST_PAGES  # what is written now would not help
         if (due and pages is None) or late:

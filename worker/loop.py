@@ -69,6 +69,7 @@ class Loop:
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
         self._membership: object = None
+        self._broken = False  # a failure came after which the broker has to be renewed
 
     # ---- for others
 
@@ -105,6 +106,9 @@ class Loop:
     def cycle(self, stop: Event) -> None:
         """One turn. Raises BrokerError: then everything it touched has to end."""
         self._wait_for_more(stop)
+        if self._broken:  # until this is done a transaction of ours may be open, and nobody can read past it
+            self._broker.renew()
+            self._broken = False
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
@@ -164,7 +168,6 @@ class Loop:
             if loaded:
                 tail = life.pending
                 log_life("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
-                self._metrics.gaps.inc(life.gap)
                 self._metrics.replayed.inc(life.replayed)
             else:
                 self.lives[life.partition] = self.lives.pop(life.partition)  # behind the others
@@ -221,7 +224,8 @@ class Loop:
         metrics = self._metrics
         for life in transaction.lives:
             life.committed = transaction.offsets[life.partition]
-            life.first_messages, life.must_commit = [], False
+            metrics.gaps.inc(life.gap)
+            life.first_messages, life.must_commit, life.gap = [], False, 0
         metrics.commits.labels("committed").inc()
         metrics.last_commit.set(now)
         metrics.snapshot_bytes.inc(transaction.snapshot_bytes)
@@ -277,10 +281,7 @@ class Loop:
         self._watch.lap("commit")
         stop.wait(pause_s)
         self._watch.lap("idle")
-        try:
-            self._broker.renew()
-        except BrokerError as error:
-            stop.wait(self._failures.note(error))
+        self._broken = True
 
     def _finish(self) -> None:
         """An image of every live shard at its committed offset, so that a restart folds nothing again."""

@@ -124,10 +124,10 @@ def reset(settings: Settings) -> list[str]:
     if topics.input not in there:
         raise Refusal(f"there is no topic {topics.input}: nothing to reset")
     offsets = group_offsets(connection, group, topics.input)
+    plan, sizes = assembly.plan(settings), wanted(settings, there[topics.input])  # before anything is deleted
     delete_topic(connection, topics.changelog)
     create(settings, there[topics.input].partitions, there[topics.input].replication)
-    plan = assembly.plan(settings)
-    with FastProducer(connection) as producer:
+    with FastProducer(connection, max_request_bytes=sizes.request) as producer:
         for partition, offset in sorted(offsets.items()):
             for key, value in cold_start(Shard(plan.method, plan.network(), offset, plan.settings)):
                 producer.send(topics.changelog, partition, key, value)

@@ -13,7 +13,7 @@ from worker.broker.security import Connection, open_producer
 class FastProducer:
     """Sends records in big idempotent batches; `flush` says whether all of them arrived."""
 
-    def __init__(self, connection: Connection, limit_s: float = 30.0) -> None:
+    def __init__(self, connection: Connection, limit_s: float = 30.0, max_request_bytes: int = 8 << 20) -> None:
         """Raises BrokerError when no broker answers."""
         self._limit_s = limit_s
         self._failed: list[BaseException] = []
@@ -22,7 +22,7 @@ class FastProducer:
                 connection,
                 batch_size=1_000_000,
                 linger_ms=20,
-                max_request_size=8 << 20,
+                max_request_size=max_request_bytes,
                 max_block_ms=int(limit_s * 1000),
                 delivery_timeout_ms=int(limit_s * 1000),
                 request_timeout_ms=int(limit_s * 500),

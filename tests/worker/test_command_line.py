@@ -1,0 +1,175 @@
+"""The command line: help with an example, exit codes, and errors that are one sentence on stderr."""
+
+import subprocess
+import sys
+from io import StringIO
+from pathlib import Path
+
+import pytest
+
+from worker import __version__
+from worker.__main__ import EXAMPLES, main
+
+# No broker answers there; the client would otherwise try for ten seconds
+HURRIED = (
+    "import sys, worker.broker.security as security; security.BOOTSTRAP_TIMEOUT_MS = 200; "
+    "from worker.__main__ import main; sys.exit(main(sys.argv[1:]))"
+)
+NOBODY = """
+[kafka]
+bootstrap_servers = "127.0.0.1:1"
+[http]
+host = "127.0.0.1"
+port = 0
+[worker]
+commit_timeout_s = 0.01
+give_up_s = 0.1
+"""
+
+
+def hurried(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    """The command in a process of its own: a worker sets up logs and a watchdog, a client that fails leaves sockets."""
+    command = [sys.executable, "-c", HURRIED, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.fixture
+def nobody(tmp_path: Path) -> str:
+    """Settings that name a broker which is not there."""
+    path = tmp_path / "nobody.toml"
+    path.write_text(NOBODY)
+    return str(path)
+
+
+def sentence(text: str) -> str:
+    """The one line that it is."""
+    assert text.endswith("\n")
+    [line] = text.splitlines()
+    assert line.startswith("foldcast: ")
+    assert "Traceback" not in line
+    return line
+
+
+@pytest.mark.parametrize("command", EXAMPLES)
+def test_help_ends_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main([command, "--help"])
+    assert left.value.code == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert words.endswith(f"example: {EXAMPLES[command]}")
+
+
+def test_every_command_has_an_example_that_parses(capsys: pytest.CaptureFixture[str]) -> None:
+    from worker.__main__ import _parser
+
+    for command, example in EXAMPLES.items():
+        given = _parser().parse_args(example.split()[1:])
+        assert given.command == command
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    text = capsys.readouterr().out
+    assert all(f"\n    {command}" in text for command in EXAMPLES)
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(["--version"])
+    assert left.value.code == 0
+    assert capsys.readouterr().out == f"foldcast {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["run", "--fast"],
+        ["run", "now"],
+        ["topics"],
+        ["topics", "destroy"],
+        ["topics", "create", "--partitions", "many"],
+        ["backtest"],
+        ["demo", "--rate", "fast"],
+    ],
+)
+def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as left:
+        main(arguments)
+    assert left.value.code == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.splitlines()[-1].startswith("foldcast")
+
+
+@pytest.mark.parametrize("command", [["run"], ["topics", "check"], ["warm"]])
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[kafka]\ngroup = 'x'", "kafka.group"),
+        ("[worker]\nmin_cycle_ms = -1", "worker.min_cycle_ms"),
+        ("[model]\nhorizons = [3, 1]", "model.horizons"),
+        ("[kafka", "TOML"),
+    ],
+)
+def test_wrong_settings_are_2_and_one_sentence_with_their_name(
+    command: list[str], text: str, word: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "wrong.toml"
+    path.write_text(text)
+    assert main([*command, "--config", str(path)]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert word in sentence(said.err)
+
+
+def test_a_settings_file_that_is_not_there_is_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--config", str(tmp_path / "none.toml")]) == 2
+    assert "none.toml" in sentence(capsys.readouterr().err)
+
+
+def test_a_wrong_variable_is_2(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FOLDCAST_KAFKA__GROUP", "x")
+    assert main(["topics", "check"]) == 2
+    assert "FOLDCAST_KAFKA__GROUP" in sentence(capsys.readouterr().err)
+
+
+def test_a_checkpoint_that_is_not_there_is_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOLDCAST_MODEL__CHECKPOINT", str(tmp_path / "none.safetensors"))
+    assert main(["warm"]) == 1
+    assert "model.checkpoint cannot be read" in sentence(capsys.readouterr().err)
+
+
+def test_a_checkpoint_of_another_model_is_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "what.safetensors"
+    path.write_bytes(b"not weights at all")
+    monkeypatch.setenv("FOLDCAST_MODEL__CHECKPOINT", str(path))
+    assert main(["warm"]) == 1
+    assert "model.checkpoint does not fit" in sentence(capsys.readouterr().err)
+
+
+def test_a_worker_whose_broker_does_not_answer_gives_up_with_1(nobody: str) -> None:
+    said = hurried("run", "--config", nobody)
+    assert said.returncode == 1
+    assert "worker.give_up_s" in sentence(said.stderr)
+    assert " INFO listening port=" in said.stdout, "probes are answered meanwhile"
+
+
+def test_topics_without_a_broker_are_1(nobody: str) -> None:
+    said = hurried("topics", "check", "--config", nobody)
+    assert said.returncode == 1
+    assert "did not answer" in sentence(said.stderr)
+
+
+@pytest.mark.parametrize(("answer", "words"), [("no\n", ""), ("", "foldcast: nobody answers here: say --yes\n")])
+def test_a_reset_that_nobody_agrees_to_does_nothing(
+    answer: str, words: str, nobody: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.stdin", StringIO(answer))
+    assert main(["topics", "reset", "--config", nobody]) == 1
+    said = capsys.readouterr()
+    assert said.err == words
+    assert "deletes the state" in said.out

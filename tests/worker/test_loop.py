@@ -1,0 +1,644 @@
+"""The loop over a broker in memory: what leaves it, what it remembers, and when it declines to go on."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from harness import FAILURES, Rig, Witness, drained
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from memory_broker import CHANGELOG, INPUT, OUTPUT
+
+from pipeline.image import MARKER_KEY, weights_key
+from worker.broker.contract import BrokerError, CommitError
+from worker.durability import SnapshotPolicy
+from worker.failures import DeadLetterCatch, Failures, Refusal
+from worker.loop import Limits
+
+WORKERS = ("one", "two")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _a_row_is_a_page() -> Iterator[None]:
+    """So that a snapshot of a few streams takes several transactions."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.table.PAGE_BYTES", 1)
+        yield
+
+
+# ---- invariants 1, 2, 3 and 7, whatever happens
+
+ACTIONS = st.lists(
+    st.one_of(
+        st.tuples(st.just("produce"), st.integers(1, 40)),
+        st.tuples(st.just("batch"), st.integers(1, 30)),
+        st.tuples(st.just("cycle"), st.sampled_from(WORKERS)),
+        st.tuples(st.sampled_from(("restart", "expire", "stop", "poll", "renew", *FAILURES)), st.sampled_from(WORKERS)),
+        st.tuples(st.just("rebalance"), st.just(0)),
+    ),
+    max_size=40,
+)
+
+
+def act(rig: Rig, what: str, who: str | int) -> None:
+    if what == "produce":
+        rig.produce(int(who))
+    elif what == "batch":
+        rig.cluster.max_poll_records = int(who)
+    elif what == "rebalance":
+        rig.cluster.rebalance()
+    else:
+        act_on(rig, what, str(who))
+
+
+def act_on(rig: Rig, what: str, who: str) -> None:
+    if what == "cycle":
+        rig.cycle(who)
+    elif what == "restart":
+        rig.start(who)
+    elif what == "stop":
+        rig.stop_cleanly(who)
+        rig.start(who)
+    elif what == "expire":
+        if who in rig.cluster.members:
+            rig.cluster.expire(who)
+    elif what == "poll":
+        rig.brokers[who].fail_poll = True
+    elif what == "renew":
+        rig.brokers[who].fail_commit, rig.brokers[who].fail_renew = "refused", 2
+    else:
+        rig.brokers[who].fail_commit = what
+
+
+@settings(max_examples=120, deadline=None)
+@given(ACTIONS, st.integers(0, 2))
+def test_whatever_happens_each_transaction_and_each_state_are_those_of_one_fold(
+    actions: list[tuple[str, str | int]], cycles: int
+) -> None:
+    rig = Rig()
+    for name in WORKERS:
+        rig.start(name)
+    for what, who in actions:
+        act(rig, what, who)
+        for name in WORKERS * cycles:
+            rig.cycle(name)
+    rig.produce(5)
+    rig.drain()
+    rig.check_topics()
+
+
+@pytest.mark.parametrize("failure", [*FAILURES, "poll", "renew"])
+@pytest.mark.parametrize("after", range(8))
+def test_a_failure_at_any_cycle_costs_no_forecast_and_repeats_none(failure: str, after: int) -> None:
+    rig = Rig()
+    rig.start()
+    rig.produce(70)
+    rig.cycle(times=after)
+    act_on(rig, failure, "one")
+    rig.drain()
+    rig.produce(9)
+    rig.drain()
+    rig.check_topics()
+    rig.cycle(times=10)
+    assert rig.loops["one"].why_not_ready is None
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_commits_that_fail_over_and_over_end_with_one_forecast_per_event(failure: str) -> None:
+    rig = Rig()
+    rig.start()
+    rig.produce(70)
+    for cycle in range(60):
+        if cycle % 3:
+            rig.brokers["one"].fail_commit = failure
+        rig.cycle()
+    rig.brokers["one"].fail_commit = None
+    rig.drain()
+    rig.check_topics()
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_partition_that_came_back_within_one_poll_is_restored(leave: bool) -> None:
+    rig = drained(30)
+    stale = dict(rig.loops["one"].lives)
+    rig.cluster.expire("one")
+    rig.start("two")
+    rig.produce(30)
+    for _ in range(30):
+        rig.cycle("two")
+    assert rig.cluster.offsets == {p: r.position for p, r in rig.references.items()}
+    if leave:
+        rig.stop_cleanly("two", leave=True)
+    else:
+        rig.cluster.expire("two")
+    del rig.loops["two"]
+    rig.produce(10)
+    rig.turn("one")  # lost, another worker's, and ours again: the poll tells of both at once
+    assert rig.loops["one"].lives.keys() == stale.keys()
+    assert all(life is not stale[p] for p, life in rig.loops["one"].lives.items())
+    rig.drain()
+    rig.check_topics()
+
+
+def test_records_of_a_life_that_ended_between_poll_and_commit_are_not_committed() -> None:
+    rig = drained(30)
+    before = dict(rig.cluster.offsets)
+    rig.produce(20)
+    asked = []
+
+    def rebalance(broker: Witness) -> None:
+        if not asked:
+            asked.append(broker)
+            rig.cluster.generation += 1  # the others went on without us
+
+    rig.reached = rebalance  # type: ignore[method-assign]
+    rig.turn()
+    assert asked
+    assert rig.cluster.offsets == before
+    assert rig.sample("commits_total", outcome="refused") == 1
+    rig.cluster.rebalance()
+    rig.drain()
+    rig.check_topics()
+
+
+def test_records_polled_before_a_partition_was_started_again_are_not_fed() -> None:
+    rig = drained(40)
+    rig.produce(60)
+    rig.brokers["one"].fail_commit = "refused"
+    rig.turn()
+    assert all(life.shard is None for life in rig.loops["one"].lives.values())
+    ahead = dict(rig.brokers["one"]._positions)
+    assert any(position > rig.cluster.offsets[p] for p, position in ahead.items()), "it would be handed later records"
+    rig.turn()  # polls records from there, and restores
+    for life in rig.loops["one"].lives.values():
+        assert life.shard is None or life.shard.position <= life.committed
+    rig.drain()
+    rig.check_topics()
+
+
+def test_records_that_do_not_follow_on_a_position_end_the_life() -> None:
+    rig = drained(40)
+    life = rig.loops["one"].lives[0]
+    rig.brokers["one"].start(0, 0)  # as if the client had gone back by itself
+    rig.turn()
+    assert rig.loops["one"].lives[0] is not life
+    rig.drain()
+    rig.check_topics()
+
+
+# ---- invariant 7: below C
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7, 500])
+def test_while_catching_up_nothing_leaves_a_shard(batch: int) -> None:
+    rig = drained(20, partitions=1, snapshot_events=1000)
+    held, offsets = rig.everything(), dict(rig.cluster.offsets)
+    rig.cluster.max_poll_records = batch
+    loop = rig.start()
+    behind = 0
+    for _ in range(60):
+        rig.cycle()
+        behind += any(not life.live for life in loop.lives.values())
+    assert behind, "it was catching up"
+    assert loop.why_not_ready is None
+    assert (rig.everything(), rig.cluster.offsets) == (held, offsets)
+    assert rig.sample("replayed_records_total") == offsets[0]
+    for counter in ("events_total", "forecasts_total", "snapshot_records_total", "snapshot_bytes_total"):
+        assert rig.sample(counter) == 0
+    assert loop._metrics.latency.counts.sum() == 0
+    assert loop._metrics.recent.labels.sum() == 0
+
+
+def test_no_snapshot_is_begun_below_the_committed_offset() -> None:
+    rig = drained(40, partitions=1, snapshot_events=1000)
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(4, 1e9), DeadLetterCatch())  # due from the first replayed events on
+    rig.cluster.max_poll_records = 1
+    loop, held = rig.start(), rig.everything()
+    while not (loop.lives and loop.lives[0].live):
+        assert rig.everything() == held
+        rig.turn()
+    rig.drain()
+    assert rig.tails()[0] <= 4
+
+
+def test_a_batch_that_straddles_the_committed_offset_is_cut_there() -> None:
+    rig = drained(20, partitions=1, snapshot_events=1000)
+    c = rig.cluster.offsets[0]
+    rig.produce(9)
+    rig.cluster.max_poll_records = 500
+    rig.start()
+    rig.drain()
+    rig.check_topics()
+    assert rig.sample("events_total") == sum(o >= c for o in rig.references[0].messages)
+
+
+# ---- the beginning
+
+
+def test_the_first_transaction_has_offsets_the_base_weights_and_an_image() -> None:
+    rig = Rig(partitions=1)
+    rig.produce(3)
+    rig.start()
+    while not rig.cluster.offsets:
+        rig.cycle()
+    keys = [m.key for m in rig.cluster.committed_messages(CHANGELOG)]
+    assert keys == [weights_key(0), MARKER_KEY]
+    assert rig.cluster.offsets == {0: 0}, "events come after it"
+    assert rig.brokers["one"].transactions == 1
+    rig.drain()
+    assert [m.key for m in rig.cluster.committed_messages(CHANGELOG)].count(weights_key(0)) == 1
+
+
+def test_a_new_group_begins_at_the_first_record_there_is() -> None:
+    rig = Rig(partitions=1)
+    rig.produce(10)
+    rig.cluster.truncate(0, 4)
+    rig.begin_at(4)
+    rig.start()
+    while not rig.cluster.offsets:
+        rig.turn()
+    assert rig.cluster.offsets == {0: 4}
+
+
+def test_a_latest_start_is_kept_over_a_crash_before_the_first_event() -> None:
+    rig = Rig(start="latest", partitions=1)
+    rig.produce(10)
+    start = rig.cluster.logs[INPUT, 0].end
+    rig.begin_at(start)
+    rig.start()
+    while not rig.cluster.offsets:
+        rig.cycle()
+    assert rig.cluster.offsets == {0: start}
+    rig.produce(3)
+    rig.start()
+    rig.drain()
+    assert len(rig.cluster.committed_messages(OUTPUT)) == 2, "what came after the start; one is missing its value"
+    rig.check_topics()
+
+
+def test_a_first_transaction_that_fails_is_tried_again_whole() -> None:
+    rig = Rig(partitions=1)
+    rig.start()
+    rig.brokers["one"].fail_commit = "refused"
+    rig.cycle(times=4)
+    assert rig.sample("commits_total", outcome="refused") == 1
+    assert [m.key for m in rig.cluster.committed_messages(CHANGELOG)] == [weights_key(0), MARKER_KEY]
+
+
+def test_a_restart_serves_the_weights_that_were_logged_whatever_the_checkpoint_is_by_then() -> None:
+    rig = drained()
+    rig.plan = replace(rig.plan, checkpoint=None, seed=7)
+    rig.start()
+    rig.produce(30)
+    rig.drain()
+    rig.check_topics()
+
+
+# ---- what a restart finds
+
+
+def lose_changelog(rig: Rig) -> None:
+    for (topic, _), log in rig.cluster.logs.items():
+        if topic == CHANGELOG:
+            log.entries.clear()
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lose_changelog, r"the changelog of partition \d is empty, .* offset \d+: .*`foldcast topics reset`"),
+        (lambda rig: rig.cluster.offsets.clear(), r"no committed offset for partition \d, .* image at \d+: set it"),
+        (lambda rig: rig.cluster.offsets.update({0: 1, 1: 1}), r"\(1\) is behind the changelog's image \(\d+\)"),
+        (lambda rig: rig.plan.settings.update({"model.cell": "lstm"}), "model.cell was 'gru' and is 'lstm'"),
+        (lambda rig: rig.plan.settings.update({"events.max_gap": 7}), "events.max_gap was None and is 7"),
+    ],
+)
+def test_what_cannot_be_restored_is_refused_with_the_reason_and_the_fix(damage, sentence) -> None:  # type: ignore[no-untyped-def]
+    rig = drained()
+    damage(rig)
+    held = rig.everything()
+    rig.start()
+    with pytest.raises(Refusal, match=sentence):
+        rig.cycle(times=30)
+    assert rig.everything() == held
+
+
+def test_records_that_the_input_has_lost_are_refused_with_both_offsets() -> None:
+    rig = drained(partitions=1)
+    image, first = rig.image(0).marker.offset, rig.cluster.offsets[0]
+    assert image < first, "a tail is left"
+    rig.cluster.truncate(0, first)
+    rig.start()
+    with pytest.raises(Refusal, match=f"records from {image} are needed, the log begins at {first}"):
+        rig.cycle(times=100)
+
+
+def test_records_that_the_input_has_lost_are_counted_once_where_a_gap_may_be() -> None:
+    rig = drained(partitions=1, skip_gaps=True)
+    image, first = rig.image(0).marker.offset, rig.cluster.offsets[0] + 2
+    rig.produce(20)
+    rig.cluster.truncate(0, first)
+    rig.witnessing = False  # another state from here on, by the user's leave
+    rig.start()
+    rig.brokers["one"].fail_commit = "refused"  # the first transaction is to be tried again
+    for _ in range(100):
+        rig.turn()
+    assert rig.sample("commits_total", outcome="refused") == 1
+    assert rig.sample("input_gap_records_total") == first - image
+    assert rig.cluster.offsets[0] == rig.cluster.logs[INPUT, 0].end
+    offsets = [int(dict(m.headers)["foldcast-id"].rpartition(b"-")[2]) for m in rig.cluster.committed_messages(OUTPUT)]
+    assert offsets == sorted(set(offsets))
+    rig.start()
+    for _ in range(100):
+        rig.turn()
+    assert rig.loops["one"].why_not_ready is None
+    assert rig.sample("input_gap_records_total") == 0, "the gap is part of the image"
+
+
+def test_a_clean_stop_leaves_nothing_to_fold_again() -> None:
+    rig = drained()
+    rig.stop_cleanly()
+    assert all(rig.image(p).marker.clean for p in rig.references)
+    assert set(rig.tails().values()) == {0}
+    rig.start()
+    rig.cycle(times=10)
+    assert rig.sample("replayed_records_total") == 0
+    rig.produce(30)
+    rig.drain()
+    rig.check_topics()
+
+
+def test_after_a_clean_stop_lost_offsets_are_known_but_only_until_the_next_commit() -> None:
+    rig = drained()
+    rig.stop_cleanly()
+    rig.starts = committed = dict(rig.cluster.offsets)
+    rig.cluster.offsets.clear()
+    rig.start()
+    rig.cycle(times=10)
+    assert rig.cluster.offsets == committed
+    assert not any(rig.image(p).marker.clean for p in rig.references)
+    rig.cluster.offsets.clear()
+    rig.start()
+    with pytest.raises(Refusal, match="no committed offset"):
+        rig.cycle(times=10)
+
+
+@pytest.mark.parametrize("leave", [False, True])
+def test_a_run_cycles_until_it_is_asked_to_stop_and_leaves_the_group_only_if_told(leave: bool) -> None:
+    rig = Rig()
+    loop = rig.start()
+    rig.produce(50)
+    rig.brokers["one"].fail_poll = True  # it goes on after a failure
+    turns = []
+
+    def after_cycle(_: object) -> None:
+        turns.append(loop.why_not_ready)
+        if len(turns) == 40:
+            rig.stop.set()
+
+    loop.run(rig.stop, leave, after_cycle)
+    assert turns[0] is not None
+    assert turns[-1] is None
+    assert set(rig.tails().values()) == {0}
+    assert ("one" in rig.cluster.members) == (not leave)
+    rig.check_topics()
+
+
+def test_a_stop_whose_commit_fails_is_not_clean() -> None:
+    rig = drained()
+    rig.brokers["one"].fail_commit = "refused"
+    rig.stop_cleanly()
+    assert not any(rig.image(p).marker.clean for p in rig.references)
+    rig.start()
+    rig.produce(10)
+    rig.drain()
+    rig.check_topics()
+
+
+# ---- snapshots
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 60),
+    st.integers(1, 25),
+    st.lists(st.tuples(st.integers(0, 50), st.integers(1, 60)), max_size=25),
+)
+def test_no_commit_leaves_a_longer_tail_than_asked_for(
+    limit: int, streams: int, batches: list[tuple[int, int]]
+) -> None:
+    rig = Rig(partitions=1, streams=streams, snapshot_events=limit)
+    rig.start()
+    for number, batch in batches:
+        rig.produce(number)
+        rig.cluster.max_poll_records = batch
+        rig.cycle()  # looks at the tail
+    rig.drain()
+    rig.check_topics()
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 10])
+def test_an_idle_worker_commits_nothing(limit: int) -> None:
+    rig = drained(snapshot_events=limit)
+    rig.cycle(times=20)
+    before = rig.brokers["one"].transactions
+    rig.cycle(times=20)
+    assert rig.brokers["one"].transactions == before
+
+
+def test_a_snapshot_is_spread_over_transactions_and_holds_the_state_at_its_offset() -> None:
+    rig = Rig(partitions=1, streams=40, snapshot_events=400, max_poll_records=10)
+    rig.start()
+    rig.produce(300)
+    most = 0
+    while rig.cluster.offsets.get(0, 0) < rig.references[0].position or not rig.references[0].messages:
+        before = rig.brokers["one"].pieces
+        rig.cycle()
+        most = max(most, rig.brokers["one"].pieces - before)
+    assert len(rig.markers()) >= 2
+    assert most < 40, "never all pages at once"
+    rig.check_topics()
+
+
+def test_a_snapshot_is_taken_after_its_interval_too() -> None:
+    rig = Rig(partitions=1, snapshot_events=1000)
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(1000, -1.0), DeadLetterCatch())
+    rig.start()
+    rig.produce(6)
+    rig.drain()
+    rig.cycle(times=5)
+    assert rig.tails()[0] == 0
+
+
+# ---- when to give up
+
+
+def test_a_worker_that_is_fenced_twice_declines_to_go_on() -> None:
+    rig = drained()
+    older, stop = rig.loops["one"], rig.stop
+    rig.start()
+
+    def both() -> None:
+        for _ in range(60):
+            rig.produce(2)
+            rig.turn()
+            with older._recovery(stop):
+                older.cycle(stop)
+
+    with pytest.raises(Refusal, match=r"fenced twice: another worker runs under the same kafka\.instance_id"):
+        both()
+
+
+def test_a_worker_gives_up_after_so_long_without_a_commit() -> None:
+    rig = Rig()
+    rig.limits = Limits(0, 0.0, SnapshotPolicy(None, 1e9), DeadLetterCatch())
+    rig.start()
+    rig.produce(10)
+
+    def fail() -> None:
+        for _ in range(30):
+            rig.brokers["one"].fail_commit = "refused"
+            rig.turn()
+
+    with pytest.raises(Refusal, match=r"nothing could be committed for .* \(worker\.give_up_s\).*refused as told"):
+        fail()
+
+
+def test_an_idle_worker_is_well_again_once_its_poll_is() -> None:
+    rig = drained()
+    loop = rig.loops["one"]
+    rig.brokers["one"].fail_poll = True
+    rig.turn()
+    assert loop.why_not_ready == "commits fail"
+    rig.cycle(times=20)
+    assert loop.why_not_ready is None, "no event has to come for it"
+    assert not loop._failures.failing, "the next failure, hours later, must not find an old one"
+
+
+def test_a_worker_without_partitions_is_well_again_once_its_poll_is() -> None:
+    rig = drained(partitions=1)
+    rig.start("two")
+    for _ in range(5):
+        for name in WORKERS:
+            rig.cycle(name)
+    assert not rig.loops["two"].lives
+    rig.brokers["two"].fail_poll = True
+    rig.turn("two")
+    for _ in range(5):
+        for name in WORKERS:
+            rig.cycle(name)
+    assert rig.loops["two"].why_not_ready is None
+
+
+def test_pauses_grow_with_each_failure_and_begin_anew_after_a_commit() -> None:
+    rig = drained()
+    rig.stop.waits.clear()
+    for _ in range(6):
+        rig.brokers["one"].fail_commit = "refused"
+        while rig.brokers["one"].fail_commit:
+            rig.produce(1)
+            rig.turn()
+    assert rig.stop.waits == [0.5, 1.0, 2.0, 4.0, 8.0, 10.0]
+    rig.drain()
+    rig.brokers["one"].fail_commit = "refused"
+    rig.produce(4)
+    rig.turn()
+    assert rig.stop.waits[-1] == 0.5
+
+
+def test_failures_far_apart_with_commits_between_are_no_reason_to_give_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("worker.failures.time.monotonic", lambda: now[0])
+    failures = Failures(give_up_s=10)
+    for _ in range(5):
+        failures.note(BrokerError("gone"))
+        now[0] += 9
+        failures.note(BrokerError("still"))
+        failures.over()
+        now[0] += 100
+    failures.note(CommitError("fenced", outcome="refused", fenced=True))
+    now[0] += 601
+    failures.over()
+    failures.note(CommitError("fenced", outcome="refused", fenced=True))  # not twice within ten minutes
+
+
+@pytest.mark.parametrize(
+    ("catch", "sentence"),
+    [
+        ({"in_a_row": 8}, r"the last \d+ records were all dead letters \(events.max_dead_in_a_row = 8\)"),
+        ({"ratio": 0.5}, r"\d+ of \d{4} records were dead letters \(events.max_dead_ratio = 0.5\)"),
+    ],
+)
+def test_too_many_dead_letters_are_refused_before_they_are_committed(catch: dict[str, int], sentence: str) -> None:
+    rig = Rig(partitions=1, snapshot_events=None, max_poll_records=2000)
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(None, 1e9), DeadLetterCatch(**catch))  # type: ignore[arg-type]
+    rig.start()
+    rig.produce(12)
+    rig.drain()
+    held, offsets = rig.everything(), dict(rig.cluster.offsets)
+    for _ in range(1100):
+        rig.cluster.produce(0, None, b"not JSON")
+    with pytest.raises(Refusal, match=sentence):
+        rig.turn()
+    assert (rig.everything(), rig.cluster.offsets) == (held, offsets)
+
+
+def test_dead_letters_of_a_commit_that_failed_are_not_counted_twice() -> None:
+    catch = DeadLetterCatch(in_a_row=10)
+    for _ in range(5):
+        catch.check([(6, 6)])  # each time the same six
+    catch.committed()
+    with pytest.raises(Refusal, match="last 12 records"):
+        catch.check([(6, 6)])
+
+
+# ---- readiness and waiting
+
+
+def test_readiness_says_what_is_missing() -> None:
+    rig = drained(partitions=1, snapshot_events=1000)
+    rig.cluster.max_poll_records = 1
+    rig.cluster.expire("one")
+    loop = rig.start()
+    assert loop.why_not_ready == "not joined"
+    rig.turn()
+    assert loop.why_not_ready == "restoring partitions [0]"
+    rig.cycle(times=100)
+    assert loop.why_not_ready is None
+    rig.cluster.rebalance()
+    rig.start("two")
+    rig.turn()
+    assert loop.why_not_ready == "not joined", "nothing can be committed meanwhile"
+
+
+def test_a_partition_held_by_an_open_transaction_holds_up_no_other() -> None:
+    rig = drained()
+    rig.start()
+    rig.produce(10)
+    with rig.cluster.held_offsets(0):
+        for _ in range(20):
+            rig.turn()
+        loop = rig.loops["one"]
+        assert loop.why_not_ready == "restoring partitions [0]"
+        assert rig.cluster.offsets[1] == rig.references[1].position
+    rig.drain()
+    rig.check_topics()
+
+
+def test_cycles_wait_for_more_and_no_longer_than_told() -> None:
+    rig = drained()
+    rig.limits = Limits(0.5, 1e9, SnapshotPolicy(None, 1e9), DeadLetterCatch())
+    rig.start()
+    rig.cycle(times=4)
+    waits = rig.stop.waits[-3:]
+    assert all(0.4 < wait <= 0.5 for wait in waits)
+    assert rig.sample("loop_seconds_total", phase="idle") >= 0
+
+
+def test_two_streams_of_one_name_in_two_partitions_are_counted() -> None:
+    rig = Rig()
+    rig.start()
+    for partition in range(2):
+        rig.cluster.produce(partition, None, b'{"stream":"same","time":60,"value":1}', 60_000)
+        rig.drain()
+    assert rig.sample("streams_in_two_partitions_total") == 1

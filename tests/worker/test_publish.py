@@ -1,0 +1,269 @@
+"""What leaves a worker as bytes: the JSON of a forecast, its numbers, and dead letters as they came."""
+
+import json
+import math
+import struct
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+
+from pipeline.events import Decoder, Format
+from pipeline.forecasts import Forecasts
+from pipeline.method import Method
+from pipeline.model import Network, Shape
+from pipeline.shard import Shard
+from worker import __version__
+from worker.broker.contract import Message, Records
+from worker.publish import MESSAGE_BYTES, Topics, dead_letters, forecast_messages, significant
+
+METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
+TOPICS = Topics("readings", "forecasts", "bad", "log")
+VERSION = "gru8-0"
+
+
+def fold(bodies: list[bytes | None], method: Method = METHOD, first: int = 0) -> tuple[Forecasts, list[Message]]:
+    """Forecasts and all messages of records a minute apart."""
+    network = Network(Shape.of(method), seed=1)
+    network.head.weight.data.uniform_(-1, 1)
+    offsets = list(range(first, first + len(bodies)))
+    records = Records(offsets, [60_000 * (o + 1) for o in offsets], [b"key"] * len(bodies), bodies)
+    batch, rejected = Decoder(Format(positive=method.transform == "log")).decode(*records)
+    forecasts = Shard(method, network, first, {}).advance(batch)
+    messages = forecast_messages(forecasts, method, VERSION, TOPICS, 3)
+    return forecasts, messages + dead_letters(rejected, records, TOPICS, 3)
+
+
+def event(n: int, value: object, stream: str = "s") -> bytes:
+    return json.dumps({"stream": stream, "time": 60 * n, "value": value}).encode()
+
+
+def strict(body: bytes | None) -> dict[str, object]:
+    """JSON as the standard has it: no NaN, no Infinity."""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    found: dict[str, object] = json.loads(body or b"", parse_constant=refuse)
+    return found
+
+
+def numbers(found: object) -> list[object]:
+    if isinstance(found, dict):
+        return [n for v in found.values() for n in numbers(v)]
+    if isinstance(found, list):
+        return [n for v in found for n in numbers(v)]
+    return [found]
+
+
+# ---- forecasts
+
+
+def test_a_forecast_has_the_shape_that_is_promised() -> None:
+    _, messages = fold([event(n, 20.5 + n % 3) for n in range(30)])
+    topic, partition, key, value, headers = messages[-1]
+    assert (topic, partition, key) == ("forecasts", 3, b"s")
+    assert list(headers) == [("content-type", b"application/json"), ("foldcast-id", b"readings-3-29")]
+    body = strict(value)
+    assert list(body) == [
+        "id", "stream", "time", "value", "horizons", "times", "mean", "quantiles", "expected", "model",
+    ]  # fmt: skip
+    assert body["id"] == "readings-3-29"
+    assert (body["stream"], body["time"], body["value"], body["model"]) == ("s", 29 * 60_000, 22.5, VERSION)
+    assert body["horizons"] == [1, 3]
+    assert body["times"] == [30 * 60_000, 32 * 60_000]
+    assert isinstance(body["quantiles"], dict)
+    assert list(body["quantiles"]) == ["0.025", "0.1", "0.5", "0.9", "0.975"]
+    assert all(len(row) == 2 for row in body["quantiles"].values())
+    assert isinstance(body["expected"], dict)
+    assert list(body["expected"]) == ["mean", "low", "high", "level", "outside"]
+    assert body["expected"]["level"] == 0.95
+
+
+def test_numbers_are_those_of_the_forecast_transposed_by_quantile() -> None:
+    forecasts, messages = fold([event(n, math.sin(n) * 100) for n in range(40)])
+    for i, message in enumerate(messages):
+        body = strict(message.value)
+        np.testing.assert_allclose(body["mean"], forecasts.mean[i], rtol=6e-9)
+        columns = np.array(list(body["quantiles"].values()))  # type: ignore[attr-defined]
+        np.testing.assert_allclose(columns, forecasts.quantiles[i].T, rtol=6e-9)
+        assert (np.diff(columns, axis=0) >= 0).all(), "quantiles never cross, rounded neither"
+
+
+def test_times_are_null_before_a_stream_has_a_step_and_expected_before_something_was_said() -> None:
+    _, messages = fold([event(n, value) for n, value in enumerate((1, 5, 2, 4, 3))])
+    bodies = [strict(m.value) for m in messages]
+    assert [b["times"] is None for b in bodies] == [True, False, False, False, False]
+    assert bodies[0]["expected"] is None
+    assert bodies[-1]["expected"] is not None
+
+
+def test_expected_is_what_the_forecast_before_said_and_outside_is_by_its_band() -> None:
+    _, messages = fold([event(n, n % 4 + (1000.0 if n == 45 else 0)) for n in range(50)])
+    bodies = [strict(m.value) for m in messages]
+    known = 0
+    for before, body in pairwise(bodies):
+        said, quantiles = body["expected"], before["quantiles"]
+        if said is None:
+            continue
+        known += 1
+        assert isinstance(said, dict)
+        assert isinstance(quantiles, dict)
+        assert said["mean"] == before["mean"][0]  # type: ignore[index]
+        assert (said["low"], said["high"]) == (quantiles["0.025"][0], quantiles["0.975"][0])
+        assert said["outside"] == (not said["low"] <= body["value"] <= said["high"])
+    assert known > 40
+    assert bodies[45]["expected"]["outside"] is True  # type: ignore[index]
+
+
+def test_without_a_band_nothing_is_expected() -> None:
+    median = Method(horizons=(1,), quantiles=(0.5,))
+    blank = Forecasts.blank(1, median)
+    said = blank._replace(name=["s"], **{name: np.ones_like(getattr(blank, name)) for name in ("mean", "expected")})
+    [message] = forecast_messages(said, median, VERSION, TOPICS, 0)
+    assert strict(message.value)["expected"] is None
+
+
+def test_names_in_any_script_survive() -> None:
+    _, messages = fold([event(1, 1.0, 'Zürich.温度/"\\\n\x00')])
+    assert messages[0].key is not None
+    assert messages[0].key.decode() == strict(messages[0].value)["stream"] == 'Zürich.温度/"\\\n\x00'
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.floats(-1e150, 1e150) | st.sampled_from([0.0, 1e150, -1e150, 5e-324, 1e-300]), max_size=30),
+    st.sampled_from(["none", "log"]),
+)
+def test_no_number_of_a_forecast_is_ever_missing_or_infinite(values: list[float], transform: str) -> None:
+    assume(values)
+    method = Method(horizons=(1, 3), hidden_size=8, transform=transform)  # type: ignore[arg-type]
+    values = [abs(v) or 1.0 for v in values] if transform == "log" else values
+    _, messages = fold([event(n, v) for n, v in enumerate(values)], method)
+    assert len(messages) == len(values)
+    for message in messages:
+        body = strict(message.value)
+        for name in ("mean", "quantiles"):
+            assert all(isinstance(n, int | float) for n in numbers(body[name])), body
+        if body["expected"] is not None:
+            assert all(isinstance(n, int | float) for n in numbers(body["expected"])), body
+
+
+# ---- digits
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@settings(max_examples=1000, deadline=None)
+@given(finite)
+@example(0.1 + 0.2)
+@example(999_999_999.5)
+@example(999_999_999.9)
+@example(1000.0)
+@example(1e22)
+@example(1e23)
+@example(1.5e-300)
+@example(5e-324)
+@example(1.7976931348623157e308)
+def test_numbers_have_nine_significant_digits(x: float) -> None:
+    [got], wanted = significant(np.array([x])).tolist(), float(f"{x:.9g}")
+    assert float(f"{got:.9g}") == got, "no tenth digit"
+    if got != wanted:  # halfway, as near as float64 can tell: either neighbour is right
+        halfway = abs(abs(x - got) - abs(x - wanted))
+        assert halfway <= 4 * math.ulp(x), f"{x!r} became {got!r}, not {wanted!r}"
+
+
+@given(st.integers(-(10**9) + 1, 10**9 - 1), st.integers(-30, 30))
+def test_a_number_of_up_to_nine_digits_stays_as_it_is(digits: int, power: int) -> None:
+    x = float(f"{digits}e{power}")
+    assert significant(np.array([x])).tolist() == [x]
+
+
+def test_shapes_are_kept_and_what_is_no_number_passes() -> None:
+    array = np.array([[1 / 3, np.nan], [np.inf, -np.inf]])
+    got = significant(array)
+    assert got.shape == (2, 2)
+    assert got[0, 0] == 0.333333333
+    assert np.isnan(got[0, 1])
+    assert got[1].tolist() == [np.inf, -np.inf]
+
+
+# ---- dead letters
+
+
+def test_a_dead_letter_is_the_original_with_where_and_why_in_headers() -> None:
+    body = b'\xff\x00{"not JSON'
+    _, [letter] = fold([body], first=41)
+    assert (letter.topic, letter.partition, letter.key, letter.value) == ("bad", 3, b"key", body)
+    headers = dict(letter.headers)
+    assert headers.pop("foldcast-error-message")
+    assert headers == {
+        "foldcast-error-reason": b"undecodable",
+        "foldcast-error-topic": b"readings",
+        "foldcast-error-partition": b"3",
+        "foldcast-error-offset": b"41",
+        "foldcast-error-timestamp": b"2520000",
+        "foldcast-error-version": __version__.encode(),
+    }
+
+
+def test_a_record_without_key_and_value_gets_an_empty_key_since_none_can_be_sent() -> None:
+    records = Records([7], [1], [None], [None])
+    _, rejected = Decoder(Format()).decode(*records)
+    [letter] = dead_letters(rejected, records, TOPICS, 0)
+    assert (letter.key, letter.value) == (b"", None)
+
+
+def test_every_record_is_a_forecast_a_dead_letter_or_dropped_and_letters_name_their_own_offset() -> None:
+    bodies = [event(0, 1.0), b"{", event(1, None), None, event(1, 2.0), event(1, 2.0), b"[]", event(2, 3.0)]
+    _, messages = fold(bodies)
+    assert [dict(m.headers)["foldcast-id"] for m in messages if m.topic == "forecasts"] == [
+        b"readings-3-0",
+        b"readings-3-4",
+        b"readings-3-7",
+    ]
+    assert [dict(m.headers)["foldcast-error-offset"] for m in messages if m.topic == "bad"] == [b"1", b"3", b"6"]
+
+
+@pytest.mark.parametrize("size", [10, 600, 5000])
+def test_explanations_are_cut_between_characters(size: int) -> None:
+    _, [letter] = fold([json.dumps({"stream": "s", "time": "é温" * size, "value": 1}).encode()])
+    message = dict(letter.headers)["foldcast-error-message"]
+    assert len(message) <= MESSAGE_BYTES
+    message.decode()
+
+
+@settings(deadline=None)
+@given(
+    st.binary(max_size=200)
+    | st.recursive(
+        st.none() | st.booleans() | finite | st.integers() | st.text(max_size=20),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    ).map(lambda v: json.dumps(v).encode())
+    | st.fixed_dictionaries(
+        {
+            "stream": st.text(max_size=300) | st.integers() | st.none(),
+            "time": st.text(max_size=30) | finite | st.integers() | st.none(),
+            "value": finite | st.integers() | st.none() | st.text(max_size=5),
+        }
+    ).map(lambda v: json.dumps(v).encode())
+    | st.sampled_from([b'{"stream":"\\ud800","time":1,"value":1}', b'{"stream":"s","time":"\\udfff","value":1}'])
+)
+def test_whatever_comes_is_sent_on_or_forecast(body: bytes) -> None:
+    forecasts, messages = fold([body])
+    dropped = int((forecasts.verdict > 0).sum())
+    assert len(messages) + dropped == 1
+    for message in messages:
+        if message.topic == "forecasts":
+            strict(message.value)
+        else:
+            assert message.value == body
+
+
+def test_single_precision_noise_does_not_show() -> None:
+    noisy = struct.unpack("f", struct.pack("f", 20.1))[0]
+    _, messages = fold([event(n, noisy) for n in range(3)])
+    assert b"20.1000004" in (messages[-1].value or b"")
+    assert b"20.100000381" not in (messages[-1].value or b"").partition(b'"mean"')[2]
