@@ -152,14 +152,6 @@ def remove_member(connection: Connection, group: str, instance_id: str) -> None:
     _refuse(f"{instance_id} not removed from group {group}", errors, allowed=(NoError, UnknownMemberIdError))
 
 
-def delete_group(connection: Connection, group: str) -> None:
-    """Forget a group without members and its offsets; an unknown group is no error. Raises BrokerError."""
-    with _admin(connection) as admin:
-        results = _retried(lambda: admin.delete_groups([group]))
-    if results[group] not in ("OK", "GroupIdNotFoundError"):
-        raise BrokerError(f"group {group} not deleted: {results[group]}")
-
-
 @contextmanager
 def _admin(connection: Connection, **own: object) -> Iterator[KafkaAdminClient]:
     try:
