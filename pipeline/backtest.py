@@ -15,6 +15,7 @@ import numpy as np
 from pipeline.compiled import Floats
 from pipeline.events import Decoder, Rejected
 from pipeline.forecasts import Forecasts
+from pipeline.learner import Learner
 from pipeline.method import Method
 from pipeline.shard import Shard
 
@@ -52,17 +53,29 @@ def partition_of(stream: str, partitions: int) -> int:
 
 
 def backtest(
-    records: Iterable[Record], shards: Sequence[Shard], decoder: Decoder, batch: int = BATCH
+    records: Iterable[Record],
+    shards: Sequence[Shard],
+    decoder: Decoder,
+    learners: Sequence[Learner] = (),
+    batch: int = BATCH,
 ) -> Iterator[Part]:
-    """Advance one shard per partition through records in time order. The bits do not depend on `batch`."""
+    """Advance one shard per partition through records in time order, fine-tuned by its learner where it has one.
+
+    The bits do not depend on `batch`.
+    """
     waiting = iter(records)
     while some := list(islice(waiting, batch)):
         by_partition: list[list[Record]] = [[] for _ in shards]
         for record in some:
             by_partition[partition_of(record.stream, len(shards))].append(record)
         for partition, mine in enumerate(by_partition):
-            if mine:
-                yield _advance(partition, shards[partition], mine, decoder)
+            low = 0
+            while low < len(mine):
+                high = low + learners[partition].missing() if learners else len(mine)
+                yield _advance(partition, shards[partition], mine[low:high], decoder)
+                low = high
+                if learners:
+                    learners[partition].turn()
 
 
 def _advance(partition: int, shard: Shard, records: list[Record], decoder: Decoder) -> Part:

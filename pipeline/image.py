@@ -1,6 +1,7 @@
 """A shard's durable form: pages of rows, a marker that makes them an image at one offset, and adoptions of weights.
 
-Keys, per partition of a compacted log: `page-<n>-a` and `page-<n>-b`, `shard` (the marker), `weights-<offset>`.
+Keys, per partition of a compacted log: `page-<n>-a` and `page-<n>-b`, `shard` (the marker), `weights-<offset>` (an
+adoption), `weights-good` (the one to go back to).
 A snapshot writes each changed page under the letter that is not in force; the marker, written last, flips them. So a
 half-written snapshot is invisible, and the newest marker always finds the pages it names.
 """
@@ -11,6 +12,7 @@ import msgspec
 
 MARKER_KEY = b"shard"
 WEIGHTS_PREFIX = b"weights-"
+GOOD_KEY = b"weights-good"
 
 
 class ImageError(ValueError):
@@ -50,6 +52,7 @@ class Marker(msgspec.Struct, frozen=True):
     counters: Counters
     clock_ms: int
     next_sweep: int
+    watch: list[float]  # state of the watchdog
     clean: bool = False  # written by a clean stop: `offset` is the last committed one
 
 
@@ -58,7 +61,8 @@ class Image(msgspec.Struct):
 
     marker: Marker | None
     pages: list[Page]
-    weights: dict[int, bytes]
+    weights: dict[int, bytes]  # adoptions by the offset they hold from
+    good: bytes | None  # the last adoption that was better than the last value
 
 
 def page_key(number: int, letter: str) -> bytes:
@@ -100,6 +104,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
             latest[key] = value
     try:
         marker = _marker_decoder.decode(latest[MARKER_KEY]) if MARKER_KEY in latest else None
+        good = latest.pop(GOOD_KEY, None)
         weights = {int(k.removeprefix(WEIGHTS_PREFIX)): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
         pages = [] if marker is None else _pages(marker, latest)
     except KeyError as error:
@@ -108,7 +113,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
         raise ImageError(f"a record cannot be read: {error}") from error
     if marker is not None and marker.weights not in weights:
         raise ImageError(f"the weights in service at {marker.offset} ({weights_key(marker.weights)!r}) are not there")
-    return Image(marker, pages, weights)
+    return Image(marker, pages, weights, good)
 
 
 def _pages(marker: Marker, latest: dict[bytes, bytes]) -> list[Page]:

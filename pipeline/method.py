@@ -11,7 +11,7 @@ from pipeline.compiled import Floats, Ints
 
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 
-VERSION = 1  # raised whenever the same events would give another state
+VERSION = 2  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Method:
 
     `horizons` are in events of the stream, increasing. `quantiles` are increasing, symmetric about 0.5.
     `max_gap` is in the stream's own steps; `stream_ttl_ms` in record timestamps (None: streams stay for ever).
+    `window` is how many events a fine-tune goes back through, a multiple of 8.
     """
 
     horizons: tuple[int, ...] = (1, 3, 6, 12, 24)
@@ -32,6 +33,7 @@ class Method:
     same_time: Literal["drop", "accept"] = "drop"
     max_gap: int = 100
     stream_ttl_ms: int | None = None
+    window: int = 24
 
     @cached_property
     def horizon_array(self) -> Ints:

@@ -10,6 +10,7 @@ Shapes: B rows, T timesteps, F inputs, L layers, S state tensors (LSTM: h and c,
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import safetensors
@@ -24,6 +25,8 @@ from pipeline.method import Cell, Method
 CHUNK = 1024  # rows of one call: above, temporaries leave the cache
 LEAST_ROWS = 8  # smaller calls take another BLAS path, whose last bit differs
 LEAST_COLUMNS = 4  # the same for the head
+
+Weights = Mapping[str, Tensor]  # by name, as `state_dict` has them
 
 
 def states(cell: Cell) -> int:
@@ -141,13 +144,22 @@ class Network(nn.Module):
             weights = safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
             raise ValueError(f"the weights cannot be read: {error}") from error
+        self.take(weights)
+
+    @property
+    def weights(self) -> Weights:
+        """Those in use; not a copy."""
+        return self.state_dict()
+
+    def take(self, weights: Weights) -> None:
+        """Use these weights. Raises ValueError where they do not fit or are not finite."""
         mine = self.state_dict()
         theirs = {k: tuple(v.shape) for k, v in weights.items()}
         if theirs != {k: tuple(v.shape) for k, v in mine.items()}:
             raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
         if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
             raise ValueError("the weights are not finite")
-        self.load_state_dict(weights)
+        self.load_state_dict(dict(weights))
         self._prepare()
 
 

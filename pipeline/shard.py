@@ -14,13 +14,13 @@ import msgspec
 import numpy as np
 import torch
 
-from pipeline import admission, covariates, features, intervals, scales
+from pipeline import admission, covariates, features, intervals, scales, watchdog, windows
 from pipeline.compiled import Floats, Ints
 from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
 from pipeline.image import Counters, Image, ImageError, Marker, Page
 from pipeline.method import VERSION, Method
-from pipeline.model import Network
+from pipeline.model import Network, Weights
 from pipeline.snapshot import Snapshot
 from pipeline.table import Table
 
@@ -45,6 +45,7 @@ class Shard:
         self.table = Table(method)
         self.counters = Counters()
         self.clock_ms = 0
+        self.watch = watchdog.blank()
         self.next_sweep = _after(start)
         self.snapshot_offset = start  # of the image in force: what follows it is the replay tail
         self._settings = dict(settings)
@@ -72,6 +73,7 @@ class Shard:
         self.weights_offset = marker.weights
         self.counters = marker.counters
         self.clock_ms, self.next_sweep = marker.clock_ms, marker.next_sweep
+        self.watch[:] = marker.watch
         self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
 
     def _difference(self, marker: Marker) -> str:
@@ -135,6 +137,9 @@ class Shard:
             places = order[low:high]
             events = accepted[places]
             self._wave(index[events], elapsed[events], batch.covariates[events], out, places)
+        watchdog.watch(
+            self.table.rows, index[accepted], out.offset, out.error[:, 0].copy(), out.naive[:, 0].copy(), self.watch
+        )
         if n:
             self.clock_ms = max(self.clock_ms, int(batch.record_ms.max()))
         self._count(verdict)
@@ -168,6 +173,7 @@ class Shard:
             wave.error, wave.naive, wave.inside, wave.expected,
         )  # fmt: skip
         # learn
+        windows.label(rows, r, n, z, m.horizon_array, m.pending_start)
         scales.learn(rows, r, n, z, m.horizon_array)
         # step
         x = np.empty((b, self.network.shape.inputs), np.float32)
@@ -175,8 +181,8 @@ class Shard:
         if m.covariates:
             covariates.learn(rows, r, given)
             features.build_covariates(rows, r, x)
+        windows.keep(rows, r, n, x, broken, m.horizon_array, m.pending_start)
         hidden = rows["hidden"][r]  # (B, L, S, H)
-        hidden[broken] = 0
         move, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
         rows["hidden"][r] = after.numpy()
         # forecast
@@ -188,6 +194,21 @@ class Shard:
             back, (wave.mean, wave.quantiles, wave.expected)
         )
         out.error[places], out.naive[places], out.inside[places] = wave.error, wave.naive, wave.inside
+
+    # ---- learning
+
+    def windows(self, streams: int) -> windows.Windows | None:
+        """A sample to learn from, of at most so many streams; the same at the same position. None: there is none."""
+        rows = self.table.rows[: len(self.table.names)]
+        return windows.sample(rows, self.method, streams, (self.position,))
+
+    def adopt(self, weights: Weights, offset: int, rolled_back: bool) -> None:
+        """Use these weights for the events from `offset` on. Raises ValueError where they do not fit."""
+        assert offset >= self.position, f"weights from {offset} on, but the shard is at {self.position}"
+        self.network.take(weights)
+        self.weights_offset = offset
+        if rolled_back:
+            watchdog.forgive(self.watch, self.method.horizons[0])
 
     def _count(self, verdict: Ints) -> None:
         accepted, late, duplicate, missing = np.bincount(verdict, minlength=4).tolist()
@@ -238,6 +259,7 @@ class Shard:
             counters=msgspec.structs.replace(self.counters),
             clock_ms=self.clock_ms,
             next_sweep=self.next_sweep,
+            watch=self.watch.tolist(),
             clean=clean,
         )
         self._snapshotted = set(self.table.dirty)

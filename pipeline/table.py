@@ -8,7 +8,7 @@ import heapq
 
 import numpy as np
 
-from pipeline import admission, covariates, intervals, model, scales
+from pipeline import admission, covariates, intervals, model, scales, watchdog, windows
 from pipeline.compiled import Rows
 from pipeline.method import Method
 
@@ -23,6 +23,8 @@ def layout(method: Method) -> np.dtype[np.void]:
         covariates.fields(method),
         model.fields(method),
         intervals.fields(method),
+        windows.fields(method),
+        watchdog.fields(),
     )
     fields = [field for part in parts for field in part]
     return np.dtype(sorted(fields, key=lambda field: -np.dtype(field[1]).itemsize))

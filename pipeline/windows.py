@@ -1,0 +1,126 @@
+"""What a row keeps for learning: inputs, labels and hidden states of its last events, and samples of them.
+
+A window is T events of one stream with the hidden state saved at its start. A sample has two of each stream: one that
+ends now, and one that ends the longest horizon ago, all of whose labels have arrived. A label that has not arrived, or
+that must not teach, is NaN.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.compiled import Bools, Field, Floats, Floats32, Ints, Rows, kernel
+from pipeline.features import width
+from pipeline.method import Method
+from pipeline.model import states
+
+SAVE_EVERY = 8  # events between two saved hidden states; a window begins at one
+LABEL_CAP = 8.0  # horizon scales
+JUMP = 50.0  # horizon scales: a change that no sensor makes; nothing is learnt from it
+
+
+class Windows(NamedTuple):
+    """A sample to learn from: T events of B windows."""
+
+    inputs: Floats32  # (T, B, F)
+    labels: Floats32  # (T, B, Z) change over each horizon in its scale; NaN: masked
+    hidden: Floats32  # (B, L, S, H) at each window's start
+
+
+def older(method: Method) -> int:
+    """How many events before the newest window the other one ends: H, rounded up to a saved state."""
+    return -(-method.longest // SAVE_EVERY) * SAVE_EVERY
+
+
+def ring(method: Method) -> int:
+    """R, events that a row keeps: both windows, and those since the last saved state."""
+    return method.window + older(method) + SAVE_EVERY
+
+
+def fields(method: Method) -> list[Field]:
+    """Rings of the last R events (event n at n mod R) and of the states saved in them."""
+    size, z = ring(method), len(method.horizons)
+    return [
+        ("window_inputs", "f4", (size, width(method))),
+        ("window_labels", "f4", (size, z)),
+        ("window_hidden", "f4", (size // SAVE_EVERY, method.layers, states(method.cell), method.hidden_size)),
+        ("window_from", "i8"),  # event since which the hidden state is unbroken
+        ("pending_unit", "f8", (method.pending_size,)),  # c_h at the origin of each label that is to come
+    ]
+
+
+@kernel
+def label(rows: Rows, index: Ints, n: Ints, z: Floats, horizons: Ints, start: Ints) -> None:
+    """Keep the labels that z (B,), event n (B,) of its stream, is. Before `scales.learn`, which overwrites a value."""
+    longest = horizons[-1]
+    for b in range(len(index)):
+        row = rows[index[b]]
+        values = row["values"]
+        unit = row["pending_unit"]
+        labels = row["window_labels"]
+        size = labels.shape[0]
+        for j in range(len(horizons)):
+            h = horizons[j]
+            if n[b] < h:
+                continue
+            c = unit[start[j] + n[b] % h]
+            if c > 0.0:
+                y = (z[b] - values[(n[b] - h) % longest]) / c
+                if abs(y) <= JUMP:
+                    labels[(n[b] - h) % size, j] = min(max(y, -LABEL_CAP), LABEL_CAP)
+
+
+@kernel
+def keep(
+    rows: Rows,
+    index: Ints,
+    n: Ints,  # (B,)
+    x: Floats32,  # (B, F)
+    broken: Bools,  # (B,) the hidden state begins anew with this event
+    horizons: Ints,
+    start: Ints,
+) -> None:
+    """Keep an event's inputs, the hidden state before it, and the units of its labels to come."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        labels = row["window_labels"]
+        place = n[b] % labels.shape[0]
+        labels[place, :] = np.nan
+        row["window_inputs"][place, :] = x[b]
+        if broken[b]:
+            row["window_from"] = n[b]
+            row["hidden"][:] = 0.0
+        if n[b] % SAVE_EVERY == 0:
+            saved = row["window_hidden"]
+            saved[(n[b] // SAVE_EVERY) % saved.shape[0]] = row["hidden"]
+        scale = row["scale"]
+        unit = row["pending_unit"]
+        for j in range(len(horizons)):
+            unit[start[j] + n[b] % horizons[j]] = scale[j]
+
+
+def sample(rows: Rows, method: Method, streams: int, seed: tuple[int, ...]) -> Windows | None:
+    """Windows of at most so many streams, drawn by `seed`; None where no stream has one.
+
+    Two kinds must not teach and are left out: a stream whose value has not changed in all that it keeps (a sensor that
+    is stuck), and a window that holds what is not finite.
+    """
+    begins = rows["count"] // SAVE_EVERY * SAVE_EVERY - method.window  # of the newest window
+    able = np.flatnonzero((rows["count"] > 0) & (begins >= rows["window_from"]))
+    drawn = np.random.default_rng(seed).permutation(able)[: 2 * streams]
+    moves = rows["window_inputs"][drawn, :, 0] != 0
+    drawn = drawn[moves.any(axis=1)][:streams]
+    begin = begins[drawn]
+    back = begin - older(method)
+    early = drawn[back >= rows["window_from"][drawn]]
+    row = np.concatenate([drawn, early])
+    if len(row) == 0:
+        return None
+    start = np.concatenate([begin, back[back >= rows["window_from"][drawn]]])
+    place = (start + np.arange(method.window)[:, None]) % ring(method)  # (T, B)
+    saved = start // SAVE_EVERY % (ring(method) // SAVE_EVERY)
+    inputs, hidden = rows["window_inputs"][row, place], rows["window_hidden"][row, saved]
+    fine = np.isfinite(inputs).all((0, 2)) & np.isfinite(hidden).all((1, 2, 3))
+    if not fine.any():
+        return None
+    return Windows(inputs[:, fine], rows["window_labels"][row, place][:, fine], hidden[fine])
