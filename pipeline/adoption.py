@@ -56,7 +56,11 @@ class Adoption:
         except safetensors.SafetensorError as error:
             raise ValueError(f"the weights cannot be read: {error}") from error
         numbers, first, second = (_taken(tensors, prefix) for prefix in ("number/", "first/", "second/"))
-        if numbers.keys() != set(NUMBERS) or (first and first.keys() != tensors.keys()) or first.keys() != second.keys():
+        if (
+            numbers.keys() != set(NUMBERS)
+            or (first and first.keys() != tensors.keys())
+            or first.keys() != second.keys()
+        ):
             raise ValueError("the weights are no adoption: numbers or moments are missing")
         n = {name: float(number) for name, number in numbers.items()}
         optimiser = Optimiser(first, second, int(n["steps"]), int(n["updates"]), n["factor"])

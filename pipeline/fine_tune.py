@@ -79,7 +79,7 @@ def fine_tune(
         return weights, optimiser, report
     change, _ = network(torch.from_numpy(windows.inputs), torch.from_numpy(windows.hidden))  # (T, B, Z)
     loss = _loss(change, torch.nan_to_num(labels), arrived, shape.horizons)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     parameters = dict(network.named_parameters())
     norm = float(nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm))
     report = report._replace(loss=float(loss.detach()), gradient_norm=norm, clipped=norm > schedule.clip_norm)
@@ -91,9 +91,7 @@ def fine_tune(
     second = {name: state["exp_avg_sq"] for name, state in moments.items()}
     if not all(bool(torch.isfinite(t).all()) for part in (new, first, second) for t in part.values()):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    after = replace(
-        optimiser, first=first, second=second, steps=optimiser.steps + 1, updates=optimiser.updates + 1
-    )
+    after = replace(optimiser, first=first, second=second, steps=optimiser.steps + 1, updates=optimiser.updates + 1)
     return new, after, report._replace(outcome="updated")
 
 

@@ -9,6 +9,7 @@ Cells: Elman 1990 (tanh and relu), Cho et al. 2014 (GRU), Hochreiter and Schmidh
 Shapes: B rows, T timesteps, F inputs, L layers, S state tensors (LSTM: h and c, else 1), H hidden size, Z horizons.
 """
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -132,6 +133,13 @@ class Network(nn.Module):
             change = nn.functional.linear(x, self._head_weight, self._head_bias)  # (B, Z or more)
             return change[:rows, : len(self.shape.horizons)], after[:rows]
 
+    def digest(self) -> str:
+        """Names the weights, to the bit."""
+        h = hashlib.blake2b(digest_size=16)
+        for name, weight in sorted(self.weights.items()):
+            h.update(name.encode() + weight.numpy().tobytes())
+        return h.hexdigest()
+
     def dump(self) -> bytes:
         """Weights and their shape as safetensors."""
         meta = {"cell": self.shape.cell, "inputs": str(self.shape.inputs), "hidden_size": str(self.shape.hidden_size)}
@@ -153,14 +161,18 @@ class Network(nn.Module):
 
     def take(self, weights: Weights) -> None:
         """Use these weights. Raises ValueError where they do not fit or are not finite."""
+        self.check(weights)
+        self.load_state_dict(dict(weights))
+        self._prepare()
+
+    def check(self, weights: Weights) -> None:
+        """Raises ValueError where these do not fit or are not finite."""
         mine = self.state_dict()
         theirs = {k: tuple(v.shape) for k, v in weights.items()}
         if theirs != {k: tuple(v.shape) for k, v in mine.items()}:
             raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
         if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
             raise ValueError("the weights are not finite")
-        self.load_state_dict(dict(weights))
-        self._prepare()
 
 
 def same_bits(shape: Shape) -> bool:

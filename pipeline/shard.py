@@ -48,6 +48,7 @@ class Shard:
         self.watch = watchdog.blank()
         self.next_sweep = _after(start)
         self.snapshot_offset = start  # of the image in force: what follows it is the replay tail
+        self.image_weights = start  # the adoption that image names
         self._settings = dict(settings)
         self._fingerprint = fingerprint(settings, self.table)
         self._letters = ""
@@ -70,7 +71,7 @@ class Shard:
             except ValueError as error:
                 raise ImageError(str(error)) from error
         self.position = self.snapshot_offset = marker.offset
-        self.weights_offset = marker.weights
+        self.weights_offset = self.image_weights = marker.weights
         self.counters = marker.counters
         self.clock_ms, self.next_sweep = marker.clock_ms, marker.next_sweep
         self.watch[:] = marker.watch
@@ -204,7 +205,7 @@ class Shard:
 
     def adopt(self, weights: Weights, offset: int, rolled_back: bool) -> None:
         """Use these weights for the events from `offset` on. Raises ValueError where they do not fit."""
-        assert offset >= self.position, f"weights from {offset} on, but the shard is at {self.position}"
+        assert offset > self.weights_offset, f"weights from {offset} on, where those from {self.weights_offset} are"
         self.network.take(weights)
         self.weights_offset = offset
         if rolled_back:
@@ -274,7 +275,7 @@ class Shard:
         if last:  # if the transaction does not commit, this life of the shard ends with it
             marker = self._snapshot.marker
             self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
-            self.snapshot_offset = marker.offset
+            self.snapshot_offset, self.image_weights = marker.offset, marker.weights
             self._snapshot = None
         return pieces, last
 

@@ -4,6 +4,7 @@ The record is composed from what each part of the method declares. Rows of remov
 first; a new row and a reused one are the same bits.
 """
 
+import hashlib
 import heapq
 
 import numpy as np
@@ -104,6 +105,12 @@ class Table:
                 heapq.heappush(self._free, row)
             else:
                 self.index[name] = row
+
+    def digest(self) -> str:
+        """Names all rows and their names, to the bit."""
+        h = hashlib.blake2b(repr(self.names).encode(), digest_size=16)
+        h.update(self.rows[: len(self.names)].tobytes())
+        return h.hexdigest()
 
     def _grow(self, rows: int) -> None:
         if rows > len(self.rows):

@@ -66,6 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     backtest.add_argument("file", type=Path, help="CSV, gzip or not: stream,time,value or time and one column a stream")
     backtest.add_argument("--score-rows", metavar="A:B", help="score forecasts made at a stream's event A up to B")
     backtest.add_argument("--partitions", type=int, default=1, metavar="P", help="shards to spread the streams over")
+    backtest.add_argument(
+        "--update-every", type=int, metavar="N", help="events between two updates (default: the schedule's)"
+    )
     backtest.add_argument("--json", type=Path, metavar="OUT", help="write the scores")
 
     demo = _command(commands, "demo", _demo, "local Kafka, real data, two workers, a summary")

@@ -1,21 +1,30 @@
 """From settings to the parts that a worker, a back-test and the topic commands are made of."""
 
+import os
 from pathlib import Path
 
 import torch
 
 from pipeline.events import Decoder, Format
+from pipeline.fine_tune import Schedule
 from pipeline.method import Method
+from pipeline.model import Shape
 from pipeline.table import PAGE_BYTES, Table
 from worker.broker.security import Connection
 from worker.durability import SnapshotPolicy
+from worker.exchange import Brief
 from worker.failures import DeadLetterCatch, Refusal
+from worker.learning import Learning, LearningPolicy
 from worker.life import Plan
 from worker.loop import Limits
+from worker.metrics import Metrics
 from worker.publish import Topics
 from worker.settings import Settings
+from worker.trainer_link import TrainerLink
 
 ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
+NICE = 10  # of the trainer
+FLOOR_S = 2.0  # an update that took longer is followed by one that is not nice
 
 
 def method(settings: Settings) -> Method:
@@ -32,6 +41,7 @@ def method(settings: Settings) -> Method:
         same_time=events.same_time,
         max_gap=events.max_gap,
         stream_ttl_ms=None if ttl_s is None else ttl_s * 1000,
+        window=settings.fine_tune.window,
     )
 
 
@@ -71,6 +81,12 @@ def plan(settings: Settings) -> Plan:
         start=settings.kafka.start,
         skip_gaps=settings.worker.on_gap == "skip",
     )
+    row_bytes = Table(made.method).row_bytes
+    if row_bytes > PAGE_BYTES:
+        raise Refusal(
+            f"model and fine_tune make a stream's state {row_bytes:,} bytes, at most {PAGE_BYTES:,} are possible: ask "
+            "for shorter horizons, a smaller hidden_size, fewer layers or a shorter window"
+        )
     try:
         made.network()
     except ValueError as error:
@@ -96,8 +112,24 @@ def limits(settings: Settings) -> Limits:
         min_cycle_s=worker.min_cycle_ms / 1000,
         give_up_s=worker.give_up_s,
         snapshots=SnapshotPolicy(worker.snapshot_events, worker.snapshot_interval_s),
+        history_s=worker.changelog_history_s,
         dead=DeadLetterCatch(events.max_dead_in_a_row, events.max_dead_ratio),
     )
+
+
+def schedule(settings: Settings) -> Schedule:
+    """How a shard learns."""
+    tune = settings.fine_tune
+    return Schedule(tune.every_events, tune.streams, tune.learning_rate, tune.clip_norm)
+
+
+def learning(settings: Settings, made: Plan, metrics: Metrics) -> Learning:
+    """Learning beside the loop; the trainer is started by the loop's first turn."""
+    tune = settings.fine_tune
+    policy = LearningPolicy(schedule(settings), tune.adopt_interval_s, tune.max_cpu_share)
+    brief = Brief(Shape.of(made.method), policy.schedule, tune.window, NICE, FLOOR_S, os.getpid())
+    link = TrainerLink(brief, tune.hang_s, lambda why: metrics.trainer_restarts.labels(why).inc())
+    return Learning(policy, link if tune.enabled else None, metrics)
 
 
 def connection(settings: Settings) -> Connection:
@@ -122,4 +154,4 @@ def changelog_record_bytes(made: Plan) -> int:
     """The largest record a changelog can get: a page with its names, or the weights."""
     table = Table(made.method)
     page = max(PAGE_BYTES, table.row_bytes) + table.page_rows * (255 + 5) + 4096
-    return max(page, len(made.network().dump()) + ADOPTION_BYTES)
+    return max(page, 3 * len(made.network().dump()) + ADOPTION_BYTES)  # Adam keeps two moments of each weight

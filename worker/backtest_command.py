@@ -10,7 +10,7 @@ import sys
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -22,6 +22,7 @@ from tqdm import tqdm
 from pipeline.backtest import Record, Refused, Scoring, Tally, backtest, scores
 from pipeline.compiled import Floats
 from pipeline.events import NO_TIMESTAMP, Format, from_epoch, from_iso
+from pipeline.learner import Learner
 from pipeline.method import Method
 from pipeline.shard import Shard
 from worker import assembly
@@ -30,6 +31,14 @@ from worker.life import Plan
 from worker.settings import Settings
 
 MISSING = ("", "NA")
+UPDATE_WORDS = {
+    "updates": "updates",
+    "clipped": "of them clipped",
+    "adopted": "adopted",
+    "rolled_back": "rolled back",
+    "nonfinite": "not finite",
+    "too_few_windows": "without windows",
+}
 SHOWN = 30  # streams in the table; the JSON has all
 QUIET_S = 2.0  # no progress bar on what is done sooner
 
@@ -48,14 +57,25 @@ def main(given: argparse.Namespace, settings: Settings) -> int:
     """The command, with its arguments as the command line has them."""
     if given.partitions < 1:
         raise BacktestError(f"--partitions is {given.partitions}; it must be 1 or more")
-    return run(given.file, assembly.plan(settings), given.partitions, score_rows(given.score_rows), given.json)
+    if given.update_every is not None and given.update_every < 1:
+        raise BacktestError(f"--update-every is {given.update_every}; it must be 1 or more")
+    plan, schedule = assembly.plan(settings), assembly.schedule(settings)
+    shards = [Shard(plan.method, plan.network(), 0, plan.settings) for _ in range(given.partitions)]
+    learners = [Learner(shard, schedule, given.update_every) for shard in shards if settings.fine_tune.enabled]
+    scoring = Scoring(plan.method, *score_rows(given.score_rows))
+    return run(given.file, plan, shards, learners, scoring, given.json)
 
 
-def run(path: Path, plan: Plan, partitions: int = 1, rows: Rows = (0, None), json_path: Path | None = None) -> int:
+def run(
+    path: Path,
+    plan: Plan,
+    shards: Sequence[Shard],
+    learners: Sequence[Learner],
+    scoring: Scoring,
+    json_path: Path | None = None,
+) -> int:
     """Fold the file, print the table and write the JSON. Raises BacktestError."""
     began = time.monotonic()
-    shards = [Shard(plan.method, plan.network(), 0, plan.settings) for _ in range(partitions)]
-    scoring = Scoring(plan.method, *rows)
     refused: Counter[str] = Counter()
     first: dict[str, Refused] = {}
     try:
@@ -63,7 +83,7 @@ def run(path: Path, plan: Plan, partitions: int = 1, rows: Rows = (0, None), jso
             path.open("rb") as raw,
             tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=path.name, delay=QUIET_S) as progress,
         ):
-            for part in backtest(records(raw, plan.decoder.form), shards, plan.decoder):
+            for part in backtest(records(raw, plan.decoder.form), shards, plan.decoder, learners):
                 scoring.take(part.forecasts)
                 for r in part.refused:
                     refused[r.reason] += 1
@@ -79,8 +99,12 @@ def run(path: Path, plan: Plan, partitions: int = 1, rows: Rows = (0, None), jso
     if not scoring.tallies:
         raise BacktestError(f"{path} has no event to forecast")
     print("\n".join(table(scoring.tallies, plan.method)))
+    updates = sum((learner.counts for learner in learners), Counter())
+    if learners:
+        print(", ".join(f"{updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
     if json_path is not None:
         whole = scores(scoring.tallies, plan.method) | {"refused": refused}
+        whole["updates"] = {name: updates[name] for name in UPDATE_WORDS}
         _write(json_path, whole | {"seconds": round(time.monotonic() - began, 3)})
     return 0
 

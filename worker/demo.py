@@ -11,7 +11,8 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event, Thread
@@ -122,7 +123,7 @@ def _demo(config: Path, bootstrap_servers: str, home: Path, rate: float, keep: b
         _drain(replay, stays)
         if replay.errors:
             raise Refusal(f"the replay failed: {replay.errors[0]!r}")
-        good = _summary(settings, replay, handover_s)
+        good = _summary(settings, replay, handover_s, [stays.status(), leaves.page])
         if keep:
             _say(f"\nthe worker goes on: {stays.url} (Ctrl-C ends it)")
             replay.stop.wait()
@@ -144,6 +145,7 @@ def _watch(replay: Replay, stays: DemoWorker, leaves: DemoWorker) -> float:
             replay.stop.wait(0.1)
             if not asked and replay.sent > len(replay.events) // 2:
                 asked = time.monotonic()
+                leaves.status()
                 leaves.ask_to_stop()
             page = stays.status()
             if asked and not handover_s and _has_all(page):
@@ -177,7 +179,7 @@ def _drain(replay: Replay, stays: DemoWorker) -> None:
         replay.stop.wait(0.1)
 
 
-def _summary(settings: Settings, replay: Replay, handover_s: float) -> bool:
+def _summary(settings: Settings, replay: Replay, handover_s: float, pages: Sequence[Mapping[str, object]]) -> bool:
     """What an independent reader found; whether it is all well."""
     _say("reading the topics for the summary")
     connection, names = assembly.connection(settings), assembly.topics(settings)
@@ -185,7 +187,7 @@ def _summary(settings: Settings, replay: Replay, handover_s: float) -> bool:
     outputs = list(read_all(connection, names.output))
     report = audit(inputs, outputs, read_all(connection, names.dead_letters), Rules(), names.input)
     scores = score(outputs, assembly.method(settings))
-    print("\n".join(["", *report.lines(), "", *_quality(scores), "", *_times(replay, handover_s)]))
+    print("\n".join(["", *report.lines(), "", *_quality(scores), _learning(pages), "", *_times(replay, handover_s)]))
     return report.ok and handover_s > 0
 
 
@@ -193,8 +195,18 @@ def _quality(scores: Scores) -> Iterator[str]:
     yield "horizon     skill against the last value     coverage of " + " and ".join(f"{b:.0%}" for b in scores.levels)
     for h, skill, inside in zip(scores.horizons, scores.skill, scores.coverage, strict=True):
         yield f"{h:>7}     {skill:+28.4f}     " + " and ".join(f"{share:.1%}" for share in inside)
-    if not np.any(np.abs(scores.skill) > 1e-9):
-        yield "the network's head starts at zero, so what is forecast is the last value: there is no skill to show yet"
+
+
+def _learning(pages: Sequence[Mapping[str, object]]) -> str:
+    """Of both workers, of the one that left as it was when it was asked to."""
+    updates, outcomes = 0.0, Counter[str]()
+    for page in pages:
+        made, by_outcome = page.get("fine_tune_updates"), page.get("fine_tunes")
+        if isinstance(made, float) and isinstance(by_outcome, dict):
+            updates += made
+            outcomes.update(by_outcome)
+    words = ", ".join(f"{name.replace('_', ' ')} {number:g}" for name, number in outcomes.items())
+    return f"fine-tune updates: {updates:g}; fine-tunes by outcome: {words or 'none'}"
 
 
 def _times(replay: Replay, handover_s: float) -> Iterator[str]:

@@ -22,6 +22,7 @@ class DemoWorker:
     def __init__(self, name: str, config: Path, environment: Mapping[str, str], home: Path, *options: str) -> None:
         self._log = home / f"{name}.log"
         self._port: int | None = None
+        self.page: dict[str, object] = {}  # the last one it gave
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "worker", "run", "--config", str(config), *options],
@@ -53,6 +54,7 @@ class DemoWorker:
                 page: dict[str, object] = json.load(answer)
         except (URLError, TimeoutError, ConnectionError):
             return {}
+        self.page = page
         return page
 
     def wait_until_ready(self) -> None:

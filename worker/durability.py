@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass
 
 from pipeline.shard import Shard
+from worker.pupil import MOST_ADOPTIONS
 
 DEFAULT_EVENTS = 50_000
 EVENTS_PER_ROW = 8
@@ -42,11 +43,16 @@ class SnapshotClock:
         """Since the image in force was completed, or this life began."""
         return time.monotonic() - self._last
 
-    def pieces(self, shard: Shard, records: int) -> tuple[list[tuple[bytes, bytes]], bool]:
-        """What of a snapshot goes into this cycle's transaction, after `records` were taken in; True with the last."""
+    def pieces(self, shard: Shard, records: int, adoptions: int) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """What of a snapshot goes into this cycle's transaction, after `records` were taken in; True with the last.
+
+        `adoptions` were logged since the image in force: too many of them make the next one due.
+        """
         limit = self._policy.limit(shard)
         tail = shard.replay_tail
-        due = tail > 0 and (tail >= limit // 2 or self.age_s > self._policy.interval_s)
+        due = tail > 0 and (
+            tail >= limit // 2 or self.age_s > self._policy.interval_s or adoptions >= MOST_ADOPTIONS // 2
+        )
         pages = shard.pages_to_send
         late = shard.snapshot_lag > limit and shard.table.pages <= MOST_PAGES  # what is written now would not help
         if (due and pages is None) or late:

@@ -15,12 +15,13 @@ import msgspec
 
 from pipeline.events import Decoder, Rejected
 from pipeline.forecasts import Forecasts
-from pipeline.image import MARKER_KEY, Image, Marker, encode_marker, read_image, weights_key
+from pipeline.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.method import Method
 from pipeline.model import Network, Shape
 from pipeline.shard import Shard
 from worker.broker.contract import Broker, ChangelogRead, NotYet, Records
 from worker.failures import Refusal
+from worker.pupil import Pupil
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class Plan:
 def cold_start(shard: Shard) -> list[tuple[bytes, bytes]]:
     """What makes an empty shard restorable: adoption 0, and an image without pages that knows the settings."""
     shard.begin_snapshot()
-    return [(weights_key(shard.position), shard.network.dump()), *shard.snapshot_pieces(0)[0]]
+    return [*Pupil.new(shard).first_records(), *shard.snapshot_pieces(0)[0]]
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Life:
         self.partition = partition
         self.incarnation = incarnation
         self.shard: Shard | None = None  # None: restoring
+        self.pupil: Pupil | None = None  # comes with the shard
         self.committed = -1  # C
         self.first_messages: list[tuple[bytes, bytes]] = []  # adoption 0, until it is committed
         self.must_commit = False  # C is ours to set, though no event came
@@ -120,14 +122,14 @@ class Life:
         if not self._read.done:
             return False
         try:
-            shard = self._build(read_image(self._latest.items()), broker)
+            shard, pupil = self._build(read_image(self._latest.items()), broker)
         except ValueError as error:
             raise Refusal(self._refused(error)) from error
         self._read.close()
         self._latest = {}
         self.replayed = max(0, self.committed - shard.position)
         broker.start(self.partition, shard.position)
-        self.shard = shard
+        self.shard, self.pupil = shard, pupil
         return True
 
     def _refused(self, error: ValueError) -> str:
@@ -136,22 +138,24 @@ class Life:
             "under a new kafka.group_id"
         )
 
-    def _build(self, image: Image, broker: Broker) -> Shard:
+    def _build(self, image: Image, broker: Broker) -> tuple[Shard, Pupil]:
         network = self._plan.network()
         low, high = broker.bounds(self.partition)
         marker = image.marker
         if marker is None:  # the first transaction of a shard writes one
             return self._new(network, low if self._plan.start == "earliest" else high)
-        self.committed = self._known_offset(marker, high)
+        self.committed = self._known_offset(marker, max(image.weights), high)
         shard = Shard(self._plan.method, network, marker.offset, self._plan.settings)
         shard.load(image)
-        network.load(image.weights[marker.weights])
+        pupil = Pupil.restored(shard, image, self._plan.network())
+        network.take(pupil.standing.in_service.weights)
         if marker.clean:  # true only until something is committed
             self.first_messages = [(MARKER_KEY, encode_marker(msgspec.structs.replace(marker, clean=False)))]
-        self._check_gap(shard, low)
-        return shard
+        self._check_gap(shard, pupil, low)
+        pupil.reach(shard, shard.position)
+        return shard, pupil
 
-    def _known_offset(self, marker: Marker, high: int) -> int:
+    def _known_offset(self, marker: Marker, newest: int, high: int) -> int:
         """C, where it fits the image and the input."""
         committed = self._known_committed
         if committed is None and marker.clean:
@@ -163,10 +167,11 @@ class Life:
                 f"image at {marker.offset}: set it (kafka-consumer-groups --reset-offsets), or start under a new "
                 "kafka.group_id"
             )
-        if committed < marker.offset:
+        if committed < max(marker.offset, newest):
             raise Refusal(
-                f"the group's offset for partition {self.partition} ({committed}) is behind the changelog's image "
-                f"({marker.offset}): they are from two lives of the group; start under a new kafka.group_id"
+                f"the group's offset for partition {self.partition} ({committed}) is behind the changelog, whose image "
+                f"is at {marker.offset} and whose newest weights hold from {newest}: they are from two lives of the "
+                "group; start under a new kafka.group_id"
             )
         if committed > high:  # for a moment after a commit the end may still lie before its markers
             if time.monotonic() - self.began < STABLE_S:
@@ -177,7 +182,7 @@ class Life:
             )
         return committed
 
-    def _new(self, network: Network, start: int) -> Shard:
+    def _new(self, network: Network, start: int) -> tuple[Shard, Pupil]:
         if self._known_committed is not None:
             raise Refusal(
                 f"the changelog of partition {self.partition} is empty, though the group has committed offset "
@@ -187,9 +192,9 @@ class Life:
         self.committed, self.must_commit = start, True
         shard = Shard(self._plan.method, network, start, self._plan.settings)
         self.first_messages = cold_start(shard)
-        return shard
+        return shard, Pupil.new(shard)
 
-    def _check_gap(self, shard: Shard, low: int) -> None:
+    def _check_gap(self, shard: Shard, pupil: Pupil, low: int) -> None:
         if low <= shard.position:
             return
         if not self._plan.skip_gaps:
@@ -200,6 +205,7 @@ class Life:
         self.gap = low - shard.position
         shard.position = low
         self.committed = max(self.committed, low)
+        pupil.reach(shard, low)
         shard.begin_snapshot()  # the same pages at another offset: the gap is part of the image from here on
         self.first_messages, self.must_commit = shard.snapshot_pieces(0)[0], True
 
@@ -215,13 +221,24 @@ class Life:
         self.last_record_ms = records.timestamps_ms[-1]
         cut = bisect_left(records.offsets, self.committed)
         if cut:
-            self._fold(shard, records.part(0, cut), lap)
+            self._catch_up(shard, records.part(0, cut), lap)
         if cut == len(records.offsets):
             return None
         rest = records if cut == 0 else records.part(cut, len(records.offsets))
         other_keys = self._plan.decoder.other_keys
         forecasts, rejected = self._fold(shard, rest, lap)
         return Advanced(forecasts, rejected, rest, self._plan.decoder.other_keys - other_keys)
+
+    def _catch_up(self, shard: Shard, records: Records, lap: Callable[[str], object]) -> None:
+        """Fold silently, cut where other weights came into service."""
+        assert self.pupil is not None, "a loaded shard has a pupil"
+        low = 0
+        for high in [*(bisect_left(records.offsets, at) for at, _ in self.pupil.pending), len(records.offsets)]:
+            if high > low:
+                self.pupil.reach(shard, records.offsets[low])
+                self._fold(shard, records.part(low, high), lap)
+                low = high
+        self.pupil.reach(shard, shard.position)
 
     def _fold(self, shard: Shard, records: Records, lap: Callable[[str], object]) -> tuple[Forecasts, list[Rejected]]:
         batch, rejected = self._plan.decoder.decode(

@@ -1,4 +1,4 @@
-"""The cycle: poll, restore, advance, commit. All that a shard does to the world happens in one transaction of it.
+"""The cycle: poll, restore, advance, adopt, commit, offer. What a shard does to the world is in one transaction of it.
 
 A crash, a rebalance, a refused commit and a fenced producer end the same way: the lives they touched are over, and new
 ones restore what the broker says is committed. Nothing is repaired in place.
@@ -8,22 +8,26 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from threading import Event
 
-import numpy as np
-
+from pipeline.image import weights_key
+from pipeline.shard import Shard
 from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled
 from worker.durability import MOST_PAGES, SnapshotClock, SnapshotPolicy
 from worker.failures import DeadLetterCatch, Failures, Pulse
-from worker.life import Advanced, Life, Plan
+from worker.learning import Learning
+from worker.life import Life, Plan
 from worker.log import life as log_life
 from worker.metrics import Metrics, Stopwatch
 from worker.publish import Topics, dead_letters, forecast_messages
+from worker.transaction import Transaction
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
+Pieces = list[tuple[bytes, bytes]]  # keys and values for the changelog
+
 RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
 
 
@@ -34,33 +38,29 @@ class Limits:
     min_cycle_s: float
     give_up_s: float
     snapshots: SnapshotPolicy
+    history_s: float
     dead: DeadLetterCatch
-
-
-@dataclass
-class Transaction:
-    """One cycle's changes, all or nothing."""
-
-    messages: list[Message] = field(default_factory=list)
-    offsets: dict[int, int] = field(default_factory=dict)
-    advanced: list[Advanced] = field(default_factory=list)
-    lives: list[Life] = field(default_factory=list)
-    snapshot_bytes: int = 0
-    snapshot_records: int = 0
-    snapshots: int = 0
 
 
 class Loop:
     """A worker's shards and what it does with them, over and over."""
 
     def __init__(
-        self, broker: Broker, plan: Plan, topics: Topics, limits: Limits, metrics: Metrics, pulse: Pulse
+        self,
+        broker: Broker,
+        plan: Plan,
+        topics: Topics,
+        limits: Limits,
+        learning: Learning,
+        metrics: Metrics,
+        pulse: Pulse,
     ) -> None:
         self.lives: dict[int, Life] = {}
         self.joined = False
         self._pulse = pulse
         self.longest_snapshot_s = 0.0
         self._broker, self._plan, self._topics, self._limits, self._metrics = broker, plan, topics, limits, metrics
+        self._learning = learning
         self._clocks: dict[int, SnapshotClock] = {}
         self._watch = Stopwatch(metrics.loop_seconds)
         self._incarnations = 0
@@ -101,6 +101,7 @@ class Loop:
             with self._recovery(stop):
                 self._finish()
         finally:
+            self._learning.close()
             self._broker.close(leave)
 
     def cycle(self, stop: Event) -> None:
@@ -134,6 +135,8 @@ class Loop:
         elif not self.lives and polled.membership is not None:
             self._failures.over()  # nothing to commit, and the group has us
         self._watch.lap("commit")
+        self._learning.turn(self.lives)
+        self._watch.lap("offer")
 
     def _wait_for_more(self, stop: Event) -> None:
         """A small transaction costs milliseconds whatever is in it: when little arrives, wait for more."""
@@ -183,70 +186,56 @@ class Loop:
             forecasts, self._plan.method, life.shard.version, self._topics, life.partition
         )
         transaction.messages += dead_letters(advanced.rejected, advanced.records, self._topics, life.partition)
-        self._touch(life, transaction)
+        transaction.touch(life)
         self._watch.lap("publish")
 
-    def _touch(self, life: Life, transaction: Transaction) -> None:
-        assert life.shard is not None, "only a loaded shard is committed"
-        if life.partition not in transaction.offsets:
-            transaction.lives.append(life)
-        position = life.shard.position
-        assert position >= life.committed, f"{position} is below C = {life.committed} of partition {life.partition}"
-        transaction.offsets[life.partition] = position
-
     def _add_durable(self, life: Life, records: int, transaction: Transaction) -> None:
-        """Adoption 0 with the shard's first transaction, and this cycle's share of a snapshot."""
+        """Adoption 0 with the shard's first transaction, newer ones, and this cycle's share of a snapshot."""
         assert life.shard is not None, "only a live shard is written"
+        assert life.pupil is not None, "a loaded shard has a pupil"
         if life.restored_s is None:
             life.restored_s = time.monotonic() - life.began
             self._metrics.restore_seconds.set(life.restored_s)
             log_life("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
-        self._write(life, *self._clocks[life.partition].pieces(life.shard, records), transaction)
+            if log.isEnabledFor(logging.DEBUG):
+                self._log_state(life.partition, life.shard)
+        adopted = self._learning.adopt(life)
+        self._watch.lap("adopt")
+        outstanding = life.pupil.outstanding(life.shard)
+        pieces, last = self._clocks[life.partition].pieces(life.shard, records, outstanding)
+        self._write(life, adopted, pieces, last, transaction)
         self._snapshot_s += self._watch.lap("snapshot")
 
-    def _write(self, life: Life, pieces: list[tuple[bytes, bytes]], last: bool, transaction: Transaction) -> None:
+    def _log_state(self, partition: int, shard: Shard) -> None:
+        """So that it can be held against another fold of the same log."""
+        rows, weights = shard.table.digest(), shard.network.digest()
+        words = (partition, shard.position, shard.weights_offset, rows, weights)
+        log.debug("state partition=%d offset=%d adoption=%d rows=%s weights=%s", *words)
+
+    def _write(self, life: Life, adopted: Pieces, pieces: Pieces, last: bool, transaction: Transaction) -> None:
+        assert life.shard is not None, "only a live shard is written"
+        assert life.pupil is not None, "a loaded shard has a pupil"
         transaction.snapshot_bytes += sum(len(value) for _, value in pieces)
         transaction.snapshot_records += len(pieces)
         transaction.snapshots += last
-        durable = life.first_messages + pieces
+        durable: list[tuple[bytes, bytes | None]] = [*life.first_messages, *adopted, *pieces]
+        if last:
+            before_ms = round((time.time() - self._limits.history_s) * 1000)
+            durable += [(weights_key(offset), None) for offset in life.pupil.superseded(life.shard, before_ms)]
         if durable or life.must_commit:
             transaction.messages += [Message(self._topics.changelog, life.partition, *pair) for pair in durable]
-            self._touch(life, transaction)
+            transaction.touch(life)
 
     # ---- commit
 
     def _commit(self, transaction: Transaction) -> None:
         self._dead.check([(len(a.records.offsets), len(a.rejected)) for a in transaction.advanced])
         self._broker.commit(transaction.messages, transaction.offsets, self._membership)
-        now = time.time()
         self._failures.over()
         self._dead.committed()
-        metrics = self._metrics
+        transaction.committed(self._metrics, self.lives)
         for life in transaction.lives:
-            life.committed = transaction.offsets[life.partition]
-            metrics.gaps.inc(life.gap)
-            life.first_messages, life.must_commit, life.gap = [], False, 0
-        metrics.commits.labels("committed").inc()
-        metrics.last_commit.set(now)
-        metrics.snapshot_bytes.inc(transaction.snapshot_bytes)
-        metrics.snapshot_records.inc(transaction.snapshot_records)
-        metrics.snapshots.inc(transaction.snapshots)
-        for advanced in transaction.advanced:
-            self._count(advanced, now)
-
-    def _count(self, advanced: Advanced, now: float) -> None:
-        metrics = self._metrics
-        metrics.events.inc(len(advanced.records.offsets))
-        metrics.forecasted(advanced.forecasts, now)
-        verdicts = np.bincount(advanced.forecasts.verdict, minlength=4).tolist()
-        for reason, number in zip(("late", "duplicate", "missing"), verdicts[1:], strict=True):
-            metrics.dropped.labels(reason).inc(number)
-        metrics.other_keys.inc(advanced.other_keys)
-        for rejected in advanced.rejected:
-            metrics.dead_letters.labels(rejected.reason).inc()
-            log.debug("dead letter: %s: %s", rejected.reason, rejected.message)
-        for name in advanced.forecasts.born:
-            metrics.twice.inc(sum(name in held.shard.table.index for held in self.lives.values() if held.shard) > 1)
+            self._learning.committed(life)
 
     # ---- lives
 
@@ -293,6 +282,6 @@ class Loop:
             while not last:
                 pieces, last = life.shard.snapshot_pieces(MOST_PAGES)
                 transaction = Transaction()
-                self._write(life, pieces, last, transaction)
+                self._write(life, [], pieces, last, transaction)
                 self._commit(transaction)
         log_life("stopped", shards=len(live))

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -17,8 +17,11 @@ from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 
 PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
+FINE_TUNE_OUTCOMES = ("adopted", "nonfinite", "too_few_windows", "rolled_back")
 LATENCY_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
 LARGEST = 10.0  # horizon scales: one spike must not own the figures
+UPDATE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
+RECENT_UPDATES = 200
 RECENT = 20_000  # labels a skill or coverage ratio remembers, per horizon
 
 
@@ -143,6 +146,20 @@ class Metrics:
             "interval_coverage_ratio", "Share of values inside their interval, recent", "level", "horizon"
         )
         self.outside = self._counter("values_outside", "Values outside their interval, all horizons", "level")
+        # learning
+        self.fine_tunes = self._counter("fine_tunes", "What became of fine-tunes", "outcome")
+        self.fine_tune_updates = self._counter("fine_tune_updates", "Optimiser steps made")
+        self.fine_tune_skipped = self._counter("fine_tune_skipped", "Updates due that were left out: it had no time")
+        self.fine_tune_cpu = self._counter("fine_tune_cpu_seconds", "CPU time of updates")
+        self.fine_tune_seconds = Histogram(
+            "foldcast_fine_tune_seconds", "An update, offered to answered", buckets=UPDATE_S, registry=self.registry
+        )
+        self.gradient_norm = self._gauge("gradient_norm", "Norm of the gradient before clipping, recent mean")
+        self.gradient_clipped = self._gauge("gradient_clipped_ratio", "Share of recent updates that were clipped")
+        self.weights_age = self._gauge("weights_age_events", "Offsets since the oldest weights in service came into it")
+        self.answers_dropped = self._counter("fine_tune_answers_dropped", "Answers thrown away", "reason")
+        self.trainer_restarts = self._counter("trainer_restarts", "Trainers replaced", "reason")
+        self._updates, self._norm, self._clipped = 0, 0.0, 0.0
         # what runs
         build = self._gauge("build_info", "Version of this worker", "version")
         build.labels(version).set(1)
@@ -163,6 +180,9 @@ class Metrics:
             (self.dropped, ("late", "duplicate", "missing")),
             (self.dead_letters, REASONS),
             (self.commits, ("committed", "refused", "unknown")),
+            (self.fine_tunes, FINE_TUNE_OUTCOMES),
+            (self.answers_dropped, ("late", "orphaned", "impossible")),
+            (self.trainer_restarts, ("died", "hung")),
             (self.outside, tuple(map(str, self.method.band_levels))),
         )
         for counter, values in known:
@@ -177,6 +197,18 @@ class Metrics:
         arrived = ~np.isnan(forecasts.error)
         for k, level in enumerate(self.method.band_levels):
             self.outside.labels(str(level)).inc(int((arrived & ~forecasts.inside[:, :, k]).sum()))
+
+    def updated(self, gradient_norm: float, clipped: bool, seconds: float, cpu_s: float) -> None:
+        """Count an update."""
+        self.fine_tune_updates.inc()
+        self.fine_tune_seconds.observe(seconds)
+        self.fine_tune_cpu.inc(cpu_s)
+        self._updates += 1
+        rate = max(1 / RECENT_UPDATES, 1 / self._updates)
+        self._norm += rate * (gradient_norm - self._norm)
+        self._clipped += rate * (clipped - self._clipped)
+        self.gradient_norm.set(self._norm)
+        self.gradient_clipped.set(self._clipped)
 
     def quality(self) -> None:
         """Bring the gauges of skill and coverage up to date."""

@@ -48,7 +48,15 @@ def run(settings: Settings, leave: bool) -> int:
             broker = _connected(settings, stop, pulse)
             if broker is None:
                 return 0
-            loop = Loop(broker, plan, assembly.topics(settings), assembly.limits(settings), metrics, pulse)
+            loop = Loop(
+                broker,
+                plan,
+                assembly.topics(settings),
+                assembly.limits(settings),
+                assembly.learning(settings, plan, metrics),
+                metrics,
+                pulse,
+            )
             # importing torch leaves 200,000 objects that every full collection would walk through
             gc.collect()
             gc.freeze()

@@ -18,7 +18,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
-from worker.sections import Events, Http, Kafka, Log, Model, Section, Worker
+from worker.sections import Events, FineTune, Http, Kafka, Log, Model, Section, Worker
 
 PREFIX = "FOLDCAST_"
 CONFIG, SECRETS_DIR = "FOLDCAST_CONFIG", "FOLDCAST_SECRETS_DIR"
@@ -42,6 +42,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Field(default_factory=Kafka)
     events: Events = Field(default_factory=Events)
     model: Model = Field(default_factory=Model)
+    fine_tune: FineTune = Field(default_factory=FineTune)
     worker: Worker = Field(default_factory=Worker)
     http: Http = Field(default_factory=Http)
     log: Log = Field(default_factory=Log)
@@ -67,10 +68,11 @@ class Settings(BaseSettings):
 MEANING = {
     "events": {name for name in Events.model_fields if not name.startswith("max_dead_")},
     "model": Model.model_fields.keys() - {"checkpoint", "seed"},  # they give the first weights, which the state holds
+    "fine_tune": {"window"},
     "worker": {"stream_ttl_s"},
 }
 SECTIONS: dict[str, type[Section]] = {
-    "kafka": Kafka, "events": Events, "model": Model, "worker": Worker, "http": Http, "log": Log,
+    "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "worker": Worker, "http": Http, "log": Log,
 }  # fmt: skip
 NAMES = [f"{section}.{name}" for section, fields in SECTIONS.items() for name in fields.model_fields]
 

@@ -5,7 +5,7 @@ import time
 
 from worker.life import Life
 from worker.loop import Loop
-from worker.metrics import Metrics, rounded
+from worker.metrics import FINE_TUNE_OUTCOMES, Metrics, rounded
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,7 @@ class Status:
         metrics.replay_tail.set(max((shard.replay_tail for shard in shards), default=0))
         metrics.snapshot_age.set(max((loop.clock(p).age_s for p in loop.lives), default=0.0))
         metrics.snapshot_longest.set(loop.longest_snapshot_s)
+        metrics.weights_age.set(max((shard.position - shard.weights_offset for shard in shards), default=0))
         metrics.quality()
         known = lag.keys() & loop.lives.keys()
         for partition in self._partitions - known:  # another worker's, or restoring: better no lag than a false one
@@ -79,13 +80,17 @@ class Status:
             "events": _total(metrics, "foldcast_events_total"),
             "replayed": _total(metrics, "foldcast_replayed_records_total"),
             "snapshot_records": _total(metrics, "foldcast_snapshot_records_total"),
+            "fine_tunes": {
+                outcome: _total(metrics, "foldcast_fine_tunes_total", outcome=outcome) for outcome in FINE_TUNE_OUTCOMES
+            },
+            "fine_tune_updates": _total(metrics, "foldcast_fine_tune_updates_total"),
             "longest_snapshot_s": _total(metrics, "foldcast_snapshot_longest_seconds"),
         }
 
     def totals(self) -> str:
         """One line for the log."""
         page = self.page
-        names = ("events", "forecasts", "skill", "latency_s")
+        names = ("events", "forecasts", "skill", "latency_s", "fine_tunes")
         return " ".join(f"{name}={page.get(name)}" for name in names)
 
 
@@ -106,5 +111,5 @@ def _partition(life: Life, lag: int | None) -> dict[str, object]:
     }
 
 
-def _total(metrics: Metrics, name: str) -> float:
-    return metrics.registry.get_sample_value(name) or 0.0
+def _total(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0

@@ -4,26 +4,33 @@
 `Rig.cycle` compares every shard with it, bit for bit, and every counter with what was acknowledged.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Event
 
 from memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT, MemoryBroker, MemoryCluster
 from memory_log import Transaction
 
+from pipeline.adoption import Adoption
 from pipeline.events import Decoder, Format
+from pipeline.fine_tune import Schedule
 from pipeline.image import MARKER_KEY, read_image
 from pipeline.method import Method
 from pipeline.model import Network, Shape
 from pipeline.shard import Shard
 from worker.broker.contract import BrokerError, Message, Polled, Records
 from worker.durability import SnapshotPolicy
+from worker.exchange import Answer, Brief, Offer
 from worker.failures import DeadLetterCatch, Pulse
+from worker.learning import Learning, LearningPolicy
 from worker.life import Plan
 from worker.loop import Limits, Loop
 from worker.metrics import Metrics
 from worker.publish import Topics, dead_letters, forecast_messages
+from worker.pupil import Pupil
+from worker.trainer import Trainer
 
-METHOD = Method(horizons=(1, 3), hidden_size=8)
+METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
+SCHEDULE = Schedule(every_events=8, streams=4, learning_rate=0.05)
 TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, CHANGELOG)
 FAILURES = ("refused", "unknown, committed", "unknown, not committed")
 
@@ -53,7 +60,44 @@ class Impatient(Event):
 def state(shard: Shard) -> tuple[object, ...]:
     """Everything a shard knows, as something to compare."""
     rows = shard.table.rows[: len(shard.table.names)].tobytes()
-    return rows, tuple(shard.table.names), repr(shard.counters), shard.clock_ms, shard.next_sweep
+    counted = repr(shard.counters), shard.clock_ms, shard.next_sweep, shard.watch.tobytes()
+    return rows, tuple(shard.table.names), counted, shard.weights_offset, shard.network.digest()
+
+
+class MemoryTrainer:
+    """A trainer that answers at once, unless `held`; `tampered` may change what it says."""
+
+    def __init__(self) -> None:
+        self.generation = 1
+        self.held = False
+        self.tampered: Callable[[Answer], Answer] = lambda answer: answer
+        self.offers: list[Offer] = []
+        self._brief = Brief(Shape.of(METHOD), SCHEDULE, METHOD.window, 0, 1.0, 0)
+        self._trainer = Trainer(self._brief)
+        self._asked: Offer | None = None
+
+    @property
+    def idle(self) -> bool:
+        return self._asked is None
+
+    def send(self, offer: Offer) -> None:
+        assert self._asked is None, "one offer at a time"
+        self._asked = offer
+        self.offers.append(offer)
+
+    def turn(self) -> Answer | None:
+        if self.held or self._asked is None:
+            return None
+        asked, self._asked = self._asked, None
+        return self.tampered(self._trainer.answer(asked))
+
+    def die(self) -> None:
+        """Another one takes its place."""
+        self.generation += 1
+        self._trainer, self._asked = Trainer(self._brief), None
+
+    def close(self) -> None:
+        self._asked = None
 
 
 class Reference:
@@ -64,11 +108,34 @@ class Reference:
         self._plan, self._cluster, self._partition = plan, cluster, partition
         self._decoder = Decoder(plan.decoder.form)
         self._shard = Shard(METHOD, plan.network(), start, plan.settings)
+        self._read, self._logged = 0, list[tuple[int, Adoption]]()  # of the changelog; adoptions not yet reached
         self.states = {start: state(self._shard)}  # by position
 
-    def follow(self) -> None:
-        """Take in what the input has by now."""
+    def _reach(self, offset: int) -> None:
+        """Bring the adoptions into service that are logged to hold from here, or before."""
+        for entry, m in self._cluster.logs[CHANGELOG, self._partition].readable(self._read):
+            self._read = entry.offset + 1
+            at = (m.key or b"").removeprefix(b"weights-")
+            if at.isdigit() and m.value is not None and int(at) > self._shard.weights_offset:
+                self._logged.append((int(at), Adoption.load(m.value)))
+        while self._logged and self._logged[0][0] <= offset:
+            at, adoption = self._logged.pop(0)
+            self._shard.adopt(adoption.weights, at, adoption.rolled_back)
+            self.states[at] = state(self._shard)
+
+    def at(self, position: int) -> tuple[object, ...]:
+        """The state there."""
+        self.follow(position)
+        if position == self._shard.position:
+            self._reach(position)
+        return self.states[position]
+
+    def follow(self, end: int | None = None) -> None:
+        """Take in what the input has by now, up to `end`."""
         for entry, m in self._cluster.logs[INPUT, self._partition].readable(self._shard.position):
+            if end is not None and entry.offset >= end:
+                break
+            self._reach(entry.offset)
             records = Records([entry.offset], [entry.timestamp_ms], [m.key], [m.value])
             batch, rejected = self._decoder.decode(*records)
             forecasts = self._shard.advance(batch)
@@ -113,7 +180,7 @@ class Witness(MemoryBroker):
         records = 0
         for partition, offset in offsets.items() if self._rig.witnessing else ():
             reference = self._rig.references[partition]
-            reference.follow()
+            reference.follow(offset)
             low = self.cluster.offsets.get(partition, self._rig.starts[partition])
             assert offset >= low, f"{offset} is below C = {low}"
             said = [m for m in messages if m.partition == partition and m.topic != CHANGELOG]
@@ -138,16 +205,19 @@ class Rig:
         streams: int = 5,
         snapshot_events: int | None = 12,
         max_poll_records: int = 7,
+        learning: bool = False,
         **changes: object,
     ) -> None:
         given = {"seed": 0, "checkpoint": CHECKPOINT, "start": "earliest", "skip_gaps": False, **changes}
         self.plan = Plan(METHOD, {"model.cell": "gru"}, Decoder(Format()), **given)  # type: ignore[arg-type]
-        self.limits = Limits(0, 1e9, SnapshotPolicy(snapshot_events, 1e9), DeadLetterCatch())
+        self.limits = Limits(0, 1e9, SnapshotPolicy(snapshot_events, 1e9), 0, DeadLetterCatch())
         self.cluster = MemoryCluster(partitions, max_poll_records)
         self.references = {p: Reference(self.plan, self.cluster, p) for p in range(partitions)}
         self.stop = Impatient()
         self.brokers: dict[str, Witness] = {}
         self.loops: dict[str, Loop] = {}
+        self.trainers: dict[str, MemoryTrainer] = {}
+        self._learning = learning
         self.witnessing = True
         self.starts = dict.fromkeys(range(partitions), 0)  # C where the group has none
         self._streams, self._sent = streams, 0
@@ -157,7 +227,11 @@ class Rig:
     def start(self, name: str = "one") -> Loop:
         """A new process under this instance id, in place of the one before."""
         self.brokers[name] = Witness(self, name)
-        self.loops[name] = Loop(self.brokers[name], self.plan, TOPICS, self.limits, Metrics(METHOD, "test"), Pulse())
+        self.trainers[name] = MemoryTrainer()
+        metrics = Metrics(METHOD, "test")
+        link = self.trainers[name] if self._learning else None
+        learning = Learning(LearningPolicy(SCHEDULE, 0, 1), link, metrics)
+        self.loops[name] = Loop(self.brokers[name], self.plan, TOPICS, self.limits, learning, metrics, Pulse())
         return self.loops[name]
 
     def turn(self, name: str = "one") -> None:
@@ -206,9 +280,8 @@ class Rig:
         for _ in range(400):
             for name in self.loops:
                 self.cycle(name)
-            for reference in self.references.values():
-                reference.follow()
-            if all(self.cluster.offsets.get(p, -1) >= r.position for p, r in self.references.items()):
+            ends = {p: [e.offset for e, _ in self.cluster.logs[INPUT, p].readable(0)] for p in self.references}
+            if all(self.cluster.offsets.get(p, -1) > (offsets or [-1])[-1] for p, offsets in ends.items()):
                 return
         raise AssertionError(f"stuck at {self.cluster.offsets}")
 
@@ -225,8 +298,7 @@ class Rig:
         assert loop.lives.keys() <= broker.owned | broker._ended, "a life ends with its assignment"
         for life in loop.lives.values():
             if life.shard is not None:
-                self.references[life.partition].follow()
-                assert state(life.shard) == self.references[life.partition].states[life.shard.position]
+                assert state(life.shard) == self.references[life.partition].at(life.shard.position)
         assert self.sample("events_total", name) == broker.records
         assert self.sample("forecasts_total", name) == broker.forecasts
         reasons = [s.value for s in loop._metrics.dead_letters.collect()[0].samples if s.name.endswith("_total")]
@@ -256,6 +328,9 @@ class Rig:
             image = self.image(partition)
             shard = Shard(METHOD, self.plan.network(), 0, self.plan.settings)
             shard.load(image)
+            pupil = Pupil.restored(shard, image, self.plan.network())
+            shard.network.take(pupil.standing.in_service.weights)
+            pupil.reach(shard, shard.position)
             assert state(shard) == reference.states[shard.position]
 
     def markers(self) -> list[Message]:

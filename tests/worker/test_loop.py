@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_broker import CHANGELOG, INPUT, OUTPUT
 
-from pipeline.image import MARKER_KEY, weights_key
+from pipeline.image import GOOD_KEY, MARKER_KEY, weights_key
 from worker.broker.contract import BrokerError, CommitError
 from worker.durability import SnapshotPolicy
 from worker.failures import DeadLetterCatch, Failures, Refusal
@@ -71,11 +71,11 @@ def act_on(rig: Rig, what: str, who: str) -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(ACTIONS, st.integers(0, 2))
+@given(ACTIONS, st.integers(0, 2), st.booleans())
 def test_whatever_happens_each_transaction_and_each_state_are_those_of_one_fold(
-    actions: list[tuple[str, str | int]], cycles: int
+    actions: list[tuple[str, str | int]], cycles: int, learning: bool
 ) -> None:
-    rig = Rig()
+    rig = Rig(learning=learning)
     for name in WORKERS:
         rig.start(name)
     for what, who in actions:
@@ -211,7 +211,7 @@ def test_while_catching_up_nothing_leaves_a_shard(batch: int) -> None:
 
 def test_no_snapshot_is_begun_below_the_committed_offset() -> None:
     rig = drained(40, partitions=1, snapshot_events=1000)
-    rig.limits = Limits(0, 1e9, SnapshotPolicy(4, 1e9), DeadLetterCatch())  # due from the first replayed events on
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(4, 1e9), 0, DeadLetterCatch())  # due from the first replayed events on
     rig.cluster.max_poll_records = 1
     loop, held = rig.start(), rig.everything()
     while not (loop.lives and loop.lives[0].live):
@@ -242,7 +242,7 @@ def test_the_first_transaction_has_offsets_the_base_weights_and_an_image() -> No
     while not rig.cluster.offsets:
         rig.cycle()
     keys = [m.key for m in rig.cluster.committed_messages(CHANGELOG)]
-    assert keys == [weights_key(0), MARKER_KEY]
+    assert keys == [weights_key(0), GOOD_KEY, MARKER_KEY]
     assert rig.cluster.offsets == {0: 0}, "events come after it"
     assert rig.brokers["one"].transactions == 1
     rig.drain()
@@ -282,7 +282,7 @@ def test_a_first_transaction_that_fails_is_tried_again_whole() -> None:
     rig.brokers["one"].fail_commit = "refused"
     rig.cycle(times=4)
     assert rig.sample("commits_total", outcome="refused") == 1
-    assert [m.key for m in rig.cluster.committed_messages(CHANGELOG)] == [weights_key(0), MARKER_KEY]
+    assert [m.key for m in rig.cluster.committed_messages(CHANGELOG)] == [weights_key(0), GOOD_KEY, MARKER_KEY]
 
 
 def test_a_restart_serves_the_weights_that_were_logged_whatever_the_checkpoint_is_by_then() -> None:
@@ -462,7 +462,7 @@ def test_a_snapshot_is_spread_over_transactions_and_holds_the_state_at_its_offse
 
 def test_a_snapshot_is_taken_after_its_interval_too() -> None:
     rig = Rig(partitions=1, snapshot_events=1000)
-    rig.limits = Limits(0, 1e9, SnapshotPolicy(1000, -1.0), DeadLetterCatch())
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(1000, -1.0), 0, DeadLetterCatch())
     rig.start()
     rig.produce(6)
     rig.drain()
@@ -491,7 +491,7 @@ def test_a_worker_that_is_fenced_twice_declines_to_go_on() -> None:
 
 def test_a_worker_gives_up_after_so_long_without_a_commit() -> None:
     rig = Rig()
-    rig.limits = Limits(0, 0.0, SnapshotPolicy(None, 1e9), DeadLetterCatch())
+    rig.limits = Limits(0, 0.0, SnapshotPolicy(None, 1e9), 0, DeadLetterCatch())
     rig.start()
     rig.produce(10)
 
@@ -571,7 +571,7 @@ def test_failures_far_apart_with_commits_between_are_no_reason_to_give_up(monkey
 )
 def test_too_many_dead_letters_are_refused_before_they_are_committed(catch: dict[str, int], sentence: str) -> None:
     rig = Rig(partitions=1, snapshot_events=None, max_poll_records=2000)
-    rig.limits = Limits(0, 1e9, SnapshotPolicy(None, 1e9), DeadLetterCatch(**catch))  # type: ignore[arg-type]
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(None, 1e9), 0, DeadLetterCatch(**catch))  # type: ignore[arg-type]
     rig.start()
     rig.produce(12)
     rig.drain()
@@ -627,7 +627,7 @@ def test_a_partition_held_by_an_open_transaction_holds_up_no_other() -> None:
 
 def test_cycles_wait_for_more_and_no_longer_than_told() -> None:
     rig = drained()
-    rig.limits = Limits(0.5, 1e9, SnapshotPolicy(None, 1e9), DeadLetterCatch())
+    rig.limits = Limits(0.5, 1e9, SnapshotPolicy(None, 1e9), 0, DeadLetterCatch())
     rig.start()
     rig.cycle(times=4)
     waits = rig.stop.waits[-3:]

@@ -1,0 +1,85 @@
+"""What loop and trainer say to each other: offers of windows, answers with weights, as length-prefixed msgpack.
+
+Both carry the incarnation of the shard's life, the offset trained through and the parent, the adoption that the
+weights descend from: what does not fit any more is thrown away.
+"""
+
+import msgspec
+import numpy as np
+
+from pipeline.fine_tune import Schedule
+from pipeline.model import Shape
+from pipeline.windows import Windows
+
+LENGTH_BYTES = 8
+
+
+class Brief(msgspec.Struct, frozen=True):
+    """What a trainer is told once, on its command line as JSON."""
+
+    shape: Shape
+    schedule: Schedule
+    window: int  # T
+    nice: int
+    floor_s: float  # an update that took longer is followed by one that is not nice
+    parent_process: int
+
+
+class Offer(msgspec.Struct, frozen=True):
+    """One update, please."""
+
+    number: int
+    partition: int
+    incarnation: int
+    parent: int
+    trained_through: int  # the windows know nothing at or above this offset
+    state: bytes | None  # an adoption to begin with; None: go on from what the last answer held
+    windows: int  # B
+    inputs: bytes
+    labels: bytes
+    hidden: bytes
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """What became of it."""
+
+    number: int
+    partition: int
+    incarnation: int
+    parent: int
+    trained_through: int
+    outcome: str
+    state: bytes  # an adoption; empty unless the outcome is `updated`
+    gradient_norm: float
+    clipped: bool
+    cpu_s: float
+
+
+_answers, _offers = msgspec.msgpack.Decoder(Answer), msgspec.msgpack.Decoder(Offer)
+
+
+def encode(message: Offer | Answer) -> bytes:
+    """A frame."""
+    body = msgspec.msgpack.encode(message)
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+def decode_answer(body: bytes) -> Answer:
+    """Of a frame's body. Raises ValueError where it is none."""
+    return _answers.decode(body)
+
+
+def decode_offer(body: bytes) -> Offer:
+    """Of a frame's body. Raises ValueError where it is none."""
+    return _offers.decode(body)
+
+
+def windows_of(offer: Offer, brief: Brief) -> Windows:
+    """The sample as it was drawn."""
+    shape, b = brief.shape, offer.windows
+    inputs, labels, hidden = (np.frombuffer(data, np.float32) for data in (offer.inputs, offer.labels, offer.hidden))
+    return Windows(
+        inputs.reshape(brief.window, b, shape.inputs).copy(),
+        labels.reshape(brief.window, b, len(shape.horizons)).copy(),
+        hidden.reshape(b, shape.layers, -1, shape.hidden_size).copy(),
+    )

@@ -1,0 +1,72 @@
+"""What one life of a shard knows of its learning: adoptions in the changelog, weights on trial, what was offered."""
+
+from dataclasses import dataclass, field
+
+from pipeline.adoption import Adoption, Standing
+from pipeline.image import GOOD_KEY, Image, weights_key
+from pipeline.model import Network
+from pipeline.shard import Shard
+
+MOST_ADOPTIONS = 64  # after the image in force: a restore reads them all
+
+
+@dataclass
+class Pupil:
+    """Comes with a loaded shard and ends with its life."""
+
+    standing: Standing
+    logged: dict[int, int]  # when each adoption in the changelog was made, by the offset it holds from
+    pending: list[tuple[int, Adoption]] = field(default_factory=list)  # logged after the image, not yet reached
+    parent: int = 0  # offset of the adoption that the trainer's weights descend from
+    generation: int = 0  # of the trainer that has them; 0: none has
+    candidate: bytes | None = None  # newest answer: an adoption that may come into service
+    learnt_from: int = 0  # accepted events at the last offer
+    offered_at: float = 0.0
+    adopt_after: float = 0.0
+    outcome: str | None = None  # of this cycle, counted once it is committed
+
+    @classmethod
+    def new(cls, shard: Shard) -> "Pupil":
+        """Of a shard that begins."""
+        base = Adoption.base(shard.network, shard.position)
+        return cls(Standing(base, base, base), {shard.position: base.made_ms}, parent=shard.position)
+
+    @classmethod
+    def restored(cls, shard: Shard, image: Image, base: Network) -> "Pupil":
+        """Of a shard that was loaded from the image, whose marker names its weights. Raises ValueError."""
+        adoptions = {offset: Adoption.load(data) for offset, data in sorted(image.weights.items())}
+        in_service = adoptions[shard.weights_offset]
+        good = in_service if image.good is None else Adoption.load(image.good)
+        pupil = cls(Standing(in_service, good, Adoption.base(base)), {o: a.made_ms for o, a in adoptions.items()})
+        pupil.pending = [(offset, a) for offset, a in adoptions.items() if offset > shard.weights_offset]
+        for _, adoption in pupil.pending:
+            shard.network.check(adoption.weights)
+        pupil.parent = shard.weights_offset
+        pupil.learnt_from = shard.counters.forecasts
+        return pupil
+
+    def first_records(self) -> list[tuple[bytes, bytes]]:
+        """What the changelog has to hold of a shard that begins."""
+        data = self.standing.base.dump()
+        return [(weights_key(self.parent), data), (GOOD_KEY, data)]
+
+    def reach(self, shard: Shard, offset: int) -> None:
+        """Bring into service what is logged to hold from this offset, or one before it."""
+        while self.pending and self.pending[0][0] <= offset:
+            at, adoption = self.pending.pop(0)
+            shard.adopt(adoption.weights, at, adoption.rolled_back)
+            self.standing.in_service = adoption
+            self.parent = at
+
+    def outstanding(self, shard: Shard) -> int:
+        """Adoptions that a restore would read beside those of the image in force."""
+        return sum(offset > shard.image_weights for offset in self.logged)
+
+    def superseded(self, shard: Shard, before_ms: int) -> list[int]:
+        """Adoptions that the image in force has passed and that are old enough; they are forgotten."""
+        old = [
+            offset for offset, made_ms in self.logged.items() if offset < shard.image_weights and made_ms < before_ms
+        ]
+        for offset in old:
+            del self.logged[offset]
+        return old

@@ -1,0 +1,161 @@
+"""The loop's end of the trainer: starts it, talks to it without ever waiting, ends it when it hangs.
+
+A new process, not a fork: the Kafka client's threads hold locks that a fork would copy locked. The channel is a pair
+of sockets of which the loop's end does not block; what does not fit into it waits for the next turn.
+"""
+
+import logging
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Protocol
+
+import msgspec
+
+from worker.exchange import LENGTH_BYTES, Answer, Brief, Offer, decode_answer, encode
+from worker.log import life as log_life
+
+log = logging.getLogger(__name__)
+
+CHANNEL_BYTES = 4 << 20
+LARGEST_FRAME = 1 << 30  # a longer one is no frame
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+
+
+class Link(Protocol):
+    """A trainer as the loop sees it. `generation` changes whenever it has forgotten all weights."""
+
+    generation: int
+
+    @property
+    def idle(self) -> bool:
+        """An offer would be taken up now."""
+
+    def send(self, offer: Offer) -> None:
+        """Offer; only while it is idle."""
+
+    def turn(self) -> Answer | None:
+        """Go on with what is under way; an answer, where one has come. Never waits."""
+
+    def close(self) -> None:
+        """End it."""
+
+
+class TrainerLink:
+    """One trainer process after the other."""
+
+    def __init__(self, brief: Brief, hang_s: float, restarted: Callable[[str], None]) -> None:
+        """`restarted` is told why a trainer had to be replaced: `died` or `hung`."""
+        self.generation = 0
+        self._brief = brief
+        self._hang_s, self._restarted = hang_s, restarted
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._out, self._in = bytearray(), bytearray()
+        self._asked: float | None = None  # when the offer that is not answered yet was made
+        self._pause_s, self._not_before = FIRST_PAUSE_S, 0.0
+
+    @property
+    def pid(self) -> int | None:
+        """Of the trainer, while there is one."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def idle(self) -> bool:
+        """There is a trainer, and it has nothing to do."""
+        return self._channel is not None and self._asked is None
+
+    def send(self, offer: Offer) -> None:
+        """Begin to send; `turn` goes on with it."""
+        assert self.idle, "one offer at a time"
+        self._out += encode(offer)
+        self._asked = time.monotonic()
+
+    def turn(self) -> Answer | None:
+        """Never waits."""
+        if self._channel is None:
+            self._start()
+            return None
+        try:
+            self._write(self._channel)
+            self._read(self._channel)
+            answer = self._answer()
+        except (OSError, ValueError) as error:
+            self._replace("died", str(error))
+            return None
+        if answer is not None:
+            self._asked, self._pause_s = None, FIRST_PAUSE_S
+        elif self._asked is not None and time.monotonic() - self._asked > self._hang_s:
+            self._replace("hung", f"no answer for {self._hang_s:g} s")
+        return answer
+
+    def _start(self) -> None:
+        if time.monotonic() < self._not_before:
+            return
+        ours, theirs = socket.socketpair()
+        with theirs:
+            for end in (ours, theirs):
+                end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHANNEL_BYTES)
+            ours.setblocking(False)
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.trainer", str(theirs.fileno()), msgspec.json.encode(self._brief)],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **ONE_THREAD},
+            )
+        self._channel = ours
+        self.generation += 1
+        log_life("trainer", process=self._process.pid)
+
+    def _write(self, channel: socket.socket) -> None:
+        while self._out:
+            try:
+                sent = channel.send(self._out)
+            except BlockingIOError:
+                return
+            del self._out[:sent]
+
+    def _read(self, channel: socket.socket) -> None:
+        while True:
+            try:
+                data = channel.recv(1 << 20)
+            except BlockingIOError:
+                return
+            if not data:
+                raise ConnectionError("it has closed the channel")
+            self._in += data
+
+    def _answer(self) -> Answer | None:
+        if len(self._in) < LENGTH_BYTES:
+            return None
+        end = LENGTH_BYTES + int.from_bytes(self._in[:LENGTH_BYTES], "big")
+        if end > LARGEST_FRAME:
+            raise ValueError("what it says is no frame")
+        if len(self._in) < end:
+            return None
+        body = bytes(self._in[LENGTH_BYTES:end])
+        del self._in[:end]
+        return decode_answer(body)
+
+    def _replace(self, why: str, detail: str) -> None:
+        log.warning("the trainer %s (%s): another one is started", why, detail)
+        self._restarted(why)
+        self.close()
+        self._not_before = time.monotonic() + self._pause_s
+        self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
+
+    def close(self) -> None:
+        """SIGKILL: it holds nothing that is not logged or in an answer."""
+        if self._channel is not None:
+            self._channel.close()
+        if self._process is not None:
+            self._process.kill()
+            with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel: it will go when it can
+                self._process.wait(1.0)
+        self._process = self._channel = self._asked = None
+        self._out, self._in = bytearray(), bytearray()
