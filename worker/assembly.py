@@ -1,6 +1,5 @@
 """From settings to the parts that a worker, a back-test and the topic commands are made of."""
 
-import os
 from pathlib import Path
 
 import torch
@@ -127,7 +126,7 @@ def learning(settings: Settings, made: Plan, metrics: Metrics) -> Learning:
     """Learning beside the loop; the trainer is started by the loop's first turn."""
     tune = settings.fine_tune
     policy = LearningPolicy(schedule(settings), tune.adopt_interval_s, tune.max_cpu_share)
-    brief = Brief(Shape.of(made.method), policy.schedule, tune.window, NICE, FLOOR_S, os.getpid())
+    brief = Brief(Shape.of(made.method), policy.schedule, tune.window, NICE, FLOOR_S)
     link = TrainerLink(brief, tune.hang_s, lambda why: metrics.trainer_restarts.labels(why).inc())
     return Learning(policy, link if tune.enabled else None, metrics)
 

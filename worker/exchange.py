@@ -22,7 +22,6 @@ class Brief(msgspec.Struct, frozen=True):
     window: int  # T
     nice: int
     floor_s: float  # an update that took longer is followed by one that is not nice
-    parent_process: int
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -56,6 +55,11 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 _answers, _offers = msgspec.msgpack.Decoder(Answer), msgspec.msgpack.Decoder(Offer)
+
+
+def decode_brief(text: str) -> Brief:
+    """From the command line."""
+    return msgspec.json.decode(text, type=Brief)
 
 
 def encode(message: Offer | Answer) -> bytes:

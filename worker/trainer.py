@@ -1,8 +1,8 @@
 """The trainer: a process beside the worker that makes fine-tune updates, one at a time, and is nice about it.
 
-It keeps weights and optimiser of each shard between updates. Niceness belongs to a thread on Linux and can only be
-raised, so every update has a thread of its own; the main thread does nothing but listen, and so notices at once that
-the worker is gone. An update that took too long is followed by one at the worker's own priority: the floor.
+Niceness belongs to a thread on Linux and can only be raised, so every update has a thread of its own; the main thread
+does nothing but listen, and so notices at once that the worker is gone. An update that took too long is followed by
+one at the worker's own priority: the floor.
 """
 
 import ctypes
@@ -12,56 +12,35 @@ import socket
 import sys
 import time
 from threading import Thread, get_native_id
+from typing import TYPE_CHECKING
 
-import msgspec
-import torch
-
-from pipeline.adoption import Adoption
-from pipeline.fine_tune import fine_tune
-from worker.exchange import LENGTH_BYTES, Answer, Brief, Offer, decode_offer, encode, windows_of
+if TYPE_CHECKING:
+    from worker.exchange import Brief
 
 PR_SET_PDEATHSIG = 1  # Linux: the kernel ends us with the worker, even while we are stopped
 
 
-class Trainer:
-    """The shards' weights and the way to make the next ones."""
+def main(arguments: list[str]) -> None:
+    """`python -m worker.trainer CHANNEL WORKER BRIEF`, started by a worker, never by hand."""
+    channel, worker, brief = arguments
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != int(worker):
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which then ends us
+    from worker.exchange import decode_brief  # torch takes seconds: only now that we are sure to end
 
-    def __init__(self, brief: Brief) -> None:
-        self._brief = brief
-        self._held: dict[int, tuple[int, int, Adoption]] = {}  # by partition: incarnation, parent, newest weights
-
-    def answer(self, offer: Offer) -> Answer:
-        """One update."""
-        began = time.thread_time()
-        incarnation, parent, before = self._held.get(offer.partition, (-1, -1, None))
-        if offer.state is not None:
-            before = Adoption.load(offer.state)
-        elif (incarnation, parent) != (offer.incarnation, offer.parent):
-            before = None
-        if before is None:
-            raise AssertionError(f"partition {offer.partition} was offered without the weights to begin with")
-        windows = windows_of(offer, self._brief)
-        weights, optimiser, report = fine_tune(
-            self._brief.shape, before.weights, before.optimiser, windows, self._brief.schedule
-        )
-        after = Adoption(weights, optimiser, offer.trained_through)
-        self._held[offer.partition] = offer.incarnation, offer.parent, after
-        return Answer(
-            offer.number,
-            offer.partition,
-            offer.incarnation,
-            offer.parent,
-            offer.trained_through,
-            report.outcome,
-            after.dump() if report.outcome == "updated" else b"",
-            report.gradient_norm,
-            report.clipped,
-            time.thread_time() - began,
-        )
+    serve(socket.socket(fileno=int(channel)), decode_brief(brief))
 
 
-def serve(channel: socket.socket, brief: Brief) -> None:
+def serve(channel: socket.socket, brief: "Brief") -> None:
     """Answer offers until the other end closes."""
+    import torch
+
+    from worker.exchange import LENGTH_BYTES, decode_offer, encode
+    from worker.updates import Trainer
+
+    torch.set_num_threads(1)
     trainer = Trainer(brief)
     starved = False
 
@@ -90,18 +69,6 @@ def _read(channel: socket.socket, size: int) -> bytes:
             os._exit(0)
         data += more
     return bytes(data)
-
-
-def main(arguments: list[str]) -> None:
-    """`python -m worker.trainer FD BRIEF`, started by a worker, never by hand."""
-    brief = msgspec.json.decode(arguments[1], type=Brief)
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != brief.parent_process:
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which then ends us
-    torch.set_num_threads(1)
-    serve(socket.socket(fileno=int(arguments[0])), brief)
 
 
 if __name__ == "__main__":

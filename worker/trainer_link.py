@@ -102,8 +102,9 @@ class TrainerLink:
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHANNEL_BYTES)
             ours.setblocking(False)
+            brief = msgspec.json.encode(self._brief)
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", str(theirs.fileno()), msgspec.json.encode(self._brief)],
+                [sys.executable, "-m", "worker.trainer", str(theirs.fileno()), str(os.getpid()), brief],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **ONE_THREAD},

@@ -27,7 +27,7 @@ from worker.loop import Limits, Loop
 from worker.metrics import Metrics
 from worker.publish import Topics, dead_letters, forecast_messages
 from worker.pupil import Pupil
-from worker.trainer import Trainer
+from worker.updates import Trainer
 
 METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
 SCHEDULE = Schedule(every_events=8, streams=4, learning_rate=0.05)
@@ -72,7 +72,7 @@ class MemoryTrainer:
         self.held = False
         self.tampered: Callable[[Answer], Answer] = lambda answer: answer
         self.offers: list[Offer] = []
-        self._brief = Brief(Shape.of(METHOD), SCHEDULE, METHOD.window, 0, 1.0, 0)
+        self._brief = Brief(Shape.of(METHOD), SCHEDULE, METHOD.window, 0, 1.0)
         self._trainer = Trainer(self._brief)
         self._asked: Offer | None = None
 
