@@ -103,7 +103,7 @@ class Learning:
 
     def turn(self, lives: Mapping[int, Life]) -> None:
         """After the commit: take an answer that has come, and make the next offer if the trainer is idle."""
-        if self._link is None:
+        if self._link is None or not any(life.live for life in lives.values()):  # first things first
             return
         answer = self._link.turn()
         if answer is not None:

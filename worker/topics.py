@@ -22,7 +22,7 @@ from worker.life import cold_start
 from worker.publish import DEAD_LETTER_OVERHEAD_BYTES
 from worker.settings import Settings
 
-SEGMENT_BYTES = 64 << 20  # compaction leaves the newest segment alone: restores read it whole
+SEGMENT_BYTES = 16 << 20  # compaction leaves the newest segment alone: restores read it whole
 FRAMING_BYTES = 1024  # of a record batch beyond its one record
 FULL_BATCH = BATCH_BYTES + FRAMING_BYTES
 

@@ -42,14 +42,15 @@ def serve(channel: socket.socket, brief: "Brief") -> None:
 
     torch.set_num_threads(1)
     trainer = Trainer(brief)
-    starved = False
+    starved, own = False, os.getpriority(os.PRIO_PROCESS, 0)
+    channel.sendall(bytes(LENGTH_BYTES))  # an empty frame: ready
 
     def work(body: bytes, nice: bool) -> None:
         nonlocal starved
         began = time.monotonic()
         try:
             if nice:
-                os.setpriority(os.PRIO_PROCESS, get_native_id(), brief.nice)
+                os.setpriority(os.PRIO_PROCESS, get_native_id(), min(19, own + brief.nice))
             channel.sendall(encode(trainer.answer(decode_offer(body))))
         except BaseException:  # noqa: BLE001 - a thread's would be lost, and the loop would wait
             sys.excepthook(*sys.exc_info())

@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL_BYTES = 4 << 20
 LARGEST_FRAME = 1 << 30  # a longer one is no frame
+START_S = 120.0  # until it says that it is ready: it loads torch, on a machine that may be full
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -57,6 +58,8 @@ class TrainerLink:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._out, self._in = bytearray(), bytearray()
+        self._started = 0.0
+        self._ready = False  # it has said so
         self._asked: float | None = None  # when the offer that is not answered yet was made
         self._pause_s, self._not_before = FIRST_PAUSE_S, 0.0
 
@@ -68,7 +71,7 @@ class TrainerLink:
     @property
     def idle(self) -> bool:
         """There is a trainer, and it has nothing to do."""
-        return self._channel is not None and self._asked is None
+        return self._ready and self._asked is None
 
     def send(self, offer: Offer) -> None:
         """Begin to send; `turn` goes on with it."""
@@ -92,6 +95,8 @@ class TrainerLink:
             self._asked, self._pause_s = None, FIRST_PAUSE_S
         elif self._asked is not None and time.monotonic() - self._asked > self._hang_s:
             self._replace("hung", f"no answer for {self._hang_s:g} s")
+        elif not self._ready and time.monotonic() - self._started > START_S:
+            self._replace("hung", f"not ready after {START_S:g} s")
         return answer
 
     def _start(self) -> None:
@@ -109,7 +114,7 @@ class TrainerLink:
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, **ONE_THREAD},
             )
-        self._channel = ours
+        self._channel, self._started = ours, time.monotonic()
         self.generation += 1
         log_life("trainer", process=self._process.pid)
 
@@ -139,9 +144,10 @@ class TrainerLink:
             raise ValueError("what it says is no frame")
         if len(self._in) < end:
             return None
+        self._ready = True  # an empty frame says only this
         body = bytes(self._in[LENGTH_BYTES:end])
         del self._in[:end]
-        return decode_answer(body)
+        return decode_answer(body) if body else None
 
     def _replace(self, why: str, detail: str) -> None:
         log.warning("the trainer %s (%s): another one is started", why, detail)
@@ -159,4 +165,5 @@ class TrainerLink:
             with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel: it will go when it can
                 self._process.wait(1.0)
         self._process = self._channel = self._asked = None
+        self._ready = False
         self._out, self._in = bytearray(), bytearray()

@@ -8,16 +8,19 @@ import signal
 import subprocess
 import sys
 import time
+from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Event, Thread
+from typing import NamedTuple
 from urllib.request import urlopen
 
 import torch
 
+from pipeline.adoption import Adoption
 from pipeline.image import Image, read_image
 from pipeline.model import Network, Shape
 from pipeline.shard import Shard
@@ -47,6 +50,16 @@ class Life:
     ended: bool = False  # its output is closed
 
 
+class State(NamedTuple):
+    """A shard in a worker's memory, by digests."""
+
+    partition: int
+    offset: int
+    adoption: int  # offset its weights hold from
+    rows: str
+    weights: str
+
+
 class Worker:
     """A worker with one instance id and one life after the other."""
 
@@ -54,6 +67,7 @@ class Worker:
         self.name = name
         self.log = cluster.home / f"{name}.log"
         self.tails: list[int] = []  # offsets folded silently, restore by restore
+        self.states: list[State] = []  # as each shard was when it became live
         self.life = Life(ended=True)
         self._cluster, self._options = cluster, options
         self._process: subprocess.Popen[str] | None = None
@@ -88,6 +102,12 @@ class Worker:
             self._cluster.changed.notify_all()
 
     def _take(self, line: str, life: Life) -> None:
+        _, stated, text = line.partition(" DEBUG state ")
+        if stated:
+            fields = dict(WORD.findall(text))
+            numbers = (int(fields[name]) for name in ("partition", "offset", "adoption"))
+            self.states.append(State(*numbers, fields["rows"], fields["weights"]))
+            return
         _, _, text = line.partition(" INFO ")
         event = text.split(" ", 1)[0].strip()
         if event not in EVENTS:
@@ -105,7 +125,7 @@ class Worker:
             life.states[int(fields["partition"])] = event
 
     def metric(self, name: str) -> float:
-        """A metric without labels, as a scrape gives it; NaN before there is one."""
+        """A metric, its labels written out, as a scrape gives it; NaN before there is one."""
         with urlopen(f"http://127.0.0.1:{self.life.port}/metrics", timeout=10) as answer:
             for line in answer.read().decode().splitlines():
                 if line.startswith(f"{name} "):
@@ -361,36 +381,84 @@ def image_of(changelog: Sequence[TopicRecord]) -> Image:
     return read_image((record.key or b"", record.value) for record in changelog)
 
 
+Logged = Mapping[int, Adoption]  # by the offset it holds from
+
+
+class AdoptionFollower(Thread):
+    """Reads the changelog as it is written and remembers every adoption, deleted or not."""
+
+    def __init__(self, cluster: "Cluster") -> None:
+        super().__init__(daemon=True)
+        self.adoptions: dict[int, dict[int, Adoption]] = defaultdict(dict)  # by partition
+        self._cluster = cluster
+        self._ends: dict[int, int] | None = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            with TopicReader(self._cluster.connection, self._cluster.topics.changelog) as reader:
+                while self._ends is None or any(at < self._ends[p] for p, at in reader.positions().items()):
+                    for record in reader.poll(0.1):
+                        at = (record.key or b"").removeprefix(b"weights-")
+                        if at.isdigit() and record.value is not None:
+                            self.adoptions[record.partition][int(at)] = Adoption.load(record.value)
+        except Exception as error:  # noqa: BLE001 - told by `finish`
+            self._error = error
+
+    def finish(self) -> dict[int, dict[int, Adoption]]:
+        """All there are up to now."""
+        with TopicReader(self._cluster.connection, self._cluster.topics.changelog) as reader:
+            self._ends = reader.ends()
+        self.join(LIMIT_S)
+        assert not self.is_alive(), "the follower hangs"
+        if self._error is not None:
+            raise self._error
+        return self.adoptions
+
+
 def restored_shard(plan: Plan, changelog: Sequence[TopicRecord], records: Sequence[TopicRecord], end: int) -> Shard:
     """What the changelog and the input of one partition make of a shard at `end`."""
     image = image_of(changelog)
-    network = plan.network()
-    network.load(image.weights[min(image.weights) if image.marker is None else image.marker.weights])
-    shard = Shard(plan.method, network, min(image.weights), plan.settings)
-    if image.marker is not None:
-        shard.load(image)
-    fold(shard, plan, [r for r in records if shard.position <= r.offset < end], [])
+    assert image.marker is not None
+    shard = Shard(plan.method, plan.network(), image.marker.offset, plan.settings)
+    shard.load(image)
+    adoptions = {offset: Adoption.load(data) for offset, data in image.weights.items()}
+    shard.network.take(adoptions[shard.weights_offset].weights)
+    fold(shard, plan, [r for r in records if shard.position <= r.offset < end], [], adoptions, end)
     return shard
 
 
-def uninterrupted_shard(plan: Plan, records: Sequence[TopicRecord], end: int, seed: int) -> Shard:
+def uninterrupted_shard(plan: Plan, records: Sequence[TopicRecord], end: int, adoptions: Logged, seed: int) -> Shard:
     """The same log in one go, cut into batches elsewhere."""
     rng, cuts = random.Random(seed), []
     while (cuts[-1] if cuts else 0) < len(records):
         cuts.append((cuts[-1] if cuts else 0) + rng.choice((1, 3, 50, 700)))
     shard = Shard(plan.method, plan.network(), 0, plan.settings)
-    fold(shard, plan, [r for r in records if r.offset < end], cuts)
+    fold(shard, plan, [r for r in records if r.offset < end], cuts, adoptions, end)
     return shard
 
 
-def fold(shard: Shard, plan: Plan, records: Sequence[TopicRecord], cuts: Sequence[int]) -> None:
-    """Take in records, a batch up to each place in `cuts` and the rest in one."""
+def fold(
+    shard: Shard, plan: Plan, records: Sequence[TopicRecord], cuts: Sequence[int], adoptions: Logged, end: int
+) -> None:
+    """Take in records, a batch up to each place in `cuts`, to each adoption, and the rest in one."""
+    offsets = [record.offset for record in records]
+    changes = [bisect_left(offsets, at) for at in adoptions]
     low = 0
-    for high in [*(cut for cut in cuts if cut < len(records)), len(records)]:
+    for high in sorted({*(cut for cut in (*cuts, *changes) if cut < len(records)), len(records)}):
         if high > low:
-            _, offsets, timestamps, keys, values, _ = zip(*records[low:high], strict=True)
-            shard.advance(plan.decoder.decode(offsets, timestamps, keys, values)[0])
+            reach(shard, adoptions, offsets[low])
+            _, numbers, timestamps, keys, values, _ = zip(*records[low:high], strict=True)
+            shard.advance(plan.decoder.decode(numbers, timestamps, keys, values)[0])
         low = high
+    reach(shard, adoptions, end)
+
+
+def reach(shard: Shard, adoptions: Logged, offset: int) -> None:
+    """Bring what holds from this offset, or from one before it, into service."""
+    for at in sorted(adoptions):
+        if shard.weights_offset < at <= offset:
+            shard.adopt(adoptions[at].weights, at, adoptions[at].rolled_back)
 
 
 def differences(a: Shard, b: Shard) -> Iterator[str]:
@@ -400,6 +468,8 @@ def differences(a: Shard, b: Shard) -> Iterator[str]:
             yield f"{name}: {getattr(a, name)} and {getattr(b, name)}"
     if a.table.names != b.table.names:
         yield f"{len(a.table.index)} and {len(b.table.index)} streams, or in other rows"
+    if a.watch.tobytes() != b.watch.tobytes():
+        yield f"watchdog: {a.watch} and {b.watch}"
     theirs = b.network.state_dict()  # not the dumps: the order of their metadata is not fixed
     yield from (name for name, weights in a.network.state_dict().items() if not torch.equal(weights, theirs[name]))
     for name in a.table.index.keys() & b.table.index.keys():

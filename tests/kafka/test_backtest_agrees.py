@@ -32,7 +32,9 @@ def test_a_back_test_gives_the_forecasts_of_a_worker(bootstrap: str, unique: str
     newyork.write_csv(whole)
     history.write_text("".join(whole.read_text().splitlines(keepends=True)[: EVENTS + 1]))
 
-    with Cluster(bootstrap, unique, tmp_path, 1, model={"checkpoint": tmp_path / "weights"}) as cluster:
+    with Cluster(
+        bootstrap, unique, tmp_path, 1, model={"checkpoint": tmp_path / "weights"}, fine_tune={"enabled": False}
+    ) as cluster:
         cluster.worker("one")
         with FastProducer(cluster.connection) as producer:
             for stream, time_ms, value in events:

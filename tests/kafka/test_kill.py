@@ -4,24 +4,32 @@ import faulthandler
 import random
 import statistics
 import time
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from cluster import (
+    AdoptionFollower,
     Cluster,
     Feeder,
+    Logged,
     Source,
+    State,
     Worker,
     by_partition,
     differences,
+    fold,
     image_of,
     random_weights,
     restored_shard,
     uninterrupted_shard,
 )
 
+from pipeline.shard import Shard
 from worker.audit import Rules, audit
+from worker.broker.restore import TopicRecord
+from worker.metrics import FINE_TUNE_OUTCOMES
 from worker.settings import load
 
 pytestmark = pytest.mark.kafka
@@ -37,9 +45,13 @@ class Figures:
     recoveries_s: list[float] = field(default_factory=list)
     longest_snapshot_s: list[float] = field(default_factory=list)
     in_restore: int = 0
+    outcomes: Counter[str] = field(default_factory=Counter)  # of fine-tunes, as far as scraped before a kill
 
     def scrape(self, worker: Worker) -> None:
         self.longest_snapshot_s.append(worker.metric("foldcast_snapshot_longest_seconds"))
+        self.outcomes["updates"] += int(worker.metric("foldcast_fine_tune_updates_total"))
+        for outcome in FINE_TUNE_OUTCOMES:
+            self.outcomes[outcome] += int(worker.metric(f'foldcast_fine_tunes_total{{outcome="{outcome}"}}'))
 
 
 def kill_over_and_over(cluster: Cluster, kills: int, rng: random.Random, figures: Figures) -> None:
@@ -60,16 +72,27 @@ def kill_over_and_over(cluster: Cluster, kills: int, rng: random.Random, figures
         figures.recoveries_s.append(time.monotonic() - began)
 
 
+def check_states(cluster: Cluster, records: list[TopicRecord], states: list[State], adoptions: Logged) -> None:
+    """One fold from offset 0 in this process passes through every state that a worker restored."""
+    shard = Shard(cluster.plan.method, cluster.plan.network(), 0, cluster.plan.settings)
+    for state in sorted(states, key=lambda state: (state.offset, state.adoption)):
+        within = [r for r in records if shard.position <= r.offset < state.offset]
+        known = {at: adoption for at, adoption in adoptions.items() if at <= state.adoption}
+        fold(shard, cluster.plan, within, [], known, state.offset)
+        assert (shard.weights_offset, shard.network.digest()) == (state.adoption, state.weights), state
+        assert shard.table.digest() == state.rows, state
+
+
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("snapshot_events", "kills", "streams"),
+    ("snapshot_events", "kills", "streams", "window"),
     [
-        (2000, 20, 500),  # one page per shard
-        (500, 6, 4000),  # eight pages, which a snapshot writes over several cycles
+        (2000, 20, 500, 24),  # two pages per shard
+        (500, 6, 4000, 8),  # sixteen pages, which a snapshot writes over several cycles
     ],
 )
 def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
-    bootstrap: str, unique: str, tmp_path: Path, snapshot_events: int, kills: int, streams: int
+    bootstrap: str, unique: str, tmp_path: Path, snapshot_events: int, kills: int, streams: int, window: int
 ) -> None:
     faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
     checkpoint = tmp_path / "weights"
@@ -82,7 +105,11 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
         PARTITIONS,
         model={"checkpoint": checkpoint},
         worker={"snapshot_events": snapshot_events},
+        fine_tune={"adopt_interval_s": 0.5, "window": window, "max_cpu_share": 0.5},
+        log={"level": "debug"},
     ) as cluster:
+        follower = AdoptionFollower(cluster)
+        follower.start()
         for name in ("one", "two"):
             cluster.worker(name)
         cluster.wait_until_live()
@@ -98,14 +125,21 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
         records = by_partition(inputs := cluster.read(cluster.topics.input))
         committed = cluster.committed()
         assert committed == {partition: rows[-1].offset + 1 for partition, rows in records.items()}
+        adoptions = follower.finish()
         straight = {
-            partition: uninterrupted_shard(cluster.plan, rows, committed[partition], seed=partition)
+            partition: uninterrupted_shard(cluster.plan, rows, committed[partition], adoptions[partition], partition)
             for partition, rows in records.items()
         }
         changelog = by_partition(cluster.read(cluster.topics.changelog))
         for partition, shard in straight.items():
             restored = restored_shard(cluster.plan, changelog[partition], records[partition], committed[partition])
             assert list(differences(restored, shard)) == [], f"partition {partition}, after the last kill"
+
+        states = [state for worker in cluster.workers for state in worker.states]
+        assert len(states) >= kills - figures.in_restore
+        for partition, rows in records.items():
+            mine = [state for state in states if state.partition == partition]
+            check_states(cluster, rows, mine, adoptions[partition])
 
         for worker in cluster.workers:
             worker.start()
@@ -133,6 +167,8 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
             f"{max(figures.recoveries_s):.2f} s (longest)\n"
             f"{len(tails)} restores, longest replay {max(tails)} of {snapshot_events}; "
             f"page records per event {pages / len(inputs):.4f}; "
+            f"{len(states)} states of workers found in a fold from offset 0; "
+            f"{sum(map(len, adoptions.values()))} adoptions in {PARTITIONS} shards; {dict(figures.outcomes)}\n"
             f"longest snapshot in a cycle {max(figures.longest_snapshot_s) * 1000:.1f} ms; audit {audited:.1f} s"
         )
         print("\n".join(report.lines()))

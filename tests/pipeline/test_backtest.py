@@ -1,9 +1,13 @@
-"""The back-test is the worker's engine over a file: the same bits, scores that a few lines of numpy agree with."""
+"""The back-test is the worker's engine over a file: the same bits, scores that a few lines of numpy agree with.
+
+It learns as it goes; whatever the data and the rate, forecasts stay finite and the weights are no worse than none.
+"""
 
 import gzip
 import json
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +17,15 @@ from shard_rigs import restless, said, said_of
 
 from pipeline.backtest import Record, Scoring, backtest, partition_of, scores
 from pipeline.events import Decoder, Format
+from pipeline.fine_tune import Schedule
 from pipeline.forecasts import Forecasts, joined
+from pipeline.learner import Learner
 from pipeline.method import Method
 from pipeline.model import Network, Shape
 from pipeline.shard import Shard
-from worker.backtest_command import BacktestError, records, run, score_rows
+from worker.backtest_command import UPDATE_WORDS, BacktestError, records, run, score_rows
 from worker.life import Plan
+from worker.newyork import events
 
 METHOD = Method(horizons=(1, 3), hidden_size=8)
 HOUR_MS = 3_600_000
@@ -66,12 +73,22 @@ def restless_shards(method: Method, partitions: int = 1) -> list[Shard]:
 
 def forecasts_of(some: Iterable[Record], method: Method = METHOD, partitions: int = 1, batch: int = 97) -> Forecasts:
     shards = restless_shards(method, partitions)
-    return joined([part.forecasts for part in backtest(some, shards, Decoder(Format()), batch)])
+    return joined([part.forecasts for part in backtest(some, shards, Decoder(Format()), batch=batch)])
 
 
-def result(path: Path, *rest: Any, plan: Plan | None = None, rows: str | None = None) -> dict[str, Any]:
+def fold_file(
+    path: Path, plan: Plan | None = None, rows: str | None = None, every: int | None = None, out: Path | None = None
+) -> int:
+    """One partition, learning every so many events (None: not at all)."""
+    plan = plan or plan_of()
+    shard = Shard(plan.method, plan.network(), 0, plan.settings)
+    learners = [] if every is None else [Learner(shard, Schedule(), every)]
+    return run(path, plan, [shard], learners, Scoring(plan.method, *score_rows(rows)), out)
+
+
+def result(path: Path, plan: Plan | None = None, rows: str | None = None, every: int | None = None) -> dict[str, Any]:
     out = path.with_suffix(".json")
-    assert run(path, plan or plan_of(), *rest, rows=score_rows(rows), json_path=out) == 0
+    assert fold_file(path, plan, rows, every, out) == 0
     return dict(json.loads(out.read_text()))
 
 
@@ -168,7 +185,7 @@ def test_scores_are_what_plain_numpy_says(tmp_path: Path, first: int, last: int 
     forecasts = forecasts_of(some, method)
     for batch in (1, 23, 10_000):
         scoring = Scoring(method, first, last)
-        for part in backtest(some, restless_shards(method, 2), Decoder(Format()), batch):
+        for part in backtest(some, restless_shards(method, 2), Decoder(Format()), batch=batch):
             scoring.take(part.forecasts)
         whole: Any = scores(scoring.tallies, method)
         for name, stream in whole["streams"].items():
@@ -198,7 +215,7 @@ def test_an_untrained_network_is_the_last_value(tmp_path: Path, capsys: pytest.C
 def test_the_table_has_the_worst_stream_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, "time,still,walk\n" + "".join(f"{i},1,{i * i % 7}\n" for i in range(60)))
     network = restless(METHOD)
-    run(path, replace(plan_of(), checkpoint=network.dump()))
+    fold_file(path, replace(plan_of(), checkpoint=network.dump()))
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.split() == ["stream", "events", "skill@1", "skill@3", "in", "95%", "in", "80%"]
     assert [line.split()[0] for line in lines] == ["walk", "still"]
@@ -282,7 +299,7 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
 )
 def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text: str | bytes, message: str) -> None:
     with pytest.raises(BacktestError) as caught:
-        run(written(tmp_path, text), plan_of())
+        fold_file(written(tmp_path, text))
     assert message in str(caught.value)
     assert "x.csv" in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -292,7 +309,7 @@ def test_a_missing_covariate_column_and_a_missing_file_are_named(tmp_path: Path)
     with pytest.raises(BacktestError, match=r"line 1 has no column 'wind' \(events.covariates\)"):
         read(written(tmp_path, "stream,time,value\n"), Format(covariates=("wind",)))
     with pytest.raises(BacktestError, match=r"nowhere\.csv cannot be read"):
-        run(tmp_path / "nowhere.csv", plan_of())
+        fold_file(tmp_path / "nowhere.csv")
 
 
 @pytest.mark.parametrize("text", ["5", "a:b", "-1:5", "1:2:3", ""])
@@ -316,3 +333,152 @@ def test_an_untrained_network_covers_what_it_says(tmp_path: Path) -> None:
         scoring.take(part.forecasts)
     whole: Any = scores(scoring.tallies, method)["overall"]
     assert whole["horizons"]["1"]["coverage"] == pytest.approx({"0.95": 0.95, "0.8": 0.8}, abs=0.01)
+
+
+# ---- learning on the way
+
+
+def told(
+    some: Iterable[Record], method: Method = METHOD, schedule: Schedule | None = None, partitions: int = 1, **rest: int
+) -> tuple[Forecasts, list[Shard], list[Learner], list[tuple[int, int, str]]]:
+    """Forecasts of all partitions, and which weights came into service where: partition, offset, digest."""
+    shards = [Shard(method, Network(Shape.of(method), 1), 0, {}) for _ in range(partitions)]
+    learners = [Learner(shard, schedule or Schedule(every_events=16)) for shard in shards]
+    parts, served = [], []
+    for part in backtest(some, shards, Decoder(Format()), learners, **rest):
+        parts.append(part.forecasts)
+        shard = shards[part.partition]
+        served.append((part.partition, shard.weights_offset, shard.network.digest()))
+    return joined(parts), shards, learners, sorted(set(served))
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_the_bits_do_not_depend_on_the_batch_while_it_learns(tmp_path: Path, partitions: int) -> None:
+    some = read(written(tmp_path, long_csv(walks())))
+    forecasts, _, _, _ = told(some, partitions=partitions)
+    for batch in (1, 7, 64, 599):
+        others, _, _, _ = told(some, partitions=partitions, batch=batch)
+        for s in range(STREAMS):
+            assert said_of(others, f"s{s}") == said_of(forecasts, f"s{s}"), batch
+    _, _, learners, served = told(some, partitions=partitions)
+    assert len(served) > 15
+    assert sum(learner.counts["adopted"] for learner in learners) >= len(served) - partitions
+
+
+@pytest.mark.xfail(strict=True, reason="where streams fall silent, the interval depends on when a turn is asked for")
+def test_the_batch_does_not_matter_where_most_streams_fall_silent() -> None:
+    """100 streams in the first 10,000 records, 10 after that: they count as active until the third 10,000 begin."""
+    rng, level, some = np.random.default_rng(1), np.zeros(100), []
+    for i in range(20_500):
+        s, time_ms = i % (100 if i < 10_000 else 10), 1_700_000_000_000 + 1000 * i
+        level[s] += rng.normal()
+        body = b'{"stream":"s%d","time":%d,"value":%r}' % (s, time_ms, float(level[s]))
+        some.append(Record(i, f"s{s}", time_ms, body))
+    few = Schedule(streams=2)
+    _, (one,), (learner,), served = told(some, schedule=few)
+    _, (other,), (again,), _ = told(some, schedule=few, batch=97)
+    assert len(served) > 50
+    assert (again.counts, other.weights_offset) == (learner.counts, one.weights_offset)
+    assert other.network.digest() == one.network.digest()
+
+
+def test_updates_are_counted_in_the_json_and_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = written(tmp_path, long_csv(walks()))
+    updates, more = result(path, every=50)["updates"], result(path, every=25)["updates"]
+    assert list(updates) == list(UPDATE_WORDS)
+    assert updates == {
+        "updates": 10,
+        "clipped": updates["clipped"],
+        "adopted": 10,
+        "rolled_back": 0,
+        "nonfinite": 0,
+        "too_few_windows": 2,
+    }, "streams have no window before their 24th event"
+    assert (more["updates"], more["too_few_windows"]) == (20, 4)
+    last = capsys.readouterr().out.splitlines()[1 + STREAMS]
+    words = f"10 updates, {updates['clipped']} of them clipped, 10 adopted, 0 rolled back, 0 not finite"
+    assert last == f"{words}, 2 without windows"
+    assert set(result(path)["updates"].values()) == {0}
+    assert "updates" not in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_an_update_comes_after_so_many_accepted_events_and_not_after_others(tmp_path: Path) -> None:
+    """Late, missing and refused records do not count."""
+    lines = long_csv(walks()).splitlines()
+    more = [line for good in lines[1:] for line in (good, "s0,2023-01-01,5", "s1,2024-01-01,", "s2,noon,3")]
+    plain, padded = (
+        told(read(written(tmp_path, "\n".join([lines[0], *some]), name)))
+        for name, some in (("plain.csv", lines[1:]), ("padded.csv", more))
+    )
+    assert len(padded[0].name) == len(plain[0].name) == N * STREAMS
+    assert padded[2][0].counts["updates"] == plain[2][0].counts["updates"] > 15
+    first = [served[1] for served in (plain[3][1], padded[3][1])]
+    assert first[1] == 4 * first[0] - 3, "at once after the event that made it due"
+
+
+# ---- whatever comes (New York's weather, hourly, 18 streams)
+
+
+HOURS = 330
+LEARNT = Method(horizons=(1, 3), hidden_size=8, window=8)
+
+
+@cache
+def weather() -> tuple[tuple[str, int, float | None], ...]:
+    return tuple(events()[: 18 * HOURS])
+
+
+def weather_records(change: Any = None) -> list[Record]:
+    rng, found = np.random.default_rng(4), []
+    for i, (stream, time_ms, value) in enumerate(weather()):
+        if change is not None:
+            value = change(rng, stream, i, value)
+        body = json.dumps({"stream": stream, "time": time_ms, "value": value}).encode()
+        found.append(Record(i, stream, time_ms, body))
+    return found
+
+
+def spikes(rng: np.random.Generator, stream: str, i: int, value: float | None) -> float | None:
+    """0.3 % of 50 steps: an hour moves a temperature by about 2."""
+    return value + 100.0 * rng.choice([-1, 1]) if value is not None and rng.random() < 0.003 else value
+
+
+def holes(rng: np.random.Generator, stream: str, i: int, value: float | None) -> Any:
+    """Null, and what JSON cannot say of a number."""
+    kind = rng.random()
+    return None if kind < 0.1 else float("nan") if kind < 0.15 else "nan" if kind < 0.2 else value
+
+
+def stuck(rng: np.random.Generator, stream: str, i: int, value: float | None) -> float | None:
+    return 40.0 if stream.startswith("EWR") and i > 18 * 60 else value
+
+
+def worth(learner: Learner, shard: Shard, forecasts: Forecasts) -> float:
+    """Of the last hundred hours: the network's clipped loss by the last value's."""
+    error, naive = (np.clip(a[-1800:, 0], -4, 4) for a in (forecasts.error, forecasts.naive))
+    return float(np.nansum(error**2) / np.nansum(naive**2))
+
+
+def finite(forecasts: Forecasts, shard: Shard) -> bool:
+    weights = all(bool(w.isfinite().all()) for w in shard.network.weights.values())
+    return weights and all(bool(np.isfinite(a).all()) for a in (forecasts.mean, forecasts.quantiles))
+
+
+@pytest.mark.parametrize("times", [1, 10, 50, 1000])
+def test_a_rate_that_is_far_too_high_is_rolled_back(times: float) -> None:
+    schedule = Schedule(learning_rate=2e-3 * times)
+    forecasts, (shard,), (learner,), _ = told(weather_records(), LEARNT, schedule)
+    assert finite(forecasts, shard)
+    assert learner.counts["updates"] > 80
+    assert worth(learner, shard, forecasts) < 1.1, "at the end no worse than the last value, but for a little"
+    assert times < 50 or learner.counts["rolled_back"] > 0
+    assert times > 1 or learner.counts["rolled_back"] == 0
+
+
+@pytest.mark.parametrize("change", [spikes, holes, stuck])
+def test_bad_data_leaves_forecasts_finite_and_weights_unharmed(change: Any) -> None:
+    forecasts, (shard,), (learner,), _ = told(weather_records(change), LEARNT, Schedule())
+    assert finite(forecasts, shard)
+    assert learner.counts["updates"] > 70
+    assert learner.counts["nonfinite"] == 0
+    assert worth(learner, shard, forecasts) < 1.05

@@ -1,5 +1,6 @@
 """The command line: help with an example, exit codes, and errors that are one sentence on stderr."""
 
+import json
 import subprocess
 import sys
 from io import StringIO
@@ -173,3 +174,53 @@ def test_a_reset_that_nobody_agrees_to_does_nothing(
     said = capsys.readouterr()
     assert said.err == words
     assert "deletes the state" in said.out
+
+
+# ---- back-test
+
+
+def walks_csv(folder: Path, streams: int = 4, events: int = 300) -> Path:
+    """Streams that go up and down by turns."""
+    path = folder / "walks.csv"
+    rows = [f"s{s},{1_700_000_000 + 60 * i},{(i * (3 + s)) % 17 + s}" for i in range(events) for s in range(streams)]
+    path.write_text("\n".join(["stream,time,value", *rows]))
+    return path
+
+
+def backtested(folder: Path, *arguments: str) -> dict[str, int]:
+    """Its updates, as the JSON has them."""
+    out = folder / "scores.json"
+    assert main(["backtest", str(walks_csv(folder)), "--json", str(out), *arguments]) == 0
+    return dict(json.loads(out.read_text())["updates"])
+
+
+def test_update_every_makes_fewer_updates_and_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    usual = backtested(tmp_path)
+    assert f"\n{usual['updates']} updates, " in capsys.readouterr().out
+    assert usual["updates"] == usual["adopted"] > 30, "every 32 of 1,200 events"
+    rare = backtested(tmp_path, "--update-every", "1000")
+    assert (rare["updates"], rare["adopted"]) == (1, 1)
+    assert "\n1 updates, 0 of them clipped, 1 adopted, 0 rolled back, " in capsys.readouterr().out
+    assert sum(backtested(tmp_path, "--update-every", "5000").values()) == 0
+    both = backtested(tmp_path, "--update-every", "300", "--partitions", "2")
+    assert 2 <= both["updates"] <= 4, "of both partitions together"
+
+
+def test_without_learning_there_are_no_updates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOLDCAST_FINE_TUNE__ENABLED", "false")
+    for more in ([], ["--update-every", "10"]):
+        assert set(backtested(tmp_path, *more).values()) == {0}
+        assert "updates" not in capsys.readouterr().out
+    for stream in json.loads((tmp_path / "scores.json").read_text())["streams"].values():
+        for horizon in stream["horizons"].values():
+            assert horizon["mse"] == horizon["last_value"]["mse"], "the base weights forecast the last value"
+
+
+@pytest.mark.parametrize("number", ["0", "-3"])
+def test_update_every_less_than_one_is_1_and_one_sentence(
+    number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["backtest", str(walks_csv(tmp_path)), "--update-every", number]) == 1
+    assert f"--update-every is {number}; it must be 1 or more" in sentence(capsys.readouterr().err)
