@@ -63,6 +63,8 @@ class State(NamedTuple):
 class Worker:
     """A worker with one instance id and one life after the other."""
 
+    command = ("-m", "worker", "run")  # of Python
+
     def __init__(self, name: str, cluster: "Cluster", *options: str) -> None:
         self.name = name
         self.log = cluster.home / f"{name}.log"
@@ -77,7 +79,7 @@ class Worker:
         """Returns at once."""
         self.life = Life()
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", "worker", "run", *self._options],
+            [sys.executable, "-u", *self.command, *self._options],
             env={**self._cluster.environment, "FOLDCAST_KAFKA__INSTANCE_ID": self.name},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -131,6 +133,11 @@ class Worker:
                 if line.startswith(f"{name} "):
                     return float(line.split()[1])
         return float("nan")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
 
     def tell(self, sign: signal.Signals) -> None:
         """Send a signal; returns at once."""
