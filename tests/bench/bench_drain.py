@@ -12,7 +12,6 @@ to the commit of the last event, so no start-up is in them, and no snapshot unle
 import argparse
 import signal
 import statistics
-import sys
 from pathlib import Path
 
 from report import Report, options
@@ -83,4 +82,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

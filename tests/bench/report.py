@@ -47,12 +47,13 @@ class Report:
             return
         words = f"{load['before']:.2f} before, {load['after']:.2f} after, {os.cpu_count()} CPUs"
         print(f"\n{self._title}\n  command  {command}\n  load     {words}\n")
-        rows = [(variant, *row) for variant, measures in self._runs.items() for row in measures.items()]
-        widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
-        print(f"  {'variant':{widths[0]}}  {'measure':{widths[1]}}  {'median':>9}  runs")
-        for variant, measure, runs in rows:
-            middle = _short(statistics.median(runs))
-            print(f"  {variant:{widths[0]}}  {measure:{widths[1]}}  {middle:>9}  {' '.join(map(_short, runs))}")
+        rows = [("variant", "measure", "median", "runs")]
+        for variant, measures in self._runs.items():
+            for measure, runs in measures.items():
+                rows.append((variant, measure, _short(statistics.median(runs)), " ".join(map(_short, runs))))
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        for variant, measure, middle, runs in rows:
+            print(f"  {variant:{widths[0]}}  {measure:{widths[1]}}  {middle:>{widths[2]}}  {runs}")
 
 
 def _short(figure: float) -> str:
