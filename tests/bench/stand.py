@@ -43,6 +43,11 @@ def add_options(parser: argparse.ArgumentParser, streams: int, partitions: int, 
     parser.add_argument("--streams", type=int, default=streams, help="(%(default)s)")
     parser.add_argument("--partitions", type=int, default=partitions, help="(%(default)s)")
     parser.add_argument("--warm", type=int, default=warm, help="events of each stream before it counts (%(default)s)")
+    add_variants(parser)
+
+
+def add_variants(parser: argparse.ArgumentParser) -> None:
+    """`--variant`."""
     parser.add_argument(
         "--variant",
         dest="variants",
