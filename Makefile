@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 
-.PHONY: setup demo test lint lock clean
+.PHONY: setup demo test bench lint lock clean
 
 setup: $(SETUP)
 
@@ -23,6 +23,13 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# A short round of everything, about five minutes on two cores; docs/benchmarks.md has the long ones.
+bench: setup
+	$(BIN)/python tests/bench/bench_fold.py --runs 3
+	$(BIN)/python tests/bench/bench_restore.py --runs 3
+	$(BIN)/python tests/bench/bench_drain.py --runs 2
+	$(BIN)/python tests/bench/bench_latency.py --runs 2
 
 lint: setup
 	$(BIN)/ruff check .

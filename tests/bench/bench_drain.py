@@ -19,6 +19,7 @@ from stand import Stand, Subject, Worker, add_options, stand, variants
 
 from worker.broker.restore import TopicReader
 
+COST = "CPU us/event"
 RATIO = "events per CPU-second / echo's"
 
 
@@ -39,7 +40,7 @@ def drain(subject: Subject, warm: int, count: int) -> dict[str, float]:
     subject.wait_until_committed()
     used = subject.account(subject.updates()).since(before)
     return {
-        "CPU us/event": used.cpu_s / count * 1e6,
+        COST: used.cpu_s / count * 1e6,
         "CPU us/event, children": used.children_cpu_s / count * 1e6,
         "events/s": count / used.seconds,
         "updates/s": used.updates / used.seconds,
@@ -59,13 +60,14 @@ def record_bytes(subject: Subject) -> int:
 def measure(on: Stand, given: argparse.Namespace, report: Report) -> None:
     weight = 0
     for _ in range(given.runs):
-        for name, tables in variants(given.variants).items():
+        for name, tables in variants(given.variant).items():
             with on.worker(tables) as subject:
                 report.add(name, drain(subject, given.warm, given.events))
                 weight = weight or record_bytes(subject)
         with Subject(on.cluster({}), on.streams, Echo, str(weight)) as subject:
-            report.add("echo", drain(subject, given.warm, given.events))
-    report.add_ratios(RATIO, of="CPU us/event", to="echo")
+            figures = drain(subject, given.warm, given.events)
+            report.add("echo", {measure: figures[measure] for measure in (COST, "events/s")})
+    report.add_ratios(RATIO, of=COST, to="echo")
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def main() -> None:
     report = Report("fold: the pipeline alone")
     fed = {
         (name, rows): Fed(tables, rows, given.warm)
-        for name, tables in variants(given.variants).items()
+        for name, tables in variants(given.variant).items()
         for rows in given.rows
     }
     for _ in range(given.runs):

@@ -94,7 +94,7 @@ class Window:
 
 
 def measure(on: Stand, given: argparse.Namespace, report: Callable[[float], Report]) -> Report:
-    chosen = variants(given.variants)
+    chosen = variants(given.variant)
     rate = given.rate
     if rate is None:
         with on.worker(next(iter(chosen.values()))) as subject:

@@ -93,7 +93,7 @@ def main() -> None:
         f"restore of {given.streams:,} streams in {given.partitions} partitions, and replay of {given.events:,} events"
     )
     with stand(given.streams, given.partitions) as on:
-        for name, tables in variants(given.variants).items():
+        for name, tables in variants(given.variant).items():
             cluster = prepare(on, tables, given.warm, given.events)
             for _ in range(given.runs):
                 broker = member(cluster)

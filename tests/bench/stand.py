@@ -1,7 +1,7 @@
-"""The test stand of the measurements on Kafka: one broker, and subjects (worker or echo) on topics of their own.
+"""The stand of the measurements on Kafka: one broker, and subjects (a worker or the echo) on topics of their own.
 
-A subject is warmed up with events first, so that what is measured is neither start-up nor cold rows. CPU is what the
-kernel accounts to the process, all its threads, as getrusage would say in it: /proc, so Linux only, in steps of 10 ms.
+A subject is fed and waited for before it is measured, so that neither start-up nor cold rows count. CPU is what the
+kernel accounts to a process, all its threads, as its getrusage would say: read from /proc, so Linux only, 10 ms steps.
 """
 
 import argparse
@@ -14,13 +14,13 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, as for the tests
 sys.path.insert(0, str(Path(__file__).parents[1] / "kafka"))
 
-import numpy as np
 from cluster import FIRST_MS, STEP_MS, Cluster, Worker
 from kafka.errors import RetriableError
 
@@ -31,77 +31,63 @@ from worker.local_kafka import local_kafka
 Sections = dict[str, dict[str, object]]
 
 LIMIT_S = 300.0
-LOOK_S = 0.05  # how often the committed offsets are asked for: a thousandth of a core
+LOOK_S = 0.05  # between two looks at the committed offsets, which cost a millisecond
+SESSION_S = 60  # longer than a subject is held while it is fed
 UPDATES = "foldcast_fine_tune_updates_total"
 FIRST_UPDATE_S = 30.0
-SESSION_S = 60  # longer than a subject is held while it is fed
 TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 
 
 def add_options(parser: argparse.ArgumentParser, streams: int, partitions: int, warm: int) -> None:
-    """The options that all measurements of a running worker have."""
-    parser.add_argument("--streams", type=int, default=streams, help="(%(default)s)")
-    parser.add_argument("--partitions", type=int, default=partitions, help="(%(default)s)")
-    parser.add_argument("--warm", type=int, default=warm, help="events of each stream before it counts (%(default)s)")
+    """What all measurements of a running worker can be told."""
     add_variants(parser)
+    for name, default, text in (
+        ("--streams", streams, ""),
+        ("--partitions", partitions, ""),
+        ("--warm", warm, "events of each stream before anything counts "),
+    ):
+        parser.add_argument(name, type=int, default=default, help=f"{text}(%(default)s)")
 
 
 def add_variants(parser: argparse.ArgumentParser) -> None:
-    """`--variant`."""
-    parser.add_argument(
-        "--variant",
-        dest="variants",
-        action="append",
-        nargs="+",
-        metavar=("NAME", "SETTING=VALUE"),
-        help="a worker to measure, any number of times, such as: off FOLDCAST_FINE_TUNE__ENABLED=false",
-    )
+    """`--variant NAME SETTING=VALUE ...`"""
+    text = "what to measure, any number of times, such as: --variant off FOLDCAST_FINE_TUNE__ENABLED=false"
+    parser.add_argument("--variant", action="append", nargs="+", metavar=("NAME", "SETTING=VALUE"), help=text)
 
 
 def variants(given: list[list[str]] | None) -> dict[str, Sections]:
-    """Settings by variant; a worker as it comes where none is given."""
-    return {name: sections(settings) for name, *settings in given or [["worker"]]}
-
-
-def sections(settings: list[str]) -> Sections:
-    """From FOLDCAST_SECTION__NAME=VALUE."""
-    tables: Sections = {}
-    for setting in settings:
-        name, _, value = setting.partition("=")
-        section, _, key = name.removeprefix("FOLDCAST_").lower().partition("__")
-        tables.setdefault(section, {})[key] = value
-    return tables
-
-
-# ---- what is fed
+    """Settings by variant's name; the default settings where none is given."""
+    found: dict[str, Sections] = {}
+    for variant, *settings in given or [["worker"]]:
+        found[variant] = {}
+        for setting in settings:
+            name, _, value = setting.partition("=")
+            section, _, key = name.removeprefix("FOLDCAST_").lower().partition("__")
+            found[variant].setdefault(section, {})[key] = value
+    return found
 
 
 class Events:
-    """Streams in turn, one event a minute each: a level, a daily wave and noise that stays a while."""
+    """Streams in turn, one event a minute each: a level, a daily wave, and noise that stays a while."""
 
     def __init__(self, streams: int, partitions: int) -> None:
         assert streams <= STEP_MS, "each event has a time of its own"
         self.sent = 0
-        self.streams, self._partitions = streams, partitions
-        self._noise = [0.0] * streams
-        self._random = random.Random(1)
+        self._partitions, self._noise, self._random = partitions, [0.0] * streams, random.Random(1)
 
     def next(self) -> tuple[int, bytes, bytes]:
         """Partition, key and value of a record."""
-        turn, s = divmod(self.sent, self.streams)
+        turn, s = divmod(self.sent, len(self._noise))
         self.sent += 1
         self._noise[s] = 0.9 * self._noise[s] + self._random.gauss(0, 1)
-        value = 100 + s % 50 + 10 * math.sin(2 * math.pi * (turn / 1440 + s / self.streams)) + self._noise[s]
+        value = 100 + s % 50 + 10 * math.sin(2 * math.pi * turn / 1440 + s) + self._noise[s]
         body = f'{{"stream": "sensor-{s:06}", "time": {FIRST_MS + turn * STEP_MS + s}, "value": {value:.3f}}}'
         return s % self._partitions, b"sensor-%06d" % s, body.encode()
 
     def place(self, time_ms: int) -> int:
         """Which event it was that had this time."""
         turn, s = divmod(time_ms - FIRST_MS, STEP_MS)
-        return turn * self.streams + s
-
-
-# ---- who is measured
+        return turn * len(self._noise) + s
 
 
 class Account(NamedTuple):
@@ -122,7 +108,7 @@ class Subject:
     def __init__(self, cluster: Cluster, streams: int, kind: type[Worker] = Worker, *options: str) -> None:
         self.cluster = cluster
         self.events = Events(streams, cluster.partitions)
-        self._group = cluster.settings.kafka.group_id
+        self._streams, self._group = streams, cluster.settings.kafka.group_id
         self._admin = open_admin(cluster.connection)
         self.worker = kind("one", cluster, *options)
         cluster.workers.append(self.worker)
@@ -153,31 +139,27 @@ class Subject:
             time.sleep(LOOK_S)
 
     def _committed(self) -> int:
-        try:
+        with suppress(RetriableError):  # a fresh Kafka finds no coordinator for a second or so
             offsets = self._admin.list_group_offsets({self._group: None})[self._group]
-        except RetriableError:  # a fresh cluster finds no coordinator for a second or so
-            return 0
-        return sum(max(entry.offset, 0) for entry in offsets.values())
+            return sum(max(entry.offset, 0) for entry in offsets.values())
+        return 0
 
     def warm(self, turns: int) -> None:
-        """Take in so many events of each stream and, where it learns, make a first update."""
-        self.feed(turns * self.events.streams)
+        """Take in so many events of each stream; where it learns, until it has."""
+        self.feed(turns * self._streams)
         self.wait_until_committed()
-        deadline = time.monotonic() + FIRST_UPDATE_S
-        while self._learns and self.updates() == 0 and time.monotonic() < deadline:
-            time.sleep(0.5)
-
-    @property
-    def _learns(self) -> bool:
         learning = getattr(self.cluster.settings, "fine_tune", None)
-        return learning is not None and learning.enabled and bool(self.worker.life.port)
+        deadline = time.monotonic() + FIRST_UPDATE_S * bool(learning and learning.enabled and self.worker.life.port)
+        while self.updates() == 0 and time.monotonic() < deadline:
+            time.sleep(0.5)
 
     def updates(self) -> float:
         """Optimiser steps so far; 0 where nothing learns."""
-        return np.nan_to_num(self.worker.metric(UPDATES)).item() if self.worker.life.port else 0.0
+        made = self.worker.metric(UPDATES) if self.worker.life.port else 0.0
+        return 0.0 if math.isnan(made) else made
 
     def account(self, updates: float) -> Account:
-        """As of now, but for the updates: whoever stops the process must ask for them before."""
+        """As of now, but for the updates: a process that is held does not tell them."""
         return Account(time.monotonic(), *cpu_s(self.worker.pid), updates)
 
 
@@ -187,35 +169,33 @@ def cpu_s(pid: int) -> tuple[float, float]:
     for entry in Path("/proc").glob("[0-9]*/stat"):
         with suppress(FileNotFoundError, ProcessLookupError):  # it ended meanwhile
             fields = entry.read_text().rpartition(")")[2].split()
-            parents[int(entry.parent.name)] = int(fields[1])
             user, system, ended_user, ended_system = (int(ticks) * TICK_S for ticks in fields[11:15])
+            parents[int(entry.parent.name)] = int(fields[1])
             used[int(entry.parent.name)] = user + system, ended_user + ended_system
-    below, found = 0.0, [pid]
-    for one in found:  # grows
-        below += used[one][1] + (used[one][0] if one != pid else 0.0)
-        found += [child for child, parent in parents.items() if parent == one]
+    below, family = used[pid][1], [pid]
+    for member in family:  # grows
+        children = [child for child, parent in parents.items() if parent == member]
+        below += sum(sum(used[child]) for child in children)
+        family += children
     return used[pid][0], below
 
 
-# ---- the stand
-
-
+@dataclass(frozen=True)
 class Stand:
-    """One Kafka, and a cluster of topics for each subject."""
+    """One Kafka, and topics for each subject."""
 
-    def __init__(self, bootstrap: str, home: Path, streams: int, partitions: int) -> None:
-        self._bootstrap, self._home = bootstrap, home
-        self.streams, self.partitions = streams, partitions
-        self._made = 0
+    bootstrap: str
+    home: Path
+    streams: int
+    partitions: int
 
     def cluster(self, tables: Sections) -> Cluster:
         """Topics and settings nobody else has."""
-        self._made += 1
-        home = self._home / str(self._made)
+        name = f"bench-{uuid.uuid4().hex[:8]}"
+        home = self.home / name
         home.mkdir()
         kafka = {"session_timeout_s": SESSION_S, **tables.get("kafka", {})}
-        name = f"bench-{uuid.uuid4().hex[:8]}"
-        return Cluster(self._bootstrap, name, home, self.partitions, **{**tables, "kafka": kafka})
+        return Cluster(self.bootstrap, name, home, self.partitions, **{**tables, "kafka": kafka})
 
     def worker(self, tables: Sections) -> Subject:
         """A worker with these settings, started."""
@@ -224,10 +204,11 @@ class Stand:
 
 @contextmanager
 def stand(streams: int, partitions: int) -> Iterator[Stand]:
-    """With a Kafka of its own, or the one the environment names."""
+    """On a Kafka of its own, or on the one the environment names."""
     with local_kafka(say=say) as kafka, tempfile.TemporaryDirectory(prefix="foldcast-bench-") as home:
         yield Stand(kafka.bootstrap_servers, Path(home), streams, partitions)
 
 
 def say(text: str) -> None:
+    """Progress, beside the result."""
     print(text, file=sys.stderr, flush=True)
