@@ -50,9 +50,8 @@ def drain(subject: Subject, warm: int, count: int) -> dict[str, float]:
 def record_bytes(subject: Subject) -> int:
     """What a forecast weighs: key, value and headers."""
     with TopicReader(subject.cluster.connection, subject.cluster.topics.output) as reader:
-        records = []
-        while not records:
-            records = reader.poll(0.5)
+        while not (records := reader.poll(0.5)):
+            pass
     weights = [len(r.key or b"") + len(r.value or b"") + sum(len(n) + len(v) for n, v in r.headers) for r in records]
     return int(statistics.median(weights))
 

@@ -52,8 +52,8 @@ class Report:
             for measure, runs in measures.items():
                 rows.append((variant, measure, _short(statistics.median(runs)), " ".join(map(_short, runs))))
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        for variant, measure, middle, runs in rows:
-            print(f"  {variant:{widths[0]}}  {measure:{widths[1]}}  {middle:>{widths[2]}}  {runs}")
+        for variant, measure, middle, all_runs in rows:
+            print(f"  {variant:{widths[0]}}  {measure:{widths[1]}}  {middle:>{widths[2]}}  {all_runs}")
 
 
 def _short(figure: float) -> str:
