@@ -25,11 +25,12 @@ test: setup
 	$(BIN)/python -m pytest
 
 # A short round of everything, about five minutes on two cores; docs/benchmarks.md has the long ones.
+LEARNING := --variant off FOLDCAST_FINE_TUNE__ENABLED=false --variant on FOLDCAST_FINE_TUNE__ENABLED=true
 bench: setup
 	$(BIN)/python tests/bench/bench_fold.py --runs 3
 	$(BIN)/python tests/bench/bench_restore.py --runs 3
-	$(BIN)/python tests/bench/bench_drain.py --runs 2
-	$(BIN)/python tests/bench/bench_latency.py --runs 2
+	$(BIN)/python tests/bench/bench_drain.py --runs 2 $(LEARNING)
+	$(BIN)/python tests/bench/bench_latency.py --runs 2 $(LEARNING)
 
 lint: setup
 	$(BIN)/ruff check .

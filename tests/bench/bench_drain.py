@@ -49,7 +49,10 @@ def drain(subject: Subject, warm: int, count: int) -> dict[str, float]:
 
 def record_bytes(subject: Subject) -> int:
     """What a forecast weighs: key, value and headers."""
-    with TopicReader(subject.cluster.connection, subject.cluster.topics.output) as reader:
+    connection, output = subject.cluster.connection, subject.cluster.topics.output
+    with TopicReader(connection, output) as reader:
+        lasts = {partition: max(end - 100, 0) for partition, end in reader.ends().items()}
+    with TopicReader(connection, output, lasts) as reader:
         while not (records := reader.poll(0.5)):
             pass
     weights = [len(r.key or b"") + len(r.value or b"") + sum(len(n) + len(v) for n, v in r.headers) for r in records]

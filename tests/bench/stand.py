@@ -148,9 +148,9 @@ class Subject:
         """Take in so many events of each stream; where it learns, until it has."""
         self.feed(turns * self._streams)
         self.wait_until_committed()
-        learning = getattr(self.cluster.settings, "fine_tune", None)
-        deadline = time.monotonic() + FIRST_UPDATE_S * bool(learning and learning.enabled and self.worker.life.port)
-        while self.updates() == 0 and time.monotonic() < deadline:
+        learns = self.cluster.settings.fine_tune.enabled and self.worker.life.port
+        deadline = time.monotonic() + FIRST_UPDATE_S
+        while learns and self.updates() == 0 and time.monotonic() < deadline:
             time.sleep(0.5)
 
     def updates(self) -> float:
