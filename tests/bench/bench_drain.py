@@ -4,7 +4,8 @@ Each round drains the same number of events with every variant in turn (A B A B 
 topics of its own, all on one Kafka. A process is started, fed `--warm` events per stream (and, where it learns, waited
 for until it has made an update), held (SIGSTOP) while `--events` are produced, and let go. Figures are from that moment
 to the commit of the last event, so no start-up is in them, and no snapshot unless `--events` reach one
-(worker.snapshot_events). Children are the worker's trainer, where it has one; their CPU is told apart.
+(worker.snapshot_events). Children are the worker's trainer, where it has one; their CPU is told apart. Not many more
+than a million events: a process must not be held for longer than its own time limits (fine_tune.hang_s).
 
 "events per CPU-second / echo's" is the echo's CPU per event divided by the variant's, round by round.
 """
