@@ -30,7 +30,7 @@ bench: setup
 	$(BIN)/python tests/bench/bench_fold.py --runs 3
 	$(BIN)/python tests/bench/bench_restore.py --runs 3
 	$(BIN)/python tests/bench/bench_drain.py --runs 2 $(LEARNING)
-	$(BIN)/python tests/bench/bench_latency.py --runs 2 $(LEARNING)
+	$(BIN)/python tests/bench/bench_latency.py --runs 2 --seconds 10 --events 60000 $(LEARNING)
 
 lint: setup
 	$(BIN)/ruff check .
