@@ -22,8 +22,6 @@ from worker.settings import Settings
 from worker.trainer_link import TrainerLink
 
 ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
-NICE = 10  # of the trainer
-FLOOR_S = 2.0  # an update that took longer is followed by one that is not nice
 
 
 def method(settings: Settings) -> Method:
@@ -126,7 +124,7 @@ def learning(settings: Settings, made: Plan, metrics: Metrics) -> Learning:
     """Learning beside the loop; the trainer is started by the loop's first turn."""
     tune = settings.fine_tune
     policy = LearningPolicy(schedule(settings), tune.adopt_interval_s, tune.max_cpu_share)
-    brief = Brief(Shape.of(made.method), policy.schedule, tune.window, NICE, FLOOR_S)
+    brief = Brief(Shape.of(made.method), policy.schedule, tune.window)
     link = TrainerLink(brief, tune.hang_s, lambda why: metrics.trainer_restarts.labels(why).inc())
     return Learning(policy, link if tune.enabled else None, metrics)
 

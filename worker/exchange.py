@@ -20,8 +20,6 @@ class Brief(msgspec.Struct, frozen=True):
     shape: Shape
     schedule: Schedule
     window: int  # T
-    nice: int
-    floor_s: float  # an update that took longer is followed by one that is not nice
 
 
 class Offer(msgspec.Struct, frozen=True):

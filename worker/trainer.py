@@ -1,8 +1,8 @@
 """The trainer: a process beside the worker that makes fine-tune updates, one at a time, and is nice about it.
 
 Niceness belongs to a thread on Linux and can only be raised, so every update has a thread of its own; the main thread
-does nothing but listen, and so notices at once that the worker is gone. An update that took too long is followed by
-one at the worker's own priority: the floor.
+does nothing but listen, and so notices at once that the worker is gone. What takes too long that way is done at the
+worker's own priority the next time: the floor.
 """
 
 import ctypes
@@ -12,37 +12,55 @@ import socket
 import sys
 import time
 from threading import Thread, get_native_id
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from worker.exchange import Brief
 
 PR_SET_PDEATHSIG = 1  # Linux: the kernel ends us with the worker, even while we are stopped
+NICE = 10
+LOADING_S = 20.0  # niced; then it is tried again without
+FLOOR_S = 2.0  # an update that took longer is followed by one that is not nice
 
 
 def main(arguments: list[str]) -> None:
-    """`python -m worker.trainer CHANNEL WORKER BRIEF`, started by a worker, never by hand."""
-    channel, worker, brief = arguments
+    """`python -m worker.trainer CHANNEL WORKER BRIEF [now]`, started by a worker, never by hand."""
+    channel, worker, brief = arguments[:3]
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(worker):
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which then ends us
-    from worker.exchange import decode_brief  # torch takes seconds: only now that we are sure to end
+    if arguments[3:] == ["now"]:
+        _load(nice=False)
+    else:
+        loading = Thread(target=_load, args=(True,), name="load", daemon=True)
+        loading.start()
+        loading.join(LOADING_S)
+        if loading.is_alive():
+            os.execv(sys.executable, [sys.executable, "-m", "worker.trainer", *arguments, "now"])  # noqa: S606
+    serve(socket.socket(fileno=int(channel)), brief)
 
-    serve(socket.socket(fileno=int(channel)), decode_brief(brief))
+
+def _load(nice: bool) -> None:
+    """Torch takes seconds of CPU, which the loop may need."""
+    if nice:
+        _be_nice()
+    import worker.updates  # noqa: F401
 
 
-def serve(channel: socket.socket, brief: "Brief") -> None:
+def _be_nice() -> None:
+    """Only this thread."""
+    thread = get_native_id()
+    os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICE))
+
+
+def serve(channel: socket.socket, brief: str) -> None:
     """Answer offers until the other end closes."""
     import torch
 
-    from worker.exchange import LENGTH_BYTES, decode_offer, encode
+    from worker.exchange import LENGTH_BYTES, decode_brief, decode_offer, encode
     from worker.updates import Trainer
 
     torch.set_num_threads(1)
-    trainer = Trainer(brief)
-    starved, own = False, os.getpriority(os.PRIO_PROCESS, 0)
+    trainer = Trainer(decode_brief(brief))
+    starved = False
     channel.sendall(bytes(LENGTH_BYTES))  # an empty frame: ready
 
     def work(body: bytes, nice: bool) -> None:
@@ -50,12 +68,12 @@ def serve(channel: socket.socket, brief: "Brief") -> None:
         began = time.monotonic()
         try:
             if nice:
-                os.setpriority(os.PRIO_PROCESS, get_native_id(), min(19, own + brief.nice))
+                _be_nice()
             channel.sendall(encode(trainer.answer(decode_offer(body))))
         except BaseException:  # noqa: BLE001 - a thread's would be lost, and the loop would wait
             sys.excepthook(*sys.exc_info())
             os._exit(1)
-        starved = time.monotonic() - began > brief.floor_s
+        starved = time.monotonic() - began > FLOOR_S
 
     while True:
         length = int.from_bytes(_read(channel, LENGTH_BYTES), "big")

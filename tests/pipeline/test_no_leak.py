@@ -104,7 +104,8 @@ def garbage(record: Record, rng: np.random.Generator) -> Record:
 
 
 def everything(record: Record, rng: np.random.Generator) -> Record:
-    for change in (other_values, other_times, other_streams, no_values, garbage):
+    record = other_values(record, rng)  # each differs, the one right after the cut too
+    for change in (other_times, other_streams, no_values, garbage):
         if rng.random() < (0.1 if change in (no_values, garbage) else 0.6):
             record = change(record, rng)
     return record

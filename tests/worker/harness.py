@@ -72,7 +72,7 @@ class MemoryTrainer:
         self.held = False
         self.tampered: Callable[[Answer], Answer] = lambda answer: answer
         self.offers: list[Offer] = []
-        self._brief = Brief(Shape.of(METHOD), SCHEDULE, METHOD.window, 0, 1.0)
+        self._brief = Brief(Shape.of(METHOD), SCHEDULE, METHOD.window)
         self._trainer = Trainer(self._brief)
         self._asked: Offer | None = None
 

@@ -28,9 +28,9 @@ LIMIT_S = 60.0
 class Watched(TrainerLink):
     """A link that counts why trainers were replaced."""
 
-    def __init__(self, hang_s: float = 30.0, nice: int = 10) -> None:
+    def __init__(self, hang_s: float = 30.0) -> None:
         self.replaced: list[str] = []
-        brief = Brief(SHAPE, Schedule(), METHOD.window, nice, 2.0)
+        brief = Brief(SHAPE, Schedule(), METHOD.window)
         super().__init__(brief, hang_s, self.replaced.append)
 
 

@@ -1,0 +1,165 @@
+"""The trainer is killed, stopped and made to talk nonsense while events flow: forecasts do not notice."""
+
+import os
+import re
+import signal
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Event, Thread
+
+import numpy as np
+import orjson
+import pytest
+from cluster import Cluster, Worker, event_bytes
+
+from worker.audit import Rules, audit
+from worker.broker.produce import FastProducer
+from worker.broker.restore import TopicReader
+
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+
+STREAMS, PARTITIONS, RATE = 60, 2, 600
+PHASE_S = 12.0
+SILENCE_S = 3.0  # no reader may wait so long for the next forecast
+NOISE_S = 0.05  # of this machine, on top of what is allowed
+
+# In the trainer alone, as long as there is a file: every answer holds weights that are not finite.
+NONSENSE = """
+import sys
+if "worker.trainer" in sys.orig_argv:
+    import dataclasses, pathlib
+    import msgspec, torch
+    from pipeline.adoption import Adoption
+    from worker import updates
+    right = updates.Trainer.answer
+    def answer(self, offer):
+        said = right(self, offer)
+        if not (pathlib.Path(__file__).parent / "nonsense").exists() or not said.state:
+            return said
+        adoption = Adoption.load(said.state)
+        weights = {name: torch.full_like(weight, float("nan")) for name, weight in adoption.weights.items()}
+        return msgspec.structs.replace(said, state=dataclasses.replace(adoption, weights=weights).dump())
+    updates.Trainer.answer = answer
+"""
+
+
+class Traffic:
+    """Events whose time is when they were sent, and how long their forecasts took to be read, by phase."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.phase = "warm-up"
+        self.latency_s: dict[str, list[float]] = defaultdict(list)
+        self.silence_s: dict[str, float] = defaultdict(float)
+        self._cluster, self._stop = cluster, Event()
+        self._threads = [Thread(target=self._send, daemon=True), Thread(target=self._read, daemon=True)]
+
+    def _send(self) -> None:
+        rng, sent, began = np.random.default_rng(1), 0, time.monotonic()
+        value = np.zeros(STREAMS)
+        with FastProducer(self._cluster.connection) as producer:
+            while not self._stop.wait(0.02):
+                due = int((time.monotonic() - began) * RATE)
+                for s in (number % STREAMS for number in range(sent, due)):
+                    value[s] = 0.8 * value[s] + rng.normal()
+                    body = event_bytes(f"s{s}", round(time.time() * 1000), round(float(value[s]), 4))
+                    producer.send(self._cluster.topics.input, s % PARTITIONS, None, body)
+                sent = due
+            producer.flush()
+
+    def _read(self) -> None:
+        with TopicReader(self._cluster.connection, self._cluster.topics.output) as reader:
+            last = time.monotonic()
+            while not self._stop.is_set():
+                records, now = reader.poll(0.05), time.monotonic()
+                if records:
+                    self.silence_s[self.phase], last = max(self.silence_s[self.phase], now - last), now
+                sent = [orjson.loads(record.value or b"{}")["time"] for record in records]
+                self.latency_s[self.phase] += [time.time() - at / 1000 for at in sent]
+
+    def p95(self, phase: str) -> float:
+        return float(np.percentile(self.latency_s[phase], 95))
+
+    @contextmanager
+    def flowing(self) -> Iterator[None]:
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._stop.set()
+            for thread in self._threads:
+                thread.join(10)
+
+    def go_on(self, phase: str) -> None:
+        """Let time pass under a name."""
+        self.phase = phase
+        time.sleep(PHASE_S)
+
+
+def trainer_of(worker: Worker) -> int:
+    return int(re.findall(r" trainer process=(\d+)", worker.log.read_text())[-1])
+
+
+def until(condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
+    deadline = time.monotonic() + limit_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)  # what is asked is another process's metrics
+
+
+def await_updates(worker: Worker, number: int = 3) -> None:
+    before = worker.metric("foldcast_fine_tune_updates_total")
+    until(lambda: worker.metric("foldcast_fine_tune_updates_total") >= before + number, "no updates")
+
+
+def test_forecasts_go_on_whatever_happens_to_the_trainer(bootstrap: str, unique: str, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(NONSENSE)
+    learning = {"adopt_interval_s": 0.5, "hang_s": 4}
+    with Cluster(bootstrap, unique, tmp_path, PARTITIONS, fine_tune=learning) as cluster:
+        cluster.environment["PYTHONPATH"] = str(tmp_path)
+        worker, traffic = cluster.worker("one"), Traffic(cluster)
+        cluster.wait_until_live()
+
+        def restarts(why: str) -> float:
+            return worker.metric(f'foldcast_trainer_restarts_total{{reason="{why}"}}')
+
+        def not_finite() -> float:
+            return worker.metric('foldcast_fine_tunes_total{outcome="nonfinite"}')
+
+        with traffic.flowing():
+            await_updates(worker)
+            traffic.go_on("before")
+
+            os.kill(trainer_of(worker), signal.SIGKILL)
+            traffic.go_on("killed")
+            until(lambda: restarts("died") >= 1, "not replaced")
+            await_updates(worker)
+
+            os.kill(trainer_of(worker), signal.SIGSTOP)
+            traffic.go_on("stopped")
+            until(lambda: restarts("hung") >= 1, "not replaced")
+            await_updates(worker)
+
+            (tmp_path / "nonsense").touch()
+            traffic.go_on("nonsense")
+            until(lambda: not_finite() > 1, "not noticed")
+            (tmp_path / "nonsense").unlink()
+            adopted = worker.metric('foldcast_fine_tunes_total{outcome="adopted"}')
+            until(lambda: worker.metric('foldcast_fine_tunes_total{outcome="adopted"}') > adopted, "no adoption")
+        cluster.await_last()
+        counted = restarts("died"), restarts("hung"), not_finite()
+        cluster.stop()
+
+        phases = ("before", "killed", "stopped", "nonsense")
+        print("\np95 latency in ms:", {phase: round(traffic.p95(phase) * 1000) for phase in phases})
+        print(f"restarts: died {counted[0]:g}, hung {counted[1]:g}; fine-tunes not finite: {counted[2]:g}")
+        inputs, outputs = cluster.read(cluster.topics.input), cluster.read(cluster.topics.output)
+        report = audit(inputs, outputs, cluster.read(cluster.topics.dead_letters), Rules(), cluster.topics.input)
+        assert report.ok, "\n".join(report.lines())
+        assert not any(b"NaN" in (record.value or b"") for record in outputs)
+        for phase in phases:
+            assert traffic.silence_s[phase] < SILENCE_S, phase
+            assert traffic.p95(phase) < 1.3 * traffic.p95("before") + NOISE_S, phase
