@@ -147,6 +147,15 @@ class Metrics:
         )
         self.outside = self._counter("values_outside", "Values outside their interval, all horizons", "level")
         # learning
+        self._learning()
+        # what runs
+        build = self._gauge("build_info", "Version of this worker", "version")
+        build.labels(version).set(1)
+        model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
+        model.labels(method.cell, method.hidden_size, method.layers).set(1)
+        self._start_at_zero()
+
+    def _learning(self) -> None:
         self.fine_tunes = self._counter("fine_tunes", "What became of fine-tunes", "outcome")
         self.fine_tune_updates = self._counter("fine_tune_updates", "Optimiser steps made")
         self.fine_tune_skipped = self._counter("fine_tune_skipped", "Updates due that were left out: it had no time")
@@ -160,12 +169,6 @@ class Metrics:
         self.answers_dropped = self._counter("fine_tune_answers_dropped", "Answers thrown away", "reason")
         self.trainer_restarts = self._counter("trainer_restarts", "Trainers replaced", "reason")
         self._updates, self._norm, self._clipped = 0, 0.0, 0.0
-        # what runs
-        build = self._gauge("build_info", "Version of this worker", "version")
-        build.labels(version).set(1)
-        model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
-        model.labels(method.cell, method.hidden_size, method.layers).set(1)
-        self._start_at_zero()
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(f"foldcast_{name}", text, labels, registry=self.registry)

@@ -43,7 +43,7 @@ class Run:
         """Records of a snapshot that went out."""
         if number:
             self.feed(number, streams)
-        pieces, _ = self.clock.pieces(self.shard, number)
+        pieces, _ = self.clock.pieces(self.shard, number, 0)
         self.written += pieces
         return len(pieces)
 
@@ -116,7 +116,7 @@ def test_the_tail_never_exceeds_the_limit_and_what_is_written_is_an_image(
     for number, streams in batches:
         run.feed(number, streams) if number else None
         states[run.shard.position] = run.shard.table.rows[: len(run.shard.table.names)].tobytes()
-        pieces, _ = run.clock.pieces(run.shard, number)
+        pieces, _ = run.clock.pieces(run.shard, number, 0)
         run.written += pieces
         assert run.shard.replay_tail <= limit
         image = read_image(run.written)  # after every transaction
