@@ -89,6 +89,8 @@ def fine_tune(
     moments = {name: adam.state[p] for name, p in parameters.items()}
     first = {name: state["exp_avg"] for name, state in moments.items()}
     second = {name: state["exp_avg_sq"] for name, state in moments.items()}
+    if not bool(torch.isfinite(loss)) or bool(torch.isinf(labels).any()):  # Huber's gradient would hide them
+        return weights, optimiser, report._replace(outcome="nonfinite")
     if not all(bool(torch.isfinite(t).all()) for part in (new, first, second) for t in part.values()):
         return weights, optimiser, report._replace(outcome="nonfinite")
     after = replace(optimiser, first=first, second=second, steps=optimiser.steps + 1, updates=optimiser.updates + 1)

@@ -18,20 +18,22 @@ class Learner:
         base = Adoption.base(shard.network, shard.position)
         self._standing = Standing(base, base, base)
         self._last = shard.counters.forecasts  # accepted events at the last update
+        self._interval = self._next_interval()
+
+    def _next_interval(self) -> int:
+        """Fixed at each update: it must not depend on when somebody asks."""
+        return self._every or self._schedule.interval(watchdog.active(self._shard.watch))
 
     def missing(self) -> int:
-        """Records that may come before `turn` is to be called again: at least 1, and none beyond the epoch's end."""
-        interval = self._every or self._schedule.interval(watchdog.active(self._shard.watch))
-        events = interval - (self._shard.counters.forecasts - self._last)
-        return max(1, min(events, watchdog.EPOCH - self._shard.position % watchdog.EPOCH))
+        """Records that may come before `turn` is to be called again: at least 1."""
+        return max(1, self._interval - (self._shard.counters.forecasts - self._last))
 
     def turn(self) -> None:
         """Update, if it is time to."""
         shard = self._shard
-        interval = self._every or self._schedule.interval(watchdog.active(shard.watch))
-        if shard.counters.forecasts - self._last < interval:
+        if shard.counters.forecasts - self._last < self._interval:
             return
-        self._last = shard.counters.forecasts
+        self._last, self._interval = shard.counters.forecasts, self._next_interval()
         adoption = self._standing.follow(self._candidate(), shard.watch, shard.position)
         if adoption is not None:
             shard.adopt(adoption.weights, shard.position, adoption.rolled_back)

@@ -366,7 +366,6 @@ def test_the_bits_do_not_depend_on_the_batch_while_it_learns(tmp_path: Path, par
     assert sum(learner.counts["adopted"] for learner in learners) >= len(served) - partitions
 
 
-@pytest.mark.xfail(strict=True, reason="where streams fall silent, the interval depends on when a turn is asked for")
 def test_the_batch_does_not_matter_where_most_streams_fall_silent() -> None:
     """100 streams in the first 10,000 records, 10 after that: they count as active until the third 10,000 begin."""
     rng, level, some = np.random.default_rng(1), np.zeros(100), []

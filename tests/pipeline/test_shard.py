@@ -42,7 +42,7 @@ N = 400
 @pytest.fixture(autouse=True, scope="module")
 def _small_pages_and_frequent_sweeps() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.table.PAGE_BYTES", 4 * 1024)
+        patch.setattr("pipeline.table.PAGE_BYTES", 4 * max(layout(method).itemsize for method in METHODS.values()))
         patch.setattr("pipeline.shard.SWEEP_EVERY", 37)
         yield
 

@@ -166,9 +166,9 @@ def test_an_answer_after_a_rebalance_is_thrown_away() -> None:
     rig.trainers["one"].held = True
     feed(rig, 40)
     rig.cluster.expire("one")
-    rig.cycle(times=3)
     rig.trainers["one"].held = False
-    rig.cycle()
+    rig.cycle(times=3)
+    until_live(rig)
     assert dropped(rig) == {"orphaned": 1}
 
 
