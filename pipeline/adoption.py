@@ -4,6 +4,7 @@ An adoption is logged, so that a restored shard has the same weights at the same
 begins with and answers with. Bytes are safetensors.
 """
 
+import math
 from dataclasses import dataclass
 
 import safetensors
@@ -63,6 +64,9 @@ class Adoption:
         ):
             raise ValueError("the weights are no adoption: numbers or moments are missing")
         n = {name: float(number) for name, number in numbers.items()}
+        sane = all(math.isfinite(number) and number >= 0 for number in n.values()) and 0 < n["factor"] <= 1
+        if not sane or any(t.dtype != torch.float32 for part in (tensors, first, second) for t in part.values()):
+            raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
         optimiser = Optimiser(first, second, int(n["steps"]), int(n["updates"]), n["factor"])
         return cls(tensors, optimiser, int(n["trained_through"]), bool(n["rolled_back"]), int(n["made_ms"]))
 

@@ -4,6 +4,7 @@ Adam (Kingma and Ba 2015) on a Huber loss (1964) of capped labels, the norm of t
 and Bengio 2013). Horizon h weighs 1 / h. What is not finite is thrown away.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
@@ -89,7 +90,9 @@ def fine_tune(
     moments = {name: adam.state[p] for name, p in parameters.items()}
     first = {name: state["exp_avg"] for name, state in moments.items()}
     second = {name: state["exp_avg_sq"] for name, state in moments.items()}
-    if not bool(torch.isfinite(loss)) or bool(torch.isinf(labels).any()):  # Huber's gradient would hide them
+    if not (math.isfinite(report.loss) and math.isfinite(norm)) or bool(
+        torch.isinf(labels).any()
+    ):  # Huber's gradient would hide them
         return weights, optimiser, report._replace(outcome="nonfinite")
     if not all(bool(torch.isfinite(t).all()) for part in (new, first, second) for t in part.values()):
         return weights, optimiser, report._replace(outcome="nonfinite")

@@ -1,7 +1,7 @@
 """A shard's durable form: pages of rows, a marker that makes them an image at one offset, and adoptions of weights.
 
 Keys, per partition of a compacted log: `page-<n>-a` and `page-<n>-b`, `shard` (the marker), `weights-<offset>` (an
-adoption), `weights-good` (the one to go back to).
+adoption), `weights-base` and `weights-good` (those to go back to).
 A snapshot writes each changed page under the letter that is not in force; the marker, written last, flips them. So a
 half-written snapshot is invisible, and the newest marker always finds the pages it names.
 """
@@ -13,6 +13,7 @@ import msgspec
 MARKER_KEY = b"shard"
 WEIGHTS_PREFIX = b"weights-"
 GOOD_KEY = b"weights-good"
+BASE_KEY = b"weights-base"
 
 
 class ImageError(ValueError):
@@ -62,7 +63,8 @@ class Image(msgspec.Struct):
     marker: Marker | None
     pages: list[Page]
     weights: dict[int, bytes]  # adoptions by the offset they hold from
-    good: bytes | None  # the last adoption that was better than the last value
+    good: bytes | None  # the last adoption that was better than the last value, or the base again
+    base: bytes | None  # what the shard began with
 
 
 def page_key(number: int, letter: str) -> bytes:
@@ -104,7 +106,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
             latest[key] = value
     try:
         marker = _marker_decoder.decode(latest[MARKER_KEY]) if MARKER_KEY in latest else None
-        good = latest.pop(GOOD_KEY, None)
+        good, base = latest.pop(GOOD_KEY, None), latest.pop(BASE_KEY, None)
         weights = {int(k.removeprefix(WEIGHTS_PREFIX)): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
         pages = [] if marker is None else _pages(marker, latest)
     except KeyError as error:
@@ -113,7 +115,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
         raise ImageError(f"a record cannot be read: {error}") from error
     if marker is not None and marker.weights not in weights:
         raise ImageError(f"the weights in service at {marker.offset} ({weights_key(marker.weights)!r}) are not there")
-    return Image(marker, pages, weights, good)
+    return Image(marker, pages, weights, good, base)
 
 
 def _pages(marker: Marker, latest: dict[bytes, bytes]) -> list[Page]:

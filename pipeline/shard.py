@@ -186,6 +186,7 @@ class Shard:
         hidden = rows["hidden"][r]  # (B, L, S, H)
         move, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
         rows["hidden"][r] = after.numpy()
+        windows.heal(rows, r, n)
         # forecast
         intervals.forecast(rows, r, n, z, move.numpy(), m.horizon_array, m.pending_start, wave.mean, wave.quantiles)
         rows["count"][r] = n + 1
@@ -201,7 +202,7 @@ class Shard:
     def windows(self, streams: int) -> windows.Windows | None:
         """A sample to learn from, of at most so many streams; the same at the same position. None: there is none."""
         rows = self.table.rows[: len(self.table.names)]
-        return windows.sample(rows, self.method, streams, (self.position,))
+        return windows.sample(rows, watchdog.are_active(rows, self.watch), self.method, streams, self.position)
 
     def adopt(self, weights: Weights, offset: int, rolled_back: bool) -> None:
         """Use these weights for the events from `offset` on. Raises ValueError where they do not fit."""
@@ -209,7 +210,7 @@ class Shard:
         self.network.take(weights)
         self.weights_offset = offset
         if rolled_back:
-            watchdog.forgive(self.watch, self.method.horizons[0])
+            watchdog.forgive(self.watch, offset)
 
     def _count(self, verdict: Ints) -> None:
         accepted, late, duplicate, missing = np.bincount(verdict, minlength=4).tolist()

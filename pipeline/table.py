@@ -25,7 +25,7 @@ def layout(method: Method) -> np.dtype[np.void]:
         model.fields(method),
         intervals.fields(method),
         windows.fields(method),
-        watchdog.fields(),
+        watchdog.fields(method),
     )
     fields = [field for part in parts for field in part]
     return np.dtype(sorted(fields, key=lambda field: -np.dtype(field[1]).itemsize))

@@ -6,24 +6,29 @@ losses are exponential means, over 200 events of each stream, of squared errors 
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.compiled import Bools, Field, Floats, Ints, Rows, kernel
+from pipeline.method import Method
 
-EPOCH = 10_000  # offsets: a stream is active if it spoke in this epoch, or in the last one
+EPOCH = 10_000  # offsets, at least, and two for each stream that speaks in it
 MEMORY = 200.0  # events of each stream
 CLIP = 4.0  # horizon scales
 TOLERANCE = 1.05  # of the last value's loss
 PATIENCE = 100  # events of each stream before the losses mean anything
-NETWORK, LAST_VALUE, LABELS, MUTED, NOW, BEFORE, EPOCH_NUMBER = range(7)
+NETWORK, LAST_VALUE, LABELS, FORGIVEN, NOW, BEFORE, EPOCH_NUMBER, EPOCH_START = range(8)
 
 
-def fields() -> list[Field]:
-    """When a stream last counted as active."""
-    return [("epoch", "i8")]  # its number and one; 0: never
+def fields(method: Method) -> list[Field]:
+    """When a stream was last active, and the offsets at which its pending forecasts were made."""
+    return [
+        ("epoch", "i8"),  # its number and one; 0: never
+        ("watched", "i8"),  # events
+        ("watch_origin", "i8", (method.horizons[0],)),  # ring, event n at n mod the first horizon
+    ]
 
 
 def blank() -> Floats:
-    """A shard's state: two losses, labels in them, labels to leave out, streams active now and before, the epoch."""
-    return np.zeros(7)
+    """A shard's state: two losses, their labels, the offset of the last roll-back, and active streams by epoch."""
+    return np.zeros(8)
 
 
 @kernel
@@ -33,23 +38,25 @@ def watch(
     offset: Ints,
     error: Floats,  # (n,) of the network at the first horizon, in horizon scales; NaN: no label
     naive: Floats,  # (n,) of the last value
-    state: Floats,  # (7,) in and out
+    state: Floats,  # (8,) in and out
 ) -> None:
     """Take in what became of these events."""
     for e in range(len(index)):
         row = rows[index[e]]
-        epoch = offset[e] // EPOCH
-        if epoch != state[EPOCH_NUMBER]:
-            state[BEFORE] = state[NOW] if epoch == state[EPOCH_NUMBER] + 1 else 0.0
+        if offset[e] - state[EPOCH_START] >= max(EPOCH, 2 * state[NOW]):
+            state[BEFORE] = state[NOW]
             state[NOW] = 0.0
-            state[EPOCH_NUMBER] = epoch
-        if row["epoch"] != epoch + 1:
-            row["epoch"] = epoch + 1
+            state[EPOCH_NUMBER] += 1
+            state[EPOCH_START] = offset[e]
+        if row["epoch"] != state[EPOCH_NUMBER] + 1:
+            row["epoch"] = state[EPOCH_NUMBER] + 1
             state[NOW] += 1
-        if np.isnan(error[e]):
-            continue
-        if state[MUTED] > 0:
-            state[MUTED] -= 1
+        origins = row["watch_origin"]
+        place = row["watched"] % len(origins)
+        origin = origins[place]
+        origins[place] = offset[e]
+        row["watched"] += 1
+        if np.isnan(error[e]) or origin < state[FORGIVEN]:
             continue
         rate = 1.0 / (MEMORY * max(state[NOW], state[BEFORE]))
         mine = min(max(error[e], -CLIP), CLIP)
@@ -64,6 +71,12 @@ def active(state: Floats) -> int:
     return max(1, int(state[NOW]), int(state[BEFORE]))
 
 
+def are_active(rows: Rows, state: Floats) -> Bools:
+    """(rows,) those that spoke in this epoch or in the one before."""
+    found: Bools = rows["epoch"] >= max(1, state[EPOCH_NUMBER])
+    return found
+
+
 def is_bad(state: Floats) -> bool:
     """The network is worse than the last value, by more than chance."""
     settled = state[LABELS] >= PATIENCE * active(state)
@@ -75,7 +88,7 @@ def is_good(state: Floats) -> bool:
     return bool(state[LABELS] >= PATIENCE * active(state) and state[NETWORK] < state[LAST_VALUE])
 
 
-def forgive(state: Floats, first_horizon: int) -> None:
-    """After a roll-back: begin anew, without the labels of forecasts that the weights before it made."""
+def forgive(state: Floats, offset: int) -> None:
+    """A roll-back holds from this offset: begin anew, without the forecasts that were made below it."""
     state[NETWORK] = state[LAST_VALUE]
-    state[MUTED] = (first_horizon + 1) * active(state)
+    state[FORGIVEN] = offset

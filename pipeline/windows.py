@@ -99,14 +99,24 @@ def keep(
             unit[start[j] + n[b] % horizons[j]] = scale[j]
 
 
-def sample(rows: Rows, method: Method, streams: int, seed: tuple[int, ...]) -> Windows | None:
-    """Windows of at most so many streams, drawn by `seed`; None where no stream has one.
+@kernel
+def heal(rows: Rows, index: Ints, n: Ints) -> None:
+    """Begin a hidden state anew that is not finite after event n (B,): it would never come back by itself."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        if not np.isfinite(row["hidden"]).all():
+            row["hidden"][:] = 0.0
+            row["window_from"] = n[b] + 1
+
+
+def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -> Windows | None:
+    """Windows of at most so many active streams, drawn by `seed`; None where no stream has one.
 
     Two kinds must not teach and are left out: a stream whose value has not changed in all that it keeps (a sensor that
     is stuck), and a window that holds what is not finite.
     """
     begins = rows["count"] // SAVE_EVERY * SAVE_EVERY - method.window  # of the newest window
-    able = np.flatnonzero((rows["count"] > 0) & (begins >= rows["window_from"]))
+    able = np.flatnonzero(active & (begins >= rows["window_from"]))
     drawn = np.random.default_rng(seed).permutation(able)[: 2 * streams]
     moves = rows["window_inputs"][drawn, :, 0] != 0
     drawn = drawn[moves.any(axis=1)][:streams]

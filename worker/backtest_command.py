@@ -59,6 +59,8 @@ def main(given: argparse.Namespace, settings: Settings) -> int:
         raise BacktestError(f"--partitions is {given.partitions}; it must be 1 or more")
     if given.update_every is not None and given.update_every < 1:
         raise BacktestError(f"--update-every is {given.update_every}; it must be 1 or more")
+    if given.update_every is not None and not settings.fine_tune.enabled:
+        raise BacktestError("--update-every needs learning: leave it out, or set fine_tune.enabled = true")
     plan, schedule = assembly.plan(settings), assembly.schedule(settings)
     shards = [Shard(plan.method, plan.network(), 0, plan.settings) for _ in range(given.partitions)]
     learners = [Learner(shard, schedule, given.update_every) for shard in shards if settings.fine_tune.enabled]

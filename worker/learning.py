@@ -57,7 +57,9 @@ class Learning:
         shard, pupil, now = life.shard, life.pupil, time.monotonic()
         assert shard is not None, "only a live shard learns"
         assert pupil is not None, "a live shard has a pupil"
-        if self._link is None or now < pupil.adopt_after or shard.position <= shard.weights_offset:
+        if self._link is None or shard.position <= shard.weights_offset:
+            return []
+        if now < pupil.adopt_after and not watchdog.is_bad(shard.watch):
             return []
         if pupil.outstanding(shard) >= MOST_ADOPTIONS:  # a restore would have to read them all: a snapshot comes first
             return []
@@ -181,4 +183,5 @@ def _objection(answer: Answer, asked: Offer | None, life: Life | None) -> str | 
         return "orphaned"
     same = (answer.partition, answer.trained_through) == (asked.partition, asked.trained_through)
     sane = 0 <= answer.cpu_s < math.inf and answer.outcome in OUTCOMES
+    sane &= answer.outcome != "updated" or math.isfinite(answer.gradient_norm)
     return None if same and sane and answer.trained_through <= life.shard.position else "impossible"

@@ -13,9 +13,9 @@ class FineTune(Section):
         default=64,
         description="a shard's events between two updates, bounded to 2 to 8 events of each active stream",
     )
-    streams: int = Field(default=64, ge=1, le=4096, description="streams in one update, at most")
+    streams: int = Field(default=64, ge=1, le=1024, description="streams in one update, at most")
     window: int = Field(
-        default=24, ge=8, le=1000, multiple_of=8, description="events an update goes back through, a multiple of 8"
+        default=24, ge=8, le=256, multiple_of=8, description="events an update goes back through, a multiple of 8"
     )
     learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Adam's; double in the first 1,000 updates")
     clip_norm: float = Field(default=1.0, gt=0, description="a gradient with a larger norm is cut to it")

@@ -147,7 +147,7 @@ class Life:
         self.committed = self._known_offset(marker, max(image.weights), high)
         shard = Shard(self._plan.method, network, marker.offset, self._plan.settings)
         shard.load(image)
-        pupil = Pupil.restored(shard, image, self._plan.network())
+        pupil = Pupil.restored(shard, image)
         network.take(pupil.standing.in_service.weights)
         if marker.clean:  # true only until something is committed
             self.first_messages = [(MARKER_KEY, encode_marker(msgspec.structs.replace(marker, clean=False)))]

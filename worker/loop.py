@@ -195,6 +195,7 @@ class Loop:
         assert life.pupil is not None, "a loaded shard has a pupil"
         if life.restored_s is None:
             life.restored_s = time.monotonic() - life.began
+            life.pupil.learnt_from = life.shard.counters.forecasts  # what was replayed has been learnt from
             self._metrics.restore_seconds.set(life.restored_s)
             log_life("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
             if log.isEnabledFor(logging.DEBUG):

@@ -1,10 +1,10 @@
 """What one life of a shard knows of its learning: adoptions in the changelog, weights on trial, what was offered."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from pipeline.adoption import Adoption, Standing
-from pipeline.image import GOOD_KEY, Image, weights_key
-from pipeline.model import Network
+from pipeline.image import BASE_KEY, Image, weights_key
 from pipeline.shard import Shard
 
 MOST_ADOPTIONS = 64  # after the image in force: a restore reads them all
@@ -32,23 +32,25 @@ class Pupil:
         return cls(Standing(base, base, base), {shard.position: base.made_ms}, parent=shard.position)
 
     @classmethod
-    def restored(cls, shard: Shard, image: Image, base: Network) -> "Pupil":
+    def restored(cls, shard: Shard, image: Image) -> "Pupil":
         """Of a shard that was loaded from the image, whose marker names its weights. Raises ValueError."""
         adoptions = {offset: Adoption.load(data) for offset, data in sorted(image.weights.items())}
-        in_service = adoptions[shard.weights_offset]
-        good = in_service if image.good is None else Adoption.load(image.good)
-        pupil = cls(Standing(in_service, good, Adoption.base(base)), {o: a.made_ms for o, a in adoptions.items()})
-        pupil.pending = [(offset, a) for offset, a in adoptions.items() if offset > shard.weights_offset]
-        for _, adoption in pupil.pending:
+        if image.base is None:
+            raise ValueError("the weights it began with are not there")
+        base = Adoption.load(image.base)
+        good = base if image.good is None else Adoption.load(image.good)
+        for adoption in (base, good, *adoptions.values()):
             shard.network.check(adoption.weights)
+        in_service = adoptions[shard.weights_offset]
+        pupil = cls(Standing(in_service, good, base), {offset: a.made_ms for offset, a in adoptions.items()})
+        pupil.pending = [(offset, a) for offset, a in adoptions.items() if offset > shard.weights_offset]
         pupil.parent = shard.weights_offset
-        pupil.learnt_from = shard.counters.forecasts
         return pupil
 
     def first_records(self) -> list[tuple[bytes, bytes]]:
         """What the changelog has to hold of a shard that begins."""
         data = self.standing.base.dump()
-        return [(weights_key(self.parent), data), (GOOD_KEY, data)]
+        return [(weights_key(self.parent), data), (BASE_KEY, data)]
 
     def reach(self, shard: Shard, offset: int) -> None:
         """Bring into service what is logged to hold from this offset, or one before it."""
@@ -63,10 +65,9 @@ class Pupil:
         return sum(offset > shard.image_weights for offset in self.logged)
 
     def superseded(self, shard: Shard, before_ms: int) -> list[int]:
-        """Adoptions that the image in force has passed and that are old enough; they are forgotten."""
-        old = [
-            offset for offset, made_ms in self.logged.items() if offset < shard.image_weights and made_ms < before_ms
-        ]
+        """Adoptions whose successor the image in force has passed and that is old enough; they are forgotten."""
+        pairs = pairwise(sorted(self.logged))
+        old = [at for at, after in pairs if after <= shard.image_weights and self.logged[after] < before_ms]
         for offset in old:
             del self.logged[offset]
         return old

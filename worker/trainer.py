@@ -11,6 +11,8 @@ import signal
 import socket
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 from threading import Thread, get_native_id
 
 PR_SET_PDEATHSIG = 1  # Linux: the kernel ends us with the worker, even while we are stopped
@@ -26,6 +28,8 @@ def main(arguments: list[str]) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != int(worker):
         return
+    with suppress(OSError):  # where memory runs out, it is not the worker that must go
+        Path("/proc/self/oom_score_adj").write_text("500")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which then ends us
     if arguments[3:] == ["now"]:
         _load(nice=False)
@@ -34,7 +38,7 @@ def main(arguments: list[str]) -> None:
         loading.start()
         loading.join(LOADING_S)
         if loading.is_alive():
-            os.execv(sys.executable, [sys.executable, "-m", "worker.trainer", *arguments, "now"])  # noqa: S606
+            os.execv(sys.executable, [sys.executable, "-P", "-m", "worker.trainer", *arguments, "now"])  # noqa: S606
     serve(socket.socket(fileno=int(channel)), brief)
 
 
@@ -48,7 +52,8 @@ def _load(nice: bool) -> None:
 def _be_nice() -> None:
     """Only this thread."""
     thread = get_native_id()
-    os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICE))
+    with suppress(OSError):  # not on every system has a thread a priority
+        os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICE))
 
 
 def serve(channel: socket.socket, brief: str) -> None:
@@ -73,7 +78,8 @@ def serve(channel: socket.socket, brief: str) -> None:
         except BaseException:  # noqa: BLE001 - a thread's would be lost, and the loop would wait
             sys.excepthook(*sys.exc_info())
             os._exit(1)
-        starved = time.monotonic() - began > FLOOR_S
+        wall_s = time.monotonic() - began
+        starved = wall_s > FLOOR_S and time.thread_time() < wall_s / 2
 
     while True:
         length = int.from_bytes(_read(channel, LENGTH_BYTES), "big")

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 CHANNEL_BYTES = 4 << 20
 LARGEST_FRAME = 1 << 30  # a longer one is no frame
 START_S = 120.0  # until it says that it is ready: it loads torch, on a machine that may be full
+PAUSE_S = 1.0  # between two turns
+READS = 4  # of a turn, a megabyte each
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
@@ -58,9 +61,10 @@ class TrainerLink:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
         self._out, self._in = bytearray(), bytearray()
-        self._started = 0.0
+        self._dying: list[subprocess.Popen[bytes]] = []
+        self._started = self._turned = time.monotonic()
         self._ready = False  # it has said so
-        self._asked: float | None = None  # when the offer that is not answered yet was made
+        self._asked: tuple[int, float] | None = None  # the offer that is not answered yet: its number, since when
         self._pause_s, self._not_before = FIRST_PAUSE_S, 0.0
 
     @property
@@ -77,44 +81,59 @@ class TrainerLink:
         """Begin to send; `turn` goes on with it."""
         assert self.idle, "one offer at a time"
         self._out += encode(offer)
-        self._asked = time.monotonic()
+        self._asked = offer.number, time.monotonic()
 
     def turn(self) -> Answer | None:
         """Never waits."""
-        if self._channel is None:
-            self._start()
-            return None
+        self._dying = [process for process in self._dying if process.poll() is None]
+        self._forgive_pauses()
         try:
+            if self._channel is None:
+                self._start()
+                return None
             self._write(self._channel)
             self._read(self._channel)
             answer = self._answer()
         except (OSError, ValueError) as error:
             self._replace("died", str(error))
             return None
+        now = time.monotonic()
         if answer is not None:
             self._asked, self._pause_s = None, FIRST_PAUSE_S
-        elif self._asked is not None and time.monotonic() - self._asked > self._hang_s:
+        elif self._asked is not None and now - self._asked[1] > self._hang_s:
             self._replace("hung", f"no answer for {self._hang_s:g} s")
-        elif not self._ready and time.monotonic() - self._started > START_S:
+        elif not self._ready and now - self._started > START_S:
             self._replace("hung", f"not ready after {START_S:g} s")
         return answer
+
+    def _forgive_pauses(self) -> None:
+        """It is not to blame for the time in which nobody asked."""
+        now = time.monotonic()
+        pause = now - self._turned
+        self._turned = now
+        if pause > PAUSE_S:
+            self._started += pause
+            if self._asked is not None:
+                self._asked = self._asked[0], self._asked[1] + pause
 
     def _start(self) -> None:
         if time.monotonic() < self._not_before:
             return
         ours, theirs = socket.socketpair()
         with theirs:
+            self._channel = ours
             for end in (ours, theirs):
                 end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, CHANNEL_BYTES)
             ours.setblocking(False)
             brief = msgspec.json.encode(self._brief)
+            paths = [str(Path(__file__).resolve().parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "worker.trainer", str(theirs.fileno()), str(os.getpid()), brief],
+                [sys.executable, "-P", "-m", "worker.trainer", str(theirs.fileno()), str(os.getpid()), brief],
                 pass_fds=(theirs.fileno(),),
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **ONE_THREAD},
+                env={**os.environ, **ONE_THREAD, "PYTHONPATH": os.pathsep.join(paths)},
             )
-        self._channel, self._started = ours, time.monotonic()
+        self._started = time.monotonic()
         self.generation += 1
         log_life("trainer", process=self._process.pid)
 
@@ -127,7 +146,7 @@ class TrainerLink:
             del self._out[:sent]
 
     def _read(self, channel: socket.socket) -> None:
-        while True:
+        for _ in range(READS):
             try:
                 data = channel.recv(1 << 20)
             except BlockingIOError:
@@ -147,23 +166,33 @@ class TrainerLink:
         self._ready = True  # an empty frame says only this
         body = bytes(self._in[LENGTH_BYTES:end])
         del self._in[:end]
-        return decode_answer(body) if body else None
+        if not body:
+            return None
+        answer = decode_answer(body)
+        if self._asked is None or answer.number != self._asked[0]:
+            raise ValueError("it answers what was not asked")
+        return answer
 
     def _replace(self, why: str, detail: str) -> None:
         log.warning("the trainer %s (%s): another one is started", why, detail)
         self._restarted(why)
-        self.close()
+        self._end()
         self._not_before = time.monotonic() + self._pause_s
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
 
-    def close(self) -> None:
+    def _end(self) -> None:
         """SIGKILL: it holds nothing that is not logged or in an answer."""
         if self._channel is not None:
             self._channel.close()
         if self._process is not None:
             self._process.kill()
-            with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel: it will go when it can
-                self._process.wait(1.0)
+            self._dying.append(self._process)
         self._process = self._channel = self._asked = None
-        self._ready = False
-        self._out, self._in = bytearray(), bytearray()
+        self._out, self._in, self._ready = bytearray(), bytearray(), False
+
+    def close(self) -> None:
+        """End it and wait for its end."""
+        self._end()
+        for process in self._dying:
+            with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel: it will go when it can
+                process.wait(1.0)

@@ -52,7 +52,7 @@ def test_the_newest_marker_finds_the_pages_it_names(changelog: Log) -> None:
 
 
 def test_an_empty_changelog_has_no_image(changelog: Log) -> None:
-    assert read_image([]) == Image(None, [], {}, None)
+    assert read_image([]) == Image(None, [], {}, None, None)
     assert read_image(changelog[:2]).marker is None, "pages without a marker are no image"
 
 

@@ -360,3 +360,37 @@ def test_rings_have_room_for_both_windows_whatever_the_horizons() -> None:
             assert windows.ring(method) == kept(method)
             assert windows.ring(method) % SAVE_EVERY == 0
             assert longest <= windows.older(method) < longest + SAVE_EVERY
+
+
+def test_streams_that_have_fallen_silent_are_not_sampled() -> None:
+    """Their windows would be the same for ever."""
+    shard = shard_of(next(iter(METHODS.values())))
+    method = shard.method
+    now_ms, offset = 1_700_000_000_000, 0
+    log = []
+    for i in range(21_000):
+        name = f"s{i % 10}" if i < 1000 else "alive"
+        now_ms, offset = now_ms + 1000, offset + 1
+        log.append(Record(offset, name, now_ms, now_ms, float(np.sin(i)), (0.0,) * len(method.covariates)))
+    fold(shard, log[:1000])
+    before = shard.windows(99)
+    assert before is not None
+    assert before.labels.shape[1] > 10
+    fold(shard, log[1000:])
+    after = shard.windows(99)
+    assert after is not None
+    assert after.labels.shape[1] == 2, "both windows of the one that speaks"
+
+
+def test_a_hidden_state_that_is_not_finite_begins_anew() -> None:
+    method = Method(horizons=(1, 3), cell="rnn_relu", hidden_size=8, window=8)
+    shard = shard_of(method)
+    log = [Record(i, "s", 1_700_000_000_000 + 1000 * i, 1000 * i, float(np.sin(i))) for i in range(120)]
+    fold(shard, log[:40])
+    fine = shard.network.weights
+    shard.adopt({name: weight * 1e30 for name, weight in fine.items()}, 40, rolled_back=False)
+    fold(shard, log[40:50])
+    shard.adopt({name: weight * 1e-30 for name, weight in fine.items()}, 50, rolled_back=True)
+    fold(shard, log[50:])
+    assert np.isfinite(shard.table.rows["hidden"]).all()
+    assert shard.windows(9) is not None

@@ -328,7 +328,7 @@ class Rig:
             image = self.image(partition)
             shard = Shard(METHOD, self.plan.network(), 0, self.plan.settings)
             shard.load(image)
-            pupil = Pupil.restored(shard, image, self.plan.network())
+            pupil = Pupil.restored(shard, image)
             shard.network.take(pupil.standing.in_service.weights)
             pupil.reach(shard, shard.position)
             assert state(shard) == reference.states[shard.position]

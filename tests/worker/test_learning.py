@@ -79,6 +79,14 @@ def test_answers_come_into_service_and_are_logged_with_the_offset_they_hold_from
     rig.check_topics()
 
 
+def test_what_a_restart_replays_is_not_due_again() -> None:
+    rig = learning_rig()
+    rig.start()
+    until_live(rig)
+    rig.cycle(times=3)
+    assert rig.sample("fine_tune_skipped_total") == 0
+
+
 def test_a_restart_folds_each_stretch_with_the_weights_that_were_in_service_then() -> None:
     rig = learning_rig()
     before = adoptions(rig)
@@ -187,6 +195,7 @@ def changed(**fields: object) -> Callable[[Answer], Answer]:
         (changed(outcome="wonderful"), "impossible"),
         (changed(cpu_s=math.nan), "impossible"),
         (changed(cpu_s=-1.0), "impossible"),
+        (changed(gradient_norm=math.inf), "impossible"),
         (changed(number=1), "late"),
         (changed(parent=10**9), "orphaned"),
         (changed(incarnation=0), "orphaned"),
@@ -220,7 +229,23 @@ def other_shape(answer: Answer) -> Answer:
     return msgspec.structs.replace(answer, state=replace(adoption, weights=weights).dump())
 
 
-@pytest.mark.parametrize("tamper", [not_finite, other_shape, changed(state=b""), changed(state=b"nonsense")])
+def endless(answer: Answer) -> Answer:
+    adoption = Adoption.load(answer.state)
+    return msgspec.structs.replace(
+        answer, state=replace(adoption, optimiser=replace(adoption.optimiser, factor=math.inf)).dump()
+    )
+
+
+def too_wide(answer: Answer) -> Answer:
+    """Finite, but not in float32."""
+    adoption = Adoption.load(answer.state)
+    weights = {name: torch.full_like(weight, 1e300, dtype=torch.float64) for name, weight in adoption.weights.items()}
+    return msgspec.structs.replace(answer, state=replace(adoption, weights=weights).dump())
+
+
+@pytest.mark.parametrize(
+    "tamper", [not_finite, other_shape, endless, too_wide, changed(state=b""), changed(state=b"nonsense")]
+)
 def test_weights_that_cannot_be_used_are_counted_and_never_in_service(tamper: Callable[[Answer], Answer]) -> None:
     rig = learning_rig()
     rig.cycle(times=2)
@@ -340,14 +365,26 @@ def test_many_adoptions_make_a_snapshot_due() -> None:
     assert max(outstanding) <= MOST_ADOPTIONS // 2 + 1
 
 
-def test_the_weights_to_go_back_to_survive_a_restart() -> None:
+def test_the_weights_to_go_back_to_survive_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.watchdog.is_good", lambda _: True)
+    monkeypatch.setattr("pipeline.adoption.GOOD_EVERY", 2)
     rig = learning_rig()
     goods = [m.value for m in rig.cluster.committed_messages(CHANGELOG) if m.key == GOOD_KEY]
     rig.start()
     pupil = until_live(rig).pupil
     assert pupil is not None
     newest = Adoption.load(goods[-1] or b"")
+    assert len(goods) > 1
     assert all(torch.equal(weight, newest.weights[name]) for name, weight in pupil.standing.good.weights.items())
+
+
+def test_the_weights_a_shard_began_with_survive_a_restart_under_another_checkpoint() -> None:
+    rig = learning_rig()
+    rig.plan = replace(rig.plan, checkpoint=None, seed=5)
+    rig.start()
+    pupil = until_live(rig).pupil
+    assert pupil is not None
+    assert digest(pupil.standing.base.dump()) == digest(adoptions(rig)[0] or b"")
 
 
 # ---- when

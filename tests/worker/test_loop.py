@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from memory_broker import CHANGELOG, INPUT, OUTPUT
 
-from pipeline.image import GOOD_KEY, MARKER_KEY, weights_key
+from pipeline.image import BASE_KEY, MARKER_KEY, weights_key
 from worker.broker.contract import BrokerError, CommitError
 from worker.durability import SnapshotPolicy
 from worker.failures import DeadLetterCatch, Failures, Refusal
@@ -242,7 +242,7 @@ def test_the_first_transaction_has_offsets_the_base_weights_and_an_image() -> No
     while not rig.cluster.offsets:
         rig.cycle()
     keys = [m.key for m in rig.cluster.committed_messages(CHANGELOG)]
-    assert keys == [weights_key(0), GOOD_KEY, MARKER_KEY]
+    assert keys == [weights_key(0), BASE_KEY, MARKER_KEY]
     assert rig.cluster.offsets == {0: 0}, "events come after it"
     assert rig.brokers["one"].transactions == 1
     rig.drain()
@@ -282,7 +282,7 @@ def test_a_first_transaction_that_fails_is_tried_again_whole() -> None:
     rig.brokers["one"].fail_commit = "refused"
     rig.cycle(times=4)
     assert rig.sample("commits_total", outcome="refused") == 1
-    assert [m.key for m in rig.cluster.committed_messages(CHANGELOG)] == [weights_key(0), GOOD_KEY, MARKER_KEY]
+    assert [m.key for m in rig.cluster.committed_messages(CHANGELOG)] == [weights_key(0), BASE_KEY, MARKER_KEY]
 
 
 def test_a_restart_serves_the_weights_that_were_logged_whatever_the_checkpoint_is_by_then() -> None:

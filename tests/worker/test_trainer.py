@@ -152,7 +152,7 @@ def test_a_stopped_trainer_is_replaced_after_its_time_and_the_loop_never_waits()
             longest = max(longest, time.monotonic() - turn)
             assert time.monotonic() - began < LIMIT_S
         assert link.replaced == ["hung"]
-        assert longest < 1.0
+        assert longest < 0.5
         until(lambda: gone(first), "the stopped one's end")
         until(lambda: link.turn() is None and link.idle, "another trainer")
     finally:
@@ -169,6 +169,30 @@ def test_a_trainer_that_dies_at_once_is_not_started_over_and_over(monkeypatch: p
         assert link._pause_s == 4.0
     finally:
         link.close()
+
+
+def test_a_trainer_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    link = Watched()
+
+    def full(*_: object, **__: object) -> None:
+        raise BlockingIOError("no more processes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "Popen", full)
+        link.turn()
+        assert (link.replaced, link.idle, link.pid) == (["died"], False, None)
+    try:
+        until(lambda: link.turn() is None and link.idle, "a trainer")
+    finally:
+        link.close()
+
+
+def test_an_answer_that_was_not_asked_for_ends_the_trainer(link: Watched) -> None:
+    ready(link)
+    link.send(offer(5, base().dump(), sample()))
+    link._asked = 6, time.monotonic()
+    until(lambda: link.turn() is None and bool(link.replaced), "its end")
+    assert link.replaced == ["died"]
 
 
 def test_updates_are_nice_and_the_one_that_listens_is_not(link: Watched) -> None:
