@@ -8,6 +8,8 @@ import sys
 import time
 from threading import Event, Thread
 
+from prometheus_client import ProcessCollector
+
 from pipeline.model import Shape, same_bits
 from pipeline.table import Table
 from worker import __version__, assembly, topics
@@ -32,6 +34,7 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
     log_life("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
     log_life("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
     metrics = Metrics(plan.method, __version__)
+    ProcessCollector(registry=metrics.registry)
     metrics.stream_bytes.set(row_bytes)
     status = Status(metrics, settings.kafka.instance_id)
     pulse = Pulse()
