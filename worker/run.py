@@ -22,6 +22,7 @@ from worker.loop import Loop
 from worker.metrics import Metrics
 from worker.settings import Settings
 from worker.status import Status
+from worker.warm import warm
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
     row_bytes = Table(plan.method).row_bytes
     log_life("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
     log_life("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
+    compiled, found = warm(plan)  # before it joins: nobody waits for a kernel
+    log_life("kernels", compiled=compiled, found=found)
     metrics = Metrics(plan.method, __version__)
     ProcessCollector(registry=metrics.registry)
     metrics.stream_bytes.set(row_bytes)
