@@ -9,7 +9,7 @@ from pathlib import Path
 from grafana_foundation_sdk.builders import common, dashboard, prometheus, stat, timeseries
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.common import (
-    GraphTresholdsStyleMode,
+    GraphThresholdsStyleMode,
     LegendDisplayMode,
     LegendPlacement,
     StackingMode,
@@ -288,6 +288,7 @@ def _labels(name: str, query: str) -> dashboard.QueryVariable:
 
 def _number(panel: Panel) -> stat.Panel:
     drawn = stat.Panel().title(panel.title).description(panel.text).unit(panel.unit).datasource(SOURCE)
+    drawn = drawn.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     drawn = drawn.thresholds(_thresholds(panel)).height(4).span(6)
     return _asked(drawn, panel)
 
@@ -316,7 +317,7 @@ def _lines(panel: Panel) -> timeseries.Panel:
     if panel.stacked:
         drawn = drawn.stacking(common.StackingConfig().mode(StackingMode.NORMAL)).fill_opacity(60)
     if len(panel.colours) > 1:
-        style = common.GraphThresholdsStyleConfig().mode(GraphTresholdsStyleMode.DASHED)
+        style = common.GraphThresholdsStyleConfig().mode(GraphThresholdsStyleMode.DASHED)
         drawn = drawn.thresholds_style(style)
     return _asked(drawn, panel)
 
