@@ -256,7 +256,79 @@ GOOD = Row(
     ],
 )
 
-ROWS = [WELL, FAST, GOOD]
+LEARNING = Row(
+    "What is it learning?",
+    [
+        Panel(
+            "Fine-tunes",
+            {"{{outcome}}": f"sum by (outcome) (increase(foldcast_fine_tunes_total{OURS}[5m]))"},
+            "short",
+            "Within 5 minutes. Rolled back: the network did worse with it, so older weights are back in service",
+            minimum=0,
+        ),
+        Panel(
+            "Updates",
+            {
+                "made": f"sum(rate(foldcast_fine_tune_updates_total{GROUP}{STEP}))",
+                "left out": f"sum(rate(foldcast_fine_tune_skipped_total{GROUP}{STEP}))",
+            },
+            "ops",
+            "Steps of the optimiser; left out are those that were due while it had no time",
+            minimum=0,
+        ),
+        Panel(
+            "Time of an update",
+            {
+                "half of them": "histogram_quantile(0.5, sum by (le) "
+                f"(rate(foldcast_fine_tune_seconds_bucket{GROUP}[5m])))",
+                "99 of 100": "histogram_quantile(0.99, sum by (le) "
+                f"(rate(foldcast_fine_tune_seconds_bucket{GROUP}[5m])))",
+            },
+            "s",
+            "From the offer to the answer, in a process of lower priority",
+            minimum=0,
+        ),
+        Panel(
+            "Age of the weights",
+            {"{{instance}}": f"foldcast_weights_age_events{OURS}"},
+            "short",
+            "Records since the oldest weights in service came into it",
+            minimum=0,
+        ),
+        Panel(
+            "Gradient",
+            {"{{instance}}": f"foldcast_gradient_norm{OURS}"},
+            "short",
+            "Norm before clipping, recent mean",
+            minimum=0,
+        ),
+        Panel(
+            "Clipped",
+            {"{{instance}}": f"foldcast_gradient_clipped_ratio{OURS}"},
+            "percentunit",
+            "Share of recent updates whose gradient was cut",
+            ((None, GREEN), (0.5, YELLOW)),
+            minimum=0,
+        ),
+        Panel(
+            "CPU of learning",
+            {"cores": f"sum(rate(foldcast_fine_tune_cpu_seconds_total{GROUP}{STEP}))"},
+            "short",
+            "All workers; each takes fine_tune.max_cpu_share at most",
+            minimum=0,
+        ),
+        Panel(
+            "Trainers replaced",
+            {"{{reason}}": f"sum by (reason) (increase(foldcast_trainer_restarts_total{OURS}[1h]))"},
+            "short",
+            "Within an hour; forecasts go on without one",
+            ((None, GREEN), (1, YELLOW), (4, RED)),
+            minimum=0,
+        ),
+    ],
+)
+
+ROWS = [WELL, FAST, GOOD, LEARNING]
 
 
 def drawn() -> str:
