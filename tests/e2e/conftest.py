@@ -1,0 +1,56 @@
+"""The image, built once; a network with a broker; and topics of each test's own."""
+
+import os
+from collections.abc import Iterator
+
+os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # every test removes what it made
+
+import docker
+import pytest
+import stage
+from docker.errors import DockerException
+from testcontainers.core.network import Network
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test with containers takes longer than others may, and is marked."""
+    for item in items:
+        if item.path.parent.name == "e2e":
+            item.add_marker(pytest.mark.e2e)
+            item.add_marker(pytest.mark.timeout(300))
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[docker.DockerClient]:
+    """A container engine, or a reason to skip."""
+    try:
+        client = docker.from_env(timeout=120)
+        client.ping()
+    except DockerException as why:
+        pytest.skip(f"no container engine answers ({why}): install one, or see .ci/run")
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="session")
+def image(engine: docker.DockerClient) -> str:
+    """The worker's image, of this checkout."""
+    print(f"\nthe image was built in {stage.build_image(stage.IMAGE):.1f} s")
+    return stage.IMAGE
+
+
+@pytest.fixture(scope="session")
+def broker(engine: docker.DockerClient) -> Iterator[stage.Broker]:
+    """One for all tests: who does something to it puts it right again."""
+    with Network() as network:
+        broker = stage.Broker(network)
+        yield broker
+        broker.stop()
+
+
+@pytest.fixture
+def case(image: str, broker: stage.Broker, unique: str) -> Iterator[stage.Case]:
+    """Topics for this test, and its workers' end."""
+    made = stage.Case(broker, unique)
+    yield made
+    made.remove()
