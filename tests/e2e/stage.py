@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "foldcast:e2e"
 LIMIT_S = 60.0
 SESSION_S = 6.0  # the least that brokers allow
+STARTED = "Kafka Server started"
 INSIDE = "kafka:19092"
 READ_ONLY = {"read_only": True, "tmpfs": {"/tmp": "mode=1777"}}
 Message = tuple[int, bytes | None, bytes | None]  # partition, key, value
@@ -88,11 +89,17 @@ class Broker:
             "KAFKA_LOG_RETENTION_MS": "-1",
             "KAFKA_LOG_ROLL_HOURS": "876000",
         }
-        started = LogMessageWaitStrategy("Kafka Server started").with_startup_timeout(120).with_poll_interval(0.1)
+        started = LogMessageWaitStrategy(STARTED).with_startup_timeout(120).with_poll_interval(0.1)
         made = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, port).with_envs(**environment)
         self._made = made.with_network(network).with_network_aliases("kafka").waiting_for(started)
         self._made.start()
         self.container: Container = self._made.get_wrapped_container()
+
+    def start_again(self) -> None:
+        """After it was killed; returns when it is up."""
+        before = self.container.logs().decode().count(STARTED)
+        self.container.start()
+        until("the broker is up", lambda: self.container.logs().decode().count(STARTED) > before)
 
     def stop(self) -> None:
         self._made.stop()
