@@ -1,5 +1,7 @@
 """The image, built once; a network with a broker; and topics of each test's own."""
 
+import faulthandler
+import gc
 import os
 from collections.abc import Iterator
 
@@ -54,3 +56,16 @@ def case(image: str, broker: stage.Broker, unique: str) -> Iterator[stage.Case]:
     made = stage.Case(broker, unique)
     yield made
     made.remove()
+
+
+@pytest.fixture(autouse=True)
+def _takes_its_time() -> None:
+    faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
+
+
+@pytest.fixture
+def outage(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """For a test in which clients of its own find no broker: kafka-python 3.0.12 leaves their sockets to the collector."""
+    caplog.set_level("CRITICAL", "kafka")  # else the log keeps the client's errors, and they the sockets
+    yield
+    gc.collect()  # here, where the warning is expected

@@ -4,6 +4,7 @@ import re
 import signal
 import time
 
+import pytest
 from stage import SESSION_S, Case, Worker, until
 
 from pipeline.image import read_image
@@ -103,6 +104,8 @@ def test_a_worker_cut_off_from_the_network_comes_back(case: Case) -> None:
     assert worker.state["Running"]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.usefixtures("outage")
 def test_a_broker_cut_off_from_the_network_comes_back(case: Case) -> None:
     worker, network, broker = case.worker(), case.network(), case.broker.container
     case.send(case.events(1000))
@@ -116,6 +119,8 @@ def test_a_broker_cut_off_from_the_network_comes_back(case: Case) -> None:
     assert worker.state["Running"]
 
 
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+@pytest.mark.usefixtures("outage")
 def test_a_killed_broker_comes_back(case: Case) -> None:
     worker, broker = case.worker(), case.broker.container
     with case.feeding():

@@ -54,7 +54,7 @@ def test_every_panel_has_data_under_load(case: Case, tmp_path: Path) -> None:
     ready = LogMessageWaitStrategy("Server is ready").with_startup_timeout(60).with_poll_interval(0.1)
     prometheus = DockerContainer(PROMETHEUS["image"]).with_network(case.broker.network).with_exposed_ports(9090)
     prometheus = prometheus.with_volume_mapping(str(DEPLOY / "prometheus"), "/etc/prometheus", "ro")
-    prometheus = prometheus.with_command(PROMETHEUS["command"][0]).waiting_for(ready)
+    prometheus = prometheus.with_command(PROMETHEUS["command"]).waiting_for(ready)
     with prometheus, case.feeding(rate=400):
         address = f"http://127.0.0.1:{prometheus.get_exposed_port(9090)}"
         until("targets up, rules evaluated", lambda: all_well(address, targets=2))
@@ -115,7 +115,9 @@ def test_compose_brings_everything_up_and_takes_it_down(
         assert states["topics"]["ExitCode"] == 0
         until(
             "all healthy",
-            lambda: all(s["Health"]["Status"] == "healthy" for s in containers().values() if "Health" in s),
+            lambda: all(
+                s["Health"]["Status"] == "healthy" for s in containers().values() if s["Running"] and "Health" in s
+            ),
         )
         until("targets up, rules evaluated", lambda: all_well(address, targets=1))
         until("forecasts flow", flowing)
