@@ -65,7 +65,7 @@ def _takes_its_time() -> None:
 
 @pytest.fixture
 def outage(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """For a test in which clients of its own find no broker: kafka-python 3.0.12 leaves their sockets to the collector."""
+    """For a test whose own clients find no broker: kafka-python 3.0.12 leaves their sockets to the collector."""
     caplog.set_level("CRITICAL", "kafka")  # else the log keeps the client's errors, and they the sockets
     yield
     gc.collect()  # here, where the warning is expected
