@@ -26,7 +26,7 @@ from worker.signals import asked_to_stop
 
 BATCH_S = 0.05
 YEAR_MS = 365 * 86_400_000
-LIMIT_S = 30.0
+LIMIT_S = 8.0  # less than an engine waits when it stops a container
 
 log = logging.getLogger(__name__)
 
@@ -53,7 +53,7 @@ def feed(settings: Settings, rate: float, stop: Event) -> None:
     partitions, newest_ms = _ends(settings)
     life("feeding", topic=topic, partitions=partitions, rate=rate, after_ms=newest_ms)
     began, sent = time.monotonic(), 0
-    with FastProducer(connection) as producer:
+    with FastProducer(connection, LIMIT_S) as producer:
         for event in years(newest_ms, int(time.time() * 1000)):
             if sent >= (time.monotonic() - began) * rate:
                 producer.flush()
