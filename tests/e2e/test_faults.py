@@ -81,8 +81,10 @@ def handles_sigterm(worker: Worker) -> bool:
 
 
 def test_a_container_paused_past_its_session_takes_nothing_with_it(case: Case) -> None:
-    first, _ = case.worker("one"), case.worker("two")
+    first, second = case.worker("one"), case.worker("two")
     with case.feeding():
+        for worker in (first, second):
+            worker.wait_for_log(" live partition=")
         case.wait_for_forecasts()
         first.container.pause()
         took_s = case.wait_for_forecasts()  # the other one has all partitions
