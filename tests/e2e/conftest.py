@@ -3,6 +3,7 @@
 import faulthandler
 import gc
 import os
+import warnings
 from collections.abc import Iterator
 
 os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # every test removes what it made
@@ -25,10 +26,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def engine() -> Iterator[docker.DockerClient]:
     """A container engine, or a reason to skip."""
+    client, why = None, ""
     try:
         client = docker.from_env(timeout=120)
         client.ping()
-    except DockerException as why:
+    except DockerException as error:
+        why = str(error)
+    if client is None or why:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ResourceWarning)  # docker 7.2 leaves its socket to the collector
+            gc.collect()
         pytest.skip(f"no container engine answers ({why}): install one, or see .ci/run")
     yield client
     client.close()
