@@ -3,10 +3,17 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Event
+from typing import TYPE_CHECKING
 
 from worker import __version__
-from worker.settings import Settings, SettingsError, load
+from worker.log import configure, life
+from worker.signals import asked_to_stop
+
+if TYPE_CHECKING:
+    from worker.settings import Settings
 
 EXAMPLES = {
     "run": "foldcast run --config configs/sensors.toml",
@@ -20,15 +27,22 @@ EXAMPLES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Exit code 0 done, 1 failed, 2 wrong usage; errors are one sentence on stderr."""
     given = _parser().parse_args(arguments)
+    running = given.command == "run"
+    with asked_to_stop(lambda name: life("stopping", signal=name)) if running else nullcontext(Event()) as given.stop:
+        return _called(given, running)
+
+
+def _called(given: argparse.Namespace, running: bool) -> int:
+    from worker.settings import SettingsError, load  # after signals have their handlers, as all that takes its time
+
     try:
         settings = load(given.config)
     except SettingsError as error:
         return _failed(error, 2)
     from worker.broker.contract import BrokerError  # after the settings: importing torch takes seconds
     from worker.failures import Refusal
-    from worker.log import configure
 
-    if given.command == "run":
+    if running:
         configure(settings.log.level, settings.log.format)
     try:
         code: int = given.call(given, settings)
@@ -75,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--no-keep", action="store_true", help="end after the summary, on a terminal too")
     demo.add_argument("--rate", type=float, default=1500.0, metavar="N", help="events per second")
 
-    _command(commands, "warm", _warm, "compile the kernels, so that no worker has to")
+    warm = _command(commands, "warm", _warm, "compile the kernels, so that no worker has to")
+    warm.add_argument("--check", action="store_true", help="fail where one was not found compiled")
     return parser
 
 
@@ -90,13 +105,13 @@ def _command(
     return command
 
 
-def _run(given: argparse.Namespace, settings: Settings) -> int:
+def _run(given: argparse.Namespace, settings: "Settings") -> int:
     from worker.run import run
 
-    return run(settings, given.leave)
+    return run(settings, given.leave, given.stop)
 
 
-def _topics(given: argparse.Namespace, settings: Settings) -> int:
+def _topics(given: argparse.Namespace, settings: "Settings") -> int:
     from worker import topics
 
     if given.action == "create":
@@ -120,24 +135,25 @@ def _agreed() -> bool:
         return False
 
 
-def _backtest(given: argparse.Namespace, settings: Settings) -> int:
+def _backtest(given: argparse.Namespace, settings: "Settings") -> int:
     from worker import backtest_command
 
     return backtest_command.main(given, settings)
 
 
-def _demo(given: argparse.Namespace, _settings: Settings) -> int:
+def _demo(given: argparse.Namespace, _settings: "Settings") -> int:
     from worker import demo
 
     return demo.run(given.config, given.rate, keep=not given.no_keep and sys.stdout.isatty())
 
 
-def _warm(_given: argparse.Namespace, settings: Settings) -> int:
+def _warm(given: argparse.Namespace, settings: "Settings") -> int:
     from worker import assembly
     from worker.warm import warm
 
-    warm(assembly.plan(settings))
-    return 0
+    compiled, found = warm(assembly.plan(settings))
+    print(f"kernels compiled {compiled}, found compiled {found}")
+    return 1 if given.check and compiled else 0
 
 
 if __name__ == "__main__":

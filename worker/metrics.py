@@ -145,6 +145,9 @@ class Metrics:
         self.coverage = self._gauge(
             "interval_coverage_ratio", "Share of values inside their interval, recent", "level", "horizon"
         )
+        nominal = self._gauge("interval_nominal_ratio", "Share of values that the interval is to hold", "level")
+        for level in method.band_levels:
+            nominal.labels(level).set(level)
         self.outside = self._counter("values_outside", "Values outside their interval, all horizons", "level")
         # learning
         self._learning()

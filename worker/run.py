@@ -1,15 +1,14 @@
-"""`foldcast run`: start-up, signals, the watchdog, and the exit code."""
+"""`foldcast run`: start-up, the watchdog, and the exit code."""
 
 import faulthandler
 import gc
 import logging
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from threading import Event, Thread, current_thread, main_thread
+from threading import Event, Thread
+
+from prometheus_client import ProcessCollector
 
 from pipeline.model import Shape, same_bits
 from pipeline.table import Table
@@ -23,49 +22,51 @@ from worker.loop import Loop
 from worker.metrics import Metrics
 from worker.settings import Settings
 from worker.status import Status
+from worker.warm import warm
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, leave: bool) -> int:
-    """The worker, until it is asked to stop. Returns the exit code. Raises Refusal."""
-    stop = Event()
-    with _signals(stop):
-        plan = assembly.plan(settings)
-        bitwise = same_bits(Shape.of(plan.method))
-        row_bytes = Table(plan.method).row_bytes
-        log_life("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
-        log_life("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
-        metrics = Metrics(plan.method, __version__)
-        metrics.stream_bytes.set(row_bytes)
-        status = Status(metrics, settings.kafka.instance_id)
-        pulse = Pulse()
-        pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s)
-        server = Server(settings.http.host, settings.http.port, pages)
-        log_life("listening", port=server.port)
-        Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
-        try:
-            broker = _connected(settings, stop, pulse)
-            if broker is None:
-                return 0
-            loop = Loop(
-                broker,
-                plan,
-                assembly.topics(settings),
-                assembly.limits(settings),
-                assembly.learning(settings, plan, metrics),
-                metrics,
-                pulse,
-            )
-            # importing torch leaves 200,000 objects that every full collection would walk through
-            gc.collect()
-            gc.freeze()
-            gc.set_threshold(50_000, 20, 100)
-            loop.run(stop, leave, status)
-            status.update(loop)
-            log.info("totals %s", status.totals())
-        finally:
-            server.close()
+def run(settings: Settings, leave: bool, stop: Event) -> int:
+    """The worker, until `stop` is set. Returns the exit code. Raises Refusal."""
+    plan = assembly.plan(settings)
+    bitwise = same_bits(Shape.of(plan.method))
+    row_bytes = Table(plan.method).row_bytes
+    log_life("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
+    log_life("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
+    compiled, found = warm(plan)  # before it joins: nobody waits for a kernel
+    log_life("kernels", compiled=compiled, found=found)
+    metrics = Metrics(plan.method, __version__)
+    ProcessCollector(registry=metrics.registry)
+    metrics.stream_bytes.set(row_bytes)
+    status = Status(metrics, settings.kafka.instance_id)
+    pulse = Pulse()
+    pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s)
+    server = Server(settings.http.host, settings.http.port, pages)
+    log_life("listening", port=server.port)
+    Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
+    try:
+        broker = _connected(settings, stop, pulse)
+        if broker is None:
+            return 0
+        loop = Loop(
+            broker,
+            plan,
+            assembly.topics(settings),
+            assembly.limits(settings),
+            assembly.learning(settings, plan, metrics),
+            metrics,
+            pulse,
+        )
+        # importing torch leaves 200,000 objects that every full collection would walk through
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        loop.run(stop, leave, status)
+        status.update(loop)
+        log.info("totals %s", status.totals())
+    finally:
+        server.close()
     return 0
 
 
@@ -96,27 +97,6 @@ def _connected(settings: Settings, stop: Event, pulse: Pulse) -> KafkaBroker | N
         except BrokerError as error:
             stop.wait(failures.note(error))
     return None
-
-
-@contextmanager
-def _signals(stop: Event) -> Iterator[None]:
-    """The first SIGTERM or Ctrl-C asks, the second leaves now."""
-    if current_thread() is not main_thread():  # a test's worker has no signals of its own
-        yield
-        return
-
-    def asked(number: int, _frame: object) -> None:
-        if stop.is_set():
-            os._exit(128 + number)
-        log_life("stopping", signal=signal.Signals(number).name)
-        stop.set()
-
-    before = {number: signal.signal(number, asked) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _watch(pulse: Pulse, stall_exit_s: float) -> None:

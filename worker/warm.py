@@ -1,11 +1,12 @@
 """Compiles every kernel once for these settings; numba keeps them on disk."""
 
+from pipeline.compiled import compilations
 from pipeline.shard import Shard
 from worker.life import Plan
 
 
-def warm(plan: Plan) -> None:
-    """Fold a few events, all kernels included."""
+def warm(plan: Plan) -> tuple[int, int]:
+    """Fold a few events, all kernels included; how many were compiled, how many found compiled."""
     shard = Shard(plan.method, plan.network(), 0, plan.settings)
     form = plan.decoder.form
     template = '{"%s": "warm", "%s": %d, "%s": %d}'
@@ -15,3 +16,4 @@ def warm(plan: Plan) -> None:
     batch, rejected = plan.decoder.decode(range(3), [180_000] * 3, [None] * 3, bodies)
     assert not rejected, f"warming events are events: {rejected}"
     shard.advance(batch)
+    return compilations()

@@ -40,6 +40,7 @@ PROMISED = {
     "forecast_skill_ratio": {"horizon"},
     "forecast_error": {"horizon"},
     "interval_coverage_ratio": {"level", "horizon"},
+    "interval_nominal_ratio": {"level"},
     "values_outside_total": {"level"},
     "build_info": {"version"},
     "model_info": {"cell", "hidden_size", "layers"},

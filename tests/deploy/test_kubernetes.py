@@ -1,0 +1,101 @@
+"""Manifests: valid for the API, hardened, and in agreement with the settings, the probes and the rules."""
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from worker.settings import load
+
+FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
+KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+MANIFESTS = [yaml.safe_load((FOLDER / name).read_text()) for name in KUSTOMIZATION["resources"]]
+API = "1.31"
+OURS = {"app.kubernetes.io/name": "foldcast"}
+
+
+def manifest(kind: str) -> dict[str, Any]:
+    [found] = [made for made in MANIFESTS if made["kind"] == kind]
+    return dict(found)
+
+
+def pods() -> list[dict[str, Any]]:
+    return [manifest(kind)["spec"]["template"]["spec"] for kind in ("StatefulSet", "Job")]
+
+
+@pytest.mark.parametrize("made", [m for m in MANIFESTS if m["kind"] != "ServiceMonitor"], ids=lambda m: m["kind"])
+def test_the_api_knows_every_field(made: dict[str, Any]) -> None:
+    kubernetes_validate.validate(made, API, strict=True)
+
+
+def test_the_service_monitor_finds_the_service() -> None:
+    monitor, service = manifest("ServiceMonitor"), manifest("Service")
+    assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
+    assert set(monitor["spec"]) == {"selector", "endpoints"}
+    [endpoint] = monitor["spec"]["endpoints"]
+    assert set(endpoint) == {"port", "path", "interval"}
+    assert endpoint["path"] == "/metrics"
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert monitor["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"] == OURS
+    assert service["metadata"]["name"] == "foldcast", "the job that the rules name"
+
+
+def test_everything_finds_the_pods() -> None:
+    workers = manifest("StatefulSet")["spec"]
+    assert workers["template"]["metadata"]["labels"] == workers["selector"]["matchLabels"] == OURS
+    assert manifest("Service")["spec"]["selector"] == OURS
+    assert manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == OURS
+    assert workers["serviceName"] == manifest("Service")["metadata"]["name"]
+    [port] = workers["template"]["spec"]["containers"][0]["ports"]
+    assert port["containerPort"] == load(FOLDER / "foldcast.toml", {}).http.port
+    assert port["name"] == manifest("Service")["spec"]["ports"][0]["targetPort"]
+
+
+@pytest.mark.parametrize("pod", pods(), ids=lambda pod: pod["containers"][0]["name"])
+def test_pods_may_do_nothing_that_they_need_not(pod: dict[str, Any]) -> None:
+    assert pod["automountServiceAccountToken"] is False
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert (pod["securityContext"]["runAsUser"], pod["securityContext"]["runAsGroup"]) == (1000, 0)
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    for container in pod["containers"]:
+        allowed = container["securityContext"]
+        assert allowed["readOnlyRootFilesystem"] is True
+        assert allowed["allowPrivilegeEscalation"] is False
+        assert allowed["capabilities"] == {"drop": ["ALL"]}
+        mounts = {mount["name"] for mount in container["volumeMounts"]}
+        assert mounts == {volume["name"] for volume in pod["volumes"]}
+        assert "tmp" in mounts
+
+
+def test_settings_and_numbers_agree() -> None:
+    settings = load(FOLDER / "foldcast.toml", {})
+    pod = manifest("StatefulSet")["spec"]["template"]["spec"]
+    [container] = pod["containers"]
+    ids = [e for e in container["env"] if e["name"] == "FOLDCAST_KAFKA__INSTANCE_ID"]
+    assert ids[0]["valueFrom"]["fieldRef"]["fieldPath"] == "metadata.name"
+    names = {e["name"] for e in container["env"]}
+    assert "FOLDCAST_CONFIG" in names
+    liveness = container["livenessProbe"]
+    assert (liveness["httpGet"]["path"], container["readinessProbe"]["httpGet"]["path"]) == ("/livez", "/readyz")
+    assert liveness["periodSeconds"] * liveness["failureThreshold"] < settings.worker.stall_exit_s
+    assert pod["terminationGracePeriodSeconds"] > 5 + settings.worker.commit_timeout_s
+    partitions = int(manifest("Job")["spec"]["template"]["spec"]["containers"][0]["args"][3])
+    assert manifest("StatefulSet")["spec"]["replicas"] <= partitions
+    assert [g["files"] for g in KUSTOMIZATION["configMapGenerator"]] == [["foldcast.toml"]]
+    assert {path.name for path in FOLDER.glob("*.yaml")} == {*KUSTOMIZATION["resources"], "kustomization.yaml"}
+
+
+def test_kustomize_puts_them_together() -> None:
+    """Where there is a kubectl; the other tests say the same of the parts."""
+    if shutil.which("kubectl") is not None:
+        done = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        made = list(yaml.safe_load_all(done.stdout))
+        assert {document["kind"] for document in made} == {m["kind"] for m in MANIFESTS} | {"ConfigMap"}
+        [config] = [document["metadata"]["name"] for document in made if document["kind"] == "ConfigMap"]
+        assert config.startswith("foldcast-")
+        assert done.stdout.count(f"name: {config}\n") == 3, "the set and the job mount this very content"
