@@ -192,6 +192,18 @@ class Model(Section):
     cell: Literal["rnn_tanh", "rnn_relu", "gru", "lstm"] = Field(default="gru", description="kind of recurrent network")
     hidden_size: int = Field(default=32, ge=1, le=1024, description="numbers in a layer's hidden state")
     layers: int = Field(default=1, ge=1, le=8, description="recurrent layers")
+    profile: Literal["full", "lite"] = Field(
+        default="full", description="all experts, or `lite`: a third of the state, without the linear ones"
+    )
+    season: Literal["auto", "day", "week", "events", "none"] = Field(
+        default="auto",
+        description="what repeats: a day, a week, every `season_slots` events, nothing; `auto` asks a stream's first "
+        "20 time steps",
+    )
+    season_slots: int = Field(default=24, ge=1, le=1000, description="parts of a season, each with its own memory")
+    weekly: Literal["on", "off"] = Field(
+        default="on", description="a second table over the week, seven times as large, for streams with a daily season"
+    )
     horizons: tuple[Horizon, ...] = Field(default=(1, 3, 6, 12, 24), description="how many events ahead, increasing")
     quantiles: tuple[Level, ...] = Field(
         default=(0.025, 0.1, 0.5, 0.9, 0.975), description="levels to forecast: increasing, symmetric, 0.5 among them"

@@ -514,7 +514,9 @@ def test_the_defaults_of_events_are_those_of_the_pipeline() -> None:
         form.stream_field, form.time_field, form.target_field
     )  # fmt: skip
     assert events.max_ahead_s * 1000 == form.max_ahead_ms
-    for name in ("horizons", "quantiles", "cell", "hidden_size", "layers"):
+    for name in (
+        "horizons", "quantiles", "cell", "hidden_size", "layers", "profile", "season", "season_slots", "weekly",
+    ):  # fmt: skip
         assert getattr(model, name) == getattr(method, name)
     for name in ("covariates", "transform", "same_time", "max_gap"):
         assert getattr(events, name) == getattr(method, name)
