@@ -197,10 +197,9 @@ class Model(Section):
     )
     season: Literal["auto", "day", "week", "events", "none"] = Field(
         default="auto",
-        description="what repeats: a day, a week, every `season_slots` events, nothing; `auto` asks a stream's first "
-        "20 time steps",
+        description="what repeats; `events`: every `season_slots` of them; `auto` asks the first 20 steps",
     )
-    season_slots: int = Field(default=24, ge=1, le=1000, description="parts of a season, each with its own memory")
+    season_slots: int = Field(default=24, ge=1, le=1000, description="parts of a season, each with its memory")
     weekly: Literal["on", "off"] = Field(
         default="on", description="a second table over the week, seven times as large, for streams with a daily season"
     )
