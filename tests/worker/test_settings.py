@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from worker.sections import Events, Http, Kafka, Model
+from worker.forecast_section import Model
+from worker.sections import Events, Http, Kafka
 from worker.settings import NAMES, Settings, SettingsError, load, reference
 
 ROOT = Path(__file__).parents[2]
