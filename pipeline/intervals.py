@@ -23,6 +23,7 @@ LEAST_SLOT = 0.05  # of the slot factor
 WARM = 20
 START = 1.2  # tracked quantiles start at so many times the normal's
 MEAN_TO_DEVIATION = 0.8  # mean absolute value of a standard normal, before there are errors to measure
+WIDEST = 1e30  # horizon scales, so that it fits float32
 EDGE_UNIT = 1000.0  # edges are said, and kept, in thousandths of a width
 
 
@@ -113,6 +114,7 @@ def forecast(
                 width[b, j] = MEAN_TO_DEVIATION
                 if n[b] >= horizons[j]:
                     width[b, j] = error_scale[j] / scale[j] * max(factor[j, target_slot[b, j]], LEAST_SLOT)
+                    width[b, j] = min(width[b, j], WIDEST)
             for q in range(edges.shape[2]):
                 edge = min(max(np.rint(quantile[j, q] * EDGE_UNIT), -32_000.0), 32_000.0)
                 k = q

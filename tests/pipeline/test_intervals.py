@@ -22,17 +22,17 @@ def records(values: np.ndarray, name: str = "a") -> list[Record]:
 
 
 def test_bands_cover_what_they_say_on_random_walks() -> None:
-    """3,000 events of each of six walks: within one point at horizon 1, two at horizon 24, where labels overlap."""
+    """3,000 events of each of six walks: within one point at horizon 1, three at horizon 24, where labels overlap."""
     method, rng = Method(), np.random.default_rng(10)
     shard = Shard(method, Network(Shape.of(method)), 0, {})
-    scoring = Scoring(method, 200)
+    scoring = Scoring(method, 500)
     walks = np.cumsum([rng.normal(size=(3, 3000)), rng.standard_t(3, size=(3, 3000))], axis=2).reshape(6, 3000)
     log = [Record(6 * i + s, f"s{s}", 1000 * i, 0, float(walks[s, i])) for i in range(3000) for s in range(6)]
     scoring.take(fold(shard, log))
     inside = np.sum([t.inside for t in scoring.tallies.values()], axis=0)
     coverage = inside / np.sum([t.n for t in scoring.tallies.values()], axis=0)[:, None]
     assert coverage[0].tolist() == pytest.approx([0.95, 0.8], abs=0.01)
-    assert (np.abs(coverage - np.array([0.95, 0.8])) < 0.02).all(), coverage
+    assert (np.abs(coverage - np.array([0.95, 0.8])) < 0.03).all(), coverage
 
 
 @pytest.mark.parametrize(("factor", "levels"), [(1e-6, 0), (1e6, 0), (1.0, 1e4), (-1.0, 0), (1e-6, 1e4)])
