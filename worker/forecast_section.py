@@ -1,4 +1,4 @@
-"""What can be set of the forecast itself: section [model]."""
+"""What can be set of the forecast itself: the section `model`."""
 
 from itertools import pairwise
 from typing import Annotated, Literal, Self
