@@ -37,7 +37,9 @@ class Forecasts(NamedTuple):
             return np.zeros(n, np.int64)
 
         def floats(*shape: int) -> Floats:
-            return np.full((n, *shape), np.nan)
+            array = np.empty((n, *shape))
+            array.fill(np.nan)
+            return array
 
         return cls(
             ints(), [], ints(), ints(), floats(), ints(), floats(z), floats(z, q), floats(3), floats(z), floats(z),
