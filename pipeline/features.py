@@ -11,14 +11,14 @@ from pipeline.method import Method
 
 CLIP = 6.0
 OWN = 5  # inputs before those of the fractions
-TIMES = 6  # inputs that tell the time, the last ones
+TIMES = 6  # inputs that tell the time, after those
 DAY_MS = 86_400_000.0
 WEEK_MS = 7 * DAY_MS
 
 
 def width(method: Method) -> int:
-    """F, inputs of the network."""
-    return OWN + len(method.fractions) + TIMES
+    """F, inputs of the network: a multiple of 4, the rest is zero, else a row's bits depend on its wave."""
+    return -(-(OWN + len(method.fractions) + TIMES) // 4) * 4
 
 
 @kernel
@@ -40,8 +40,7 @@ def build(
         s = row["step_scale"]
         sd = row["spread"]
         times = OWN + len(fractions)
-        for f in range(times):
-            x[b, f] = 0.0
+        x[b, :] = 0.0
         if s > 0.0:
             x[b, 0] = min(max(row["changes"][0] / s, -CLIP), CLIP)
             x[b, 2] = min(max((naive[b, fractions[0]] - prev) / s, -CLIP), CLIP)

@@ -8,9 +8,8 @@ How weights follow from it is regression.py.
 
 import numpy as np
 
-from pipeline import regression
+from pipeline import features, regression
 from pipeline.compiled import Field, Floats, Floats32, Ints, Rows, kernel
-from pipeline.features import TIMES
 from pipeline.method import Method
 
 NAME = "linear"
@@ -21,7 +20,7 @@ LEVEL = 20.0  # bound of distances
 
 def width(method: Method) -> int:
     """F, regressors."""
-    return OWN + len(method.fractions) + TIMES
+    return OWN + len(method.fractions) + features.TIMES
 
 
 def fields(method: Method) -> list[Field]:
@@ -43,11 +42,12 @@ def regressors(
     naive: Floats,  # (B, K) sn by span
     profile: Floats,  # (B, K) pf by span
     fractions: Ints,  # (5,) their places among the spans; the first is 1
-    x: Floats32,  # (B, F of the network) what it sees: its last six are the time's
+    x: Floats32,  # (B, F of the network) what it sees, the time among it
     phi: Floats32,  # (B, F or more) out
 ) -> None:
     """Fill phi; a step scale of zero leaves all but the constant and the time at zero."""
     times = len(fractions) + OWN
+    seen = len(fractions) + features.OWN  # where the network has the time
     for b in range(len(index)):
         row = rows[index[b]]
         changes = row["changes"]
@@ -56,8 +56,8 @@ def regressors(
         for f in range(times):
             phi[b, f] = 0.0
         phi[b, 0] = 1.0
-        for f in range(TIMES):
-            phi[b, times + f] = x[b, x.shape[1] - TIMES + f]
+        for f in range(features.TIMES):
+            phi[b, times + f] = x[b, seen + f]
         if s > 0.0:
             for f in range(3):
                 phi[b, 1 + f] = min(max(changes[f] / s, -STEP), STEP)
