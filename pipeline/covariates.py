@@ -9,9 +9,9 @@ MEMORY = 200.0  # events
 
 
 def fields(method: Method) -> list[Field]:
-    """Three numbers and a flag per covariate; none where there are none."""
+    """Three numbers and a flag per covariate; none where nothing reads them."""
     c = len(method.covariates)
-    if c == 0:
+    if not method.has_companion:
         return []
     return [
         ("covariate", "f8", (c,)),  # last known

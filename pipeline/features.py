@@ -1,4 +1,8 @@
-"""What the network sees of an event: change and level in the stream's own scales, time of day and of week."""
+"""What the network sees of an event: change, level and season in the stream's own scales, time of day and of week.
+
+x = [clip(d/s, 6), clip((z-m5)/sd, 6), clip((sn_1-prev)/s, 6), clip((z-prev)/sd, 6), clip((z-mS)/sd, 6),
+     clip((pf_k-z)/c_k, 6) for the fractions k of H, sin and cos of the day, of half a day, of the week]
+"""
 
 import numpy as np
 
@@ -6,49 +10,53 @@ from pipeline.compiled import Floats, Floats32, Ints, Rows, kernel
 from pipeline.method import Method
 
 CLIP = 6.0
+OWN = 5  # inputs before those of the fractions
+TIMES = 6  # inputs that tell the time, after those
 DAY_MS = 86_400_000.0
 WEEK_MS = 7 * DAY_MS
 
 
 def width(method: Method) -> int:
-    """F, inputs of the network."""
-    return 8 + 2 * len(method.covariates)
+    """F, inputs of the network: a multiple of 4, the rest is zero, else a row's bits depend on its wave."""
+    return -(-(OWN + len(method.fractions) + TIMES) // 4) * 4
 
 
 @kernel
-def build(rows: Rows, index: Ints, z: Floats, time_ms: Ints, x: Floats32) -> None:
-    """Fill the first eight inputs of x (B, F) from z (B,) and its time; a scale of zero gives an input of zero."""
+def build(
+    rows: Rows,
+    index: Ints,  # (B,)
+    z: Floats,  # (B,)
+    time_ms: Ints,  # (B,)
+    naive: Floats,  # (B, K) sn by span
+    profile: Floats,  # (B, K) pf by span
+    fractions: Ints,  # (5,) their places among the spans; the first is 1
+    x: Floats32,  # (B, F) out
+) -> None:
+    """Fill the inputs; a scale of zero gives an input of zero."""
     for b in range(len(index)):
         row = rows[index[b]]
-        x[b, 0] = 0.0
-        x[b, 1] = 0.0
-        if row["step_scale"] > 0.0:
-            x[b, 0] = min(max(row["change"] / row["step_scale"], -CLIP), CLIP)
-        if row["variance"] > 0.0:
-            x[b, 1] = min(max((z[b] - row["mean"]) / np.sqrt(row["variance"]), -CLIP), CLIP)
+        scale = row["scale"]
+        prev = row["slot_before"][0]
+        s = row["step_scale"]
+        sd = row["spread"]
+        times = OWN + len(fractions)
+        x[b, :] = 0.0
+        if s > 0.0:
+            x[b, 0] = min(max(row["changes"][0] / s, -CLIP), CLIP)
+            x[b, 2] = min(max((naive[b, fractions[0]] - prev) / s, -CLIP), CLIP)
+        if sd > 0.0:
+            x[b, 1] = min(max((z[b] - row["mean"]) / sd, -CLIP), CLIP)
+            x[b, 3] = min(max((z[b] - prev) / sd, -CLIP), CLIP)
+            x[b, 4] = min(max((z[b] - row["season_mean"]) / sd, -CLIP), CLIP)
+        for f in range(len(fractions)):
+            k = fractions[f]
+            if scale[k] > 0.0:
+                x[b, OWN + f] = min(max((profile[b, k] - z[b]) / scale[k], -CLIP), CLIP)
         day = 2.0 * np.pi * (time_ms[b] % DAY_MS) / DAY_MS
         week = 2.0 * np.pi * (time_ms[b] % WEEK_MS) / WEEK_MS
-        x[b, 2] = np.sin(day)
-        x[b, 3] = np.cos(day)
-        x[b, 4] = np.sin(2.0 * day)
-        x[b, 5] = np.cos(2.0 * day)
-        x[b, 6] = np.sin(week)
-        x[b, 7] = np.cos(week)
-
-
-@kernel
-def build_covariates(rows: Rows, index: Ints, x: Floats32) -> None:
-    """Fill the inputs after the eighth: change and level of each covariate in its own step scale."""
-    for b in range(len(index)):
-        row = rows[index[b]]
-        last = row["covariate"]
-        change = row["covariate_change"]
-        mean = row["covariate_mean"]
-        step2 = row["covariate_step2"]
-        for c in range(len(last)):
-            x[b, 8 + 2 * c] = 0.0
-            x[b, 9 + 2 * c] = 0.0
-            if step2[c] > 0.0:
-                scale = np.sqrt(step2[c])
-                x[b, 8 + 2 * c] = min(max(change[c] / scale, -CLIP), CLIP)
-                x[b, 9 + 2 * c] = min(max((last[c] - mean[c]) / scale, -20.0), 20.0) / 3.0
+        x[b, times] = np.sin(day)
+        x[b, times + 1] = np.cos(day)
+        x[b, times + 2] = np.sin(2.0 * day)
+        x[b, times + 3] = np.cos(2.0 * day)
+        x[b, times + 4] = np.sin(week)
+        x[b, times + 5] = np.cos(week)

@@ -23,6 +23,7 @@ class Forecasts(NamedTuple):
     expected: Floats  # (n, 3) mean, low, high that the shortest horizon said of this event; NaN: it said nothing
     error: Floats  # (n, Z) label - forecast in horizon scales; NaN: no label, or a stream too young to have scales
     naive: Floats  # (n, Z) label - last value, same units
+    network_error: Floats  # (n,) label - the network's own forecast of the first horizon, same units
     inside: Bools  # (n, Z, bands) the label was in the band; where error is not NaN
     verdict: Ints  # of each event of the batch, accepted or not
     born: list[str]  # streams that got a row
@@ -36,11 +37,13 @@ class Forecasts(NamedTuple):
             return np.zeros(n, np.int64)
 
         def floats(*shape: int) -> Floats:
-            return np.full((n, *shape), np.nan)
+            array = np.empty((n, *shape))
+            array.fill(np.nan)
+            return array
 
         return cls(
             ints(), [], ints(), ints(), floats(), ints(), floats(z), floats(z, q), floats(3), floats(z), floats(z),
-            np.zeros((n, z, bands), np.bool_), ints(), [],
+            floats(), np.zeros((n, z, bands), np.bool_), ints(), [],
         )  # fmt: skip
 
 

@@ -11,7 +11,9 @@ from pipeline.compiled import Floats, Ints
 
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 
-VERSION = 2  # raised whenever the same events would give another state
+Season = Literal["auto", "day", "week", "events", "none"]
+
+VERSION = 3  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Method:
     `horizons` are in events of the stream, increasing. `quantiles` are increasing, symmetric about 0.5.
     `max_gap` is in the stream's own steps; `stream_ttl_ms` in record timestamps (None: streams stay for ever).
     `window` is how many events a fine-tune goes back through, a multiple of 8.
+    `fine_rings` keeps what waits for labels in float32 instead of 16 bits; it is there to measure what that costs.
     """
 
     horizons: tuple[int, ...] = (1, 3, 6, 12, 24)
@@ -28,12 +31,17 @@ class Method:
     cell: Cell = "gru"
     hidden_size: int = 32
     layers: int = 1
+    profile: Literal["full", "lite"] = "full"
+    season: Season = "auto"
+    season_slots: int = 24
+    weekly: Literal["on", "off"] = "on"
     covariates: tuple[str, ...] = ()
     transform: Literal["none", "log"] = "none"
     same_time: Literal["drop", "accept"] = "drop"
     max_gap: int = 100
     stream_ttl_ms: int | None = None
     window: int = 24
+    fine_rings: bool = False
 
     @cached_property
     def horizon_array(self) -> Ints:
@@ -44,6 +52,56 @@ class Method:
     def pending_start(self) -> Ints:
         """(Z + 1,) where each horizon's ring of pending forecasts begins; horizon h needs a ring of h."""
         return np.concatenate([[0], np.cumsum(self.horizon_array)]).astype(np.int64)
+
+    @property
+    def full(self) -> bool:
+        """Whether the linear experts and their stacking take part."""
+        return self.profile == "full"
+
+    @property
+    def has_week(self) -> bool:
+        """Whether there is a weekly table beside the season's; only the stacking reads it."""
+        return self.full and self.weekly == "on"
+
+    @property
+    def has_companion(self) -> bool:
+        """Whether there is a second linear expert, which sees the covariates."""
+        return self.full and len(self.covariates) > 0
+
+    @cached_property
+    def fractions(self) -> tuple[int, ...]:
+        """Where in the season ahead the experts look: fractions of the longest horizon, asked for or not."""
+        return tuple(sorted({max(1, self.longest // part) for part in (1, 2, 4, 8)} | {1}))
+
+    @cached_property
+    def spans(self) -> Ints:
+        """Horizons in their order, then the fractions that are none of them: what has a scale and a seasonal value."""
+        return np.array([*self.horizons, *(k for k in self.fractions if k not in self.horizons)], np.int64)
+
+    @cached_property
+    def fraction_places(self) -> Ints:
+        """Where in `spans` each fraction is; the first is 1."""
+        return np.array([self.spans.tolist().index(k) for k in self.fractions], np.int64)
+
+    @property
+    def ring(self) -> str:
+        """Type of numbers that wait in rings and are known to be small."""
+        return "f4" if self.fine_rings else "i2"
+
+    def ring_unit(self, bound: float) -> float:
+        """Numbers up to `bound` are kept times this, rounded."""
+        return 32_000 / bound * (4096 if self.fine_rings else 1)
+
+    @property
+    def gain_steps(self) -> float:
+        """A regression's gain waits as so many parts of the largest of its event."""
+        return 32_000.0 * (4096 if self.fine_rings else 1)
+
+    @cached_property
+    def interval_rates(self) -> Floats:
+        """(Q,) how far each tracked quantile moves per label, larger where labels are rare: 0.0013 / density."""
+        density = np.exp(-(self.normal_quantiles**2) / 2) / np.sqrt(2 * np.pi)
+        return np.asarray(0.0013 / density, np.float64)
 
     @property
     def longest(self) -> int:

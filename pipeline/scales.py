@@ -1,5 +1,9 @@
 """Robust causal scales of a stream: its step, its level and spread, and one scale per horizon.
 
+    q1 <- EW(d^2, 500)      s = sqrt(q1)        step scale, d = z_t - z_{t-1}
+    qh <- EW(d_h^2, 500)    c_h = sqrt(qh)      horizon scale, d_h = z_t - z_{t-h}; h q1 before the first d_h
+    m5, v5 mean and variance over 500 events, m2 over 200, mS over a season
+
 Clipping squared changes at 64 times their mean makes one spike harmless. All scales are in the units of z, the
 (transformed) value, and in float64, so that levels far from zero cost no precision.
 """
@@ -10,6 +14,7 @@ from pipeline.compiled import Field, Floats, Ints, Rows, kernel
 from pipeline.method import Method
 
 MEMORY = 500.0  # events
+RECENT = 200.0
 CLIP = 64.0  # squared changes above so many times their mean are cut
 WARM = 20  # events before which nothing is cut
 FLOOR = 1e-10  # of the smallest squared step: keeps divisions sane, whatever the units and a first value's size
@@ -17,35 +22,42 @@ FLOOR = 1e-10  # of the smallest squared step: keeps divisions sane, whatever th
 
 def fields(method: Method) -> list[Field]:
     """Scales and the ring of the last H values."""
-    z = len(method.horizons)
+    spans = len(method.spans)
     return [
         ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
-        ("change", "f8"),  # z_t - z_{t-1}
+        ("changes", "f8", (3,)),  # z_t - z_{t-1} and the two before
         ("unit2", "f8"),  # square of the smallest non-zero change
-        ("step2", "f8"),  # mean squared change
-        ("step_scale", "f8"),  # its root
-        ("mean", "f8"),
-        ("variance", "f8"),
-        ("change2", "f8", (z,)),  # mean squared change over each horizon
-        ("scale", "f8", (z,)),  # its root: c_h, the unit in which a forecast of horizon h moves
+        ("step2", "f8"),  # q1, mean squared change
+        ("step_scale", "f8"),  # s, its root
+        ("mean", "f8"),  # m5
+        ("variance", "f8"),  # v5
+        ("spread", "f8"),  # its root
+        ("recent_mean", "f8"),  # m2
+        ("season_mean", "f8"),  # mS
+        ("change2", "f8", (spans,)),  # qh, mean squared change over each span
+        ("scale", "f8", (spans,)),  # its root: c_h, the unit in which a forecast of horizon h moves
     ]
 
 
 @kernel
-def learn(rows: Rows, index: Ints, n: Ints, z: Floats, horizons: Ints) -> None:
+def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) -> None:
     """Take in z (B,) as event n (B,) of its stream. Overwrites the value H events back, so labels are scored before."""
-    longest = horizons[-1]
     for b in range(len(index)):
         row = rows[index[b]]
         values = row["values"]
+        changes = row["changes"]
+        longest = len(values)
         count = n[b]
         if count == 0:
             row["mean"] = z[b]
+            row["recent_mean"] = z[b]
+            row["season_mean"] = z[b]
             values[0] = z[b]
             continue
-        change = z[b] - values[(count - 1) % longest]
-        row["change"] = change
-        squared = change * change
+        changes[2] = changes[1]
+        changes[1] = changes[0]
+        changes[0] = z[b] - values[(count - 1) % longest]
+        squared = changes[0] * changes[0]
         if squared > 0.0 and (row["unit2"] == 0.0 or squared < row["unit2"]):
             row["unit2"] = squared
         if count > WARM and row["step2"] > 0.0:
@@ -58,12 +70,15 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, horizons: Ints) -> None:
         deviation = z[b] - row["mean"]
         row["mean"] += rate * deviation
         row["variance"] += rate * (deviation * deviation - row["variance"])
+        row["spread"] = np.sqrt(row["variance"] + floor)
+        row["recent_mean"] += max(1.0 / RECENT, 1.0 / (count + 1)) * (z[b] - row["recent_mean"])
+        row["season_mean"] += max(1.0 / slots, 1.0 / (count + 1)) * (z[b] - row["season_mean"])
 
         change2 = row["change2"]
         scale = row["scale"]
-        for j in range(len(horizons)):
-            h = horizons[j]
-            labels = count - h + 1  # arrived for this horizon, with the present one
+        for j in range(len(spans)):
+            h = spans[j]
+            labels = count - h + 1  # arrived for this span, with the present one
             if labels > 0:
                 d = z[b] - values[(count - h) % longest]
                 squared = d * d

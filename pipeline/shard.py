@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import torch
 
-from pipeline import admission, covariates, features, intervals, scales, watchdog, windows
+from pipeline import admission, watchdog, windows
 from pipeline.compiled import Floats, Ints
 from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
@@ -23,6 +23,7 @@ from pipeline.method import VERSION, Method
 from pipeline.model import Network, Weights
 from pipeline.snapshot import Snapshot
 from pipeline.table import Table
+from pipeline.wave import Wave
 
 SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
 
@@ -55,7 +56,6 @@ class Shard:
         self._page_offsets: list[int] = []
         self._snapshot: Snapshot | None = None
         self._snapshotted: set[int] = set()  # pages of the snapshot under way
-        self._rates = intervals.rates(method)
 
     # ---- restore
 
@@ -139,7 +139,7 @@ class Shard:
             events = accepted[places]
             self._wave(index[events], elapsed[events], batch.covariates[events], out, places)
         watchdog.watch(
-            self.table.rows, index[accepted], out.offset, out.error[:, 0].copy(), out.naive[:, 0].copy(), self.watch
+            self.table.rows, index[accepted], out.offset, out.network_error, out.naive[:, 0].copy(), self.watch
         )
         if n:
             self.clock_ms = max(self.clock_ms, int(batch.record_ms.max()))
@@ -163,39 +163,29 @@ class Shard:
     def _wave(self, r: Ints, elapsed: Ints, given: Floats, out: Forecasts, places: Ints) -> None:
         """Work on rows r (B,), each once; results go to `places` of `out`."""
         m, rows, b = self.method, self.table.rows, len(r)
-        n = rows["count"][r]
-        z = np.log(out.value[places]) if m.transform == "log" else out.value[places]
-        wave = Forecasts.blank(b, m)
+        raw = np.log(out.value[places]) if m.transform == "log" else out.value[places]
+        said = Forecasts.blank(b, m)
         broken = np.zeros(b, np.bool_)
-        admission.pace(rows, r, elapsed, m.max_gap, wave.step_ms, broken)
-        # score
-        intervals.score(
-            rows, r, n, z, m.horizon_array, m.pending_start, m.levels, self._rates,
-            wave.error, wave.naive, wave.inside, wave.expected,
-        )  # fmt: skip
-        # learn
-        windows.label(rows, r, n, z, m.horizon_array, m.pending_start)
-        scales.learn(rows, r, n, z, m.horizon_array)
-        # step
-        x = np.empty((b, self.network.shape.inputs), np.float32)
-        features.build(rows, r, z, out.time_ms[places], x)
-        if m.covariates:
-            covariates.learn(rows, r, given)
-            features.build_covariates(rows, r, x)
-        windows.keep(rows, r, n, x, broken, m.horizon_array, m.pending_start)
+        admission.pace(rows, r, elapsed, m.max_gap, said.step_ms, broken)
+        wave = Wave(m, rows, r, raw, out.time_ms[places])
+        label = wave.score(said)
+        windows.label(rows, r, wave.n, m.horizon_array, label)
+        wave.learn(label, elapsed, said.step_ms, given)
+        ahead, x = wave.look(said.step_ms)
+        windows.keep(rows, r, wave.n, x, broken)
         hidden = rows["hidden"][r]  # (B, L, S, H)
         move, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
         rows["hidden"][r] = after.numpy()
-        windows.heal(rows, r, n)
-        # forecast
-        intervals.forecast(rows, r, n, z, move.numpy(), m.horizon_array, m.pending_start, wave.mean, wave.quantiles)
-        rows["count"][r] = n + 1
+        windows.heal(rows, r, wave.n)
+        wave.forecast(ahead, x, move.numpy(), said)
+        rows["count"][r] = wave.n + 1
         back = _exp if m.transform == "log" else _same
-        out.step_ms[places] = wave.step_ms
+        out.step_ms[places] = said.step_ms
         out.mean[places], out.quantiles[places], out.expected[places] = map(
-            back, (wave.mean, wave.quantiles, wave.expected)
+            back, (said.mean, said.quantiles, said.expected)
         )
-        out.error[places], out.naive[places], out.inside[places] = wave.error, wave.naive, wave.inside
+        out.error[places], out.naive[places], out.inside[places] = said.error, said.naive, said.inside
+        out.network_error[places] = said.network_error
 
     # ---- learning
 

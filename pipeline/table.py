@@ -9,7 +9,24 @@ import heapq
 
 import numpy as np
 
-from pipeline import admission, covariates, intervals, model, scales, watchdog, windows
+from pipeline import (
+    admission,
+    companion,
+    covariates,
+    intervals,
+    linear,
+    mixture,
+    model,
+    pending,
+    scales,
+    season,
+    shrink,
+    spikes,
+    stack,
+    watchdog,
+    weekly,
+    windows,
+)  # fmt: skip
 from pipeline.compiled import Rows
 from pipeline.method import Method
 
@@ -17,26 +34,45 @@ PAGE_BYTES = 256 * 1024
 
 
 def layout(method: Method) -> np.dtype[np.void]:
-    """What one stream is: the fields of all parts, wide ones first, so that they are aligned without padding."""
+    """What one stream is: the fields of all parts, wide ones first, so that all are aligned without padding."""
     parts = (
         admission.fields(),
+        spikes.fields(),
         scales.fields(method),
+        season.fields(method),
+        weekly.fields(method),
         covariates.fields(method),
+        linear.fields(method),
+        companion.fields(method),
         model.fields(method),
+        stack.fields(method),
+        shrink.fields(method),
+        mixture.fields(method),
         intervals.fields(method),
+        pending.fields(method),
         windows.fields(method),
         watchdog.fields(method),
     )
-    fields = [field for part in parts for field in part]
-    return np.dtype(sorted(fields, key=lambda field: -np.dtype(field[1]).itemsize))
+    fields = sorted((f for part in parts for f in part), key=lambda field: -np.dtype(field[1]).itemsize)
+    spare = -np.dtype(fields).itemsize % 8  # so that the next row is aligned too
+    return np.dtype([*fields, ("spare", "u1", (spare,))])
+
+
+def blank(method: Method) -> np.void:
+    """A stream before its first event."""
+    row: np.void = np.zeros(1, layout(method))[0]
+    for part in (weekly, linear, companion, stack, intervals):
+        part.born(method, row)
+    for rest in (shrink, mixture):
+        rest.born(row)
+    return row
 
 
 class Table:
     """Rows, their names, and which pages changed since the last snapshot."""
 
     def __init__(self, method: Method) -> None:
-        self._blank = np.zeros(1, layout(method))[0]
-        intervals.born(method, self._blank)
+        self._blank = blank(method)
         self.page_rows: int = 1 << max(0, (PAGE_BYTES // self._blank.itemsize).bit_length() - 1)
         self.rows: Rows = np.empty(0, self._blank.dtype)
         self.names: list[str | None] = []  # by row; None: free

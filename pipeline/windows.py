@@ -45,29 +45,17 @@ def fields(method: Method) -> list[Field]:
         ("window_labels", "f4", (size, z)),
         ("window_hidden", "f4", (size // SAVE_EVERY, method.layers, states(method.cell), method.hidden_size)),
         ("window_from", "i8"),  # event since which the hidden state is unbroken
-        ("pending_unit", "f8", (method.pending_size,)),  # c_h at the origin of each label that is to come
     ]
 
 
 @kernel
-def label(rows: Rows, index: Ints, n: Ints, z: Floats, horizons: Ints, start: Ints) -> None:
-    """Keep the labels that z (B,), event n (B,) of its stream, is. Before `scales.learn`, which overwrites a value."""
-    longest = horizons[-1]
+def label(rows: Rows, index: Ints, n: Ints, horizons: Ints, label: Floats) -> None:
+    """Keep the labels (B, Z) that came with event n (B,) of its stream; NaN is none."""
     for b in range(len(index)):
-        row = rows[index[b]]
-        values = row["values"]
-        unit = row["pending_unit"]
-        labels = row["window_labels"]
-        size = labels.shape[0]
+        labels = rows[index[b]]["window_labels"]
         for j in range(len(horizons)):
-            h = horizons[j]
-            if n[b] < h:
-                continue
-            c = unit[start[j] + n[b] % h]
-            if c > 0.0:
-                y = (z[b] - values[(n[b] - h) % longest]) / c
-                if abs(y) <= JUMP:
-                    labels[(n[b] - h) % size, j] = min(max(y, -LABEL_CAP), LABEL_CAP)
+            if abs(label[b, j]) <= JUMP:
+                labels[(n[b] - horizons[j]) % labels.shape[0], j] = min(max(label[b, j], -LABEL_CAP), LABEL_CAP)
 
 
 @kernel
@@ -77,10 +65,8 @@ def keep(
     n: Ints,  # (B,)
     x: Floats32,  # (B, F)
     broken: Bools,  # (B,) the hidden state begins anew with this event
-    horizons: Ints,
-    start: Ints,
 ) -> None:
-    """Keep an event's inputs, the hidden state before it, and the units of its labels to come."""
+    """Keep an event's inputs and the hidden state before it."""
     for b in range(len(index)):
         row = rows[index[b]]
         labels = row["window_labels"]
@@ -93,10 +79,6 @@ def keep(
         if n[b] % SAVE_EVERY == 0:
             saved = row["window_hidden"]
             saved[(n[b] // SAVE_EVERY) % saved.shape[0]] = row["hidden"]
-        scale = row["scale"]
-        unit = row["pending_unit"]
-        for j in range(len(horizons)):
-            unit[start[j] + n[b] % horizons[j]] = scale[j]
 
 
 @kernel

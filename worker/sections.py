@@ -5,7 +5,6 @@ Does not know where values come from, nor whether a file, a topic or a broker th
 
 import re
 import socket
-from itertools import pairwise
 from typing import Annotated, Literal, Self
 
 from pydantic import (
@@ -18,8 +17,6 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-
-PENDING = 30_000  # numbers that may wait in one stream's row for their labels: 240 kB, so that a page holds the row
 
 
 def _like(pattern: str, fix: str) -> AfterValidator:
@@ -39,8 +36,6 @@ Count = Annotated[int, Field(ge=1, le=10**9)]
 WholeSeconds = Annotated[int, Field(ge=0, le=10**9)]
 TimeLimit = Annotated[float, Field(gt=0, le=86_400)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Horizon = Annotated[int, Field(strict=True, ge=1, le=1000)]
-Level = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -183,50 +178,6 @@ class Events(Section):
             if getattr(self, name) in self.covariates:
                 field = getattr(self, name)
                 raise ValueError(f"events.covariates names {field!r}, which is events.{name}: leave it out")
-        return self
-
-
-class Model(Section):
-    """What is forecast, and the network that does."""
-
-    cell: Literal["rnn_tanh", "rnn_relu", "gru", "lstm"] = Field(default="gru", description="kind of recurrent network")
-    hidden_size: int = Field(default=32, ge=1, le=1024, description="numbers in a layer's hidden state")
-    layers: int = Field(default=1, ge=1, le=8, description="recurrent layers")
-    horizons: tuple[Horizon, ...] = Field(default=(1, 3, 6, 12, 24), description="how many events ahead, increasing")
-    quantiles: tuple[Level, ...] = Field(
-        default=(0.025, 0.1, 0.5, 0.9, 0.975), description="levels to forecast: increasing, symmetric, 0.5 among them"
-    )
-    checkpoint: Name | None = Field(
-        default=None, description="weights to begin with, a safetensors file of the same shape"
-    )
-    seed: int = Field(default=0, ge=0, lt=2**63, description="draws the first weights where there is no checkpoint")
-
-    @field_validator("horizons", "quantiles")
-    @classmethod
-    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if not value:
-            raise ValueError("name at least one")
-        if any(b <= a for a, b in pairwise(value)):
-            raise ValueError("write them in increasing order, each once")
-        return value
-
-    @field_validator("quantiles")
-    @classmethod
-    def _symmetric(cls, value: tuple[float, ...]) -> tuple[float, ...]:
-        if 0.5 not in value:
-            raise ValueError("put 0.5 among them, the median")
-        if any(abs(low + high - 1) > 1e-9 for low, high in zip(value, reversed(value), strict=True)):
-            raise ValueError("give each level below 0.5 its partner above, such as 0.9 to 0.1")
-        return value
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        pending = sum(self.horizons) * (len(self.quantiles) + 2)
-        if pending > PENDING:
-            raise ValueError(
-                f"model.horizons and model.quantiles make each stream keep {pending:,} numbers, at most {PENDING:,} "
-                "are possible: ask for fewer long horizons or fewer quantiles"
-            )
         return self
 
 

@@ -18,8 +18,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails, PydanticUndefined
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
+from worker.forecast_section import Model
 from worker.learning_section import FineTune
-from worker.sections import Events, Http, Kafka, Log, Model, Section, Worker
+from worker.sections import Events, Http, Kafka, Log, Section, Worker
 
 PREFIX = "FOLDCAST_"
 CONFIG, SECRETS_DIR = "FOLDCAST_CONFIG", "FOLDCAST_SECRETS_DIR"

@@ -198,12 +198,12 @@ def test_scores_are_what_plain_numpy_says(tmp_path: Path, first: int, last: int 
                     assert flat(stream["horizons"][str(h)]) == pytest.approx(flat(expected), rel=1e-9)
 
 
-def test_an_untrained_network_is_the_last_value(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_walks_cannot_be_forecast_and_cost_next_to_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = result(written(tmp_path, long_csv(walks())))
     for stream in whole["streams"].values():
         for horizon in stream["horizons"].values():
-            assert horizon["mse"] == horizon["last_value"]["mse"] > 0
-    assert [h["skill"] for h in whole["overall"]["horizons"].values()] == [0, 0]
+            assert 0 < horizon["mse"] < 1.2 * horizon["last_value"]["mse"]
+    assert all(-0.1 < h["skill"] < 0.1 for h in whole["overall"]["horizons"].values())
     assert whole["overall"]["horizons"]["3"]["n"] == STREAMS * (N - 3)
     assert whole["overall"]["events"] == STREAMS * N
     assert (whole["refused"], whole["seconds"] > 0) == ({}, True)
@@ -236,7 +236,7 @@ def test_event_indices_count_accepted_events_only(tmp_path: Path) -> None:
     whole = result(written(tmp_path, "\n".join(lines)), rows="10:12")
     assert whole["streams"]["a"]["events"] == 40
     assert whole["streams"]["a"]["horizons"]["1"]["n"] == 2
-    assert whole["streams"]["a"]["horizons"]["3"]["mse"] == 9
+    assert whole["streams"]["a"]["horizons"]["3"]["last_value"]["mse"] == 9
     assert whole["refused"] == {"wrong_type": 40}
 
 
@@ -318,7 +318,7 @@ def test_score_rows_that_are_none_are_refused(text: str) -> None:
         score_rows(text)
 
 
-def test_an_untrained_network_covers_what_it_says(tmp_path: Path) -> None:
+def test_walks_are_covered_as_often_as_said(tmp_path: Path) -> None:
     method = Method(hidden_size=8)
     scoring = Scoring(method, 300)
     values = np.cumsum(np.random.default_rng(6).normal(size=(3000, 4)), axis=0)

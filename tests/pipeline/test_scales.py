@@ -31,12 +31,14 @@ class Twin:
     def __init__(self, horizons: tuple[int, ...]) -> None:
         self.z: list[float] = []
         self.q1, self.mean, self.variance = Ew(500), Ew(500), Ew(500)
+        self.recent, self.season = Ew(200), Ew(METHOD.season_slots)
         self.qh = {h: Ew(500) for h in horizons}
         self.unit2 = 0.0
 
     def take(self, z: float) -> None:
         deviation = z - self.mean.m if self.z else 0.0
-        self.mean.take(z)
+        for level in (self.mean, self.recent, self.season):
+            level.take(z)
         self.variance.take(deviation * deviation)
         self.z.append(z)
         if len(self.z) > 1:
@@ -81,11 +83,12 @@ def test_scales_are_the_twins(name: str) -> None:
     rows, twin = np.zeros(3, layout(METHOD)), Twin(METHOD.horizons)
     before = rows[[0, 2]].tobytes()
     for n, z in enumerate(SERIES[name]):
-        scales.learn(rows, np.array([1]), np.array([n]), np.array([z]), METHOD.horizon_array)
+        scales.learn(rows, np.array([1]), np.array([n]), np.array([z]), METHOD.spans, METHOD.season_slots)
         twin.take(z)
         row = rows[1]
-        expected = [twin.step_scale, twin.mean.m, twin.variance.m, *(twin.scale(h) for h in METHOD.horizons)]
-        got = [row["step_scale"], row["mean"], row["variance"], *row["scale"]]
+        levels = [twin.mean.m, twin.recent.m, twin.season.m]
+        expected = [twin.step_scale, *levels, twin.variance.m, *(twin.scale(h) for h in METHOD.spans)]
+        got = [row["step_scale"], row["mean"], row["recent_mean"], row["season_mean"], row["variance"], *row["scale"]]
         assert got == pytest.approx(expected, rel=1e-12, abs=0)
         assert np.isfinite(got).all()
         assert [row["values"][i % METHOD.longest] for i in range(max(0, n - 6), n + 1)] == twin.z[-7:]
@@ -97,6 +100,6 @@ def test_one_spike_is_harmless() -> None:
     series = np.random.default_rng(5).normal(size=300)
     for n, z in enumerate(series):
         for rows, value in ((calm, z), (spiked, 1e6 if n == 200 else z)):
-            scales.learn(rows, np.array([0]), np.array([n]), np.array([value]), METHOD.horizon_array)
+            scales.learn(rows, np.array([0]), np.array([n]), np.array([value]), METHOD.spans, METHOD.season_slots)
     assert spiked["step_scale"][0] < 1.5 * calm["step_scale"][0]
     assert (spiked["scale"] < 1.5 * calm["scale"]).all()

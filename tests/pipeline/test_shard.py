@@ -174,7 +174,7 @@ def test_an_event_is_scored_before_anything_learns_from_it_and_then_learnt_once(
             mean, quantiles = said_before[n - 1]
             assert one.expected[0].tolist() == [mean[0], quantiles[0, 0], quantiles[0, -1]]
         said_before.append((one.mean[0], one.quantiles[0]))
-        scales.learn(twin, np.array([0]), np.array([n]), np.array([z]), method.horizon_array)
+        scales.learn(twin, np.array([0]), np.array([n]), np.array([z]), method.spans, method.season_slots)
         assert shard.table.rows[0]["scale"].tolist() == twin["scale"][0].tolist()
 
 
@@ -228,13 +228,8 @@ def _inputs(row: np.void):  # type: ignore[no-untyped-def]
     """What the network saw of the row's last event, and a hidden state of zero."""
     import torch
 
-    from pipeline import features
-
-    x = np.empty((1, features.width(METHOD)), np.float32)
-    rows = np.array([row])
-    index = np.zeros(1, np.int64)
-    features.build(rows, index, np.array([row["value"]]), np.array([row["time_ms"]]), x)
-    features.build_covariates(rows, index, x)
+    seen = row["window_inputs"]
+    x = seen[(row["count"] - 1) % len(seen)][None]
     return torch.from_numpy(x), torch.zeros(1, METHOD.layers, 1, METHOD.hidden_size)
 
 

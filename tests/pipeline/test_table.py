@@ -72,7 +72,9 @@ def test_a_page_is_a_power_of_two_rows_under_its_limit(cell, horizons) -> None: 
     rows, limit = table.page_rows, PAGE_BYTES
     assert rows & (rows - 1) == 0
     assert rows * table.row_bytes <= limit < 2 * rows * table.row_bytes
-    assert all(table.rows.dtype.fields[f][1] % 4 == 0 for f in table.rows.dtype.names)
+    kinds = [(kind.base.itemsize, offset) for kind, offset in table.rows.dtype.fields.values()]
+    assert all(offset % size == 0 for size, offset in kinds)
+    assert table.row_bytes % 8 == 0
 
 
 def test_pages_put_back_are_the_table(table: Table) -> None:

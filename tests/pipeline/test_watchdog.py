@@ -108,7 +108,7 @@ def lively(method: Method) -> list[Record]:
 
 @pytest.mark.parametrize("method", [METHOD, LATER])
 def test_a_shard_watches_what_its_forecasts_said_whatever_the_cuts(method: Method) -> None:
-    """The errors that it publishes at its first horizon, event by event, and no other."""
+    """The network's own errors at its first horizon, event by event, and no other."""
     log, shards = lively(method), [shard_of(method) for _ in range(3)]
     said = fold(shards[0], log)
     for shard, cuts in zip(shards[1:], (range(900), [5, 77, 500]), strict=True):
@@ -117,7 +117,7 @@ def test_a_shard_watches_what_its_forecasts_said_whatever_the_cuts(method: Metho
     events = [
         Seen(names.index(name), offset, error, naive)
         for name, offset, error, naive in zip(
-            said.name, said.offset.tolist(), said.error[:, 0].tolist(), said.naive[:, 0].tolist(), strict=True
+            said.name, said.offset.tolist(), said.network_error.tolist(), said.naive[:, 0].tolist(), strict=True
         )
     ]
     network, last_value, labels, active = plain(events)

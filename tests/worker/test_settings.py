@@ -12,7 +12,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from worker.sections import Events, Http, Kafka, Model
+from worker.forecast_section import Model
+from worker.sections import Events, Http, Kafka
 from worker.settings import NAMES, Settings, SettingsError, load, reference
 
 ROOT = Path(__file__).parents[2]
@@ -197,9 +198,9 @@ def test_a_name_in_the_wrong_section_is_answered_with_the_right_one(toml: Toml) 
 
 
 def test_a_name_like_no_other_is_answered_with_the_list(toml: Toml) -> None:
-    config = toml('[model]\nprofile = "lite"')
+    config = toml('[model]\nflavour = "plum"')
     assert complaint(config) == (
-        f"model.profile (in {config}) is no setting: leave it out; docs/settings.md lists all there are"
+        f"model.flavour (in {config}) is no setting: leave it out; docs/settings.md lists all there are"
     )
 
 
@@ -514,7 +515,9 @@ def test_the_defaults_of_events_are_those_of_the_pipeline() -> None:
         form.stream_field, form.time_field, form.target_field
     )  # fmt: skip
     assert events.max_ahead_s * 1000 == form.max_ahead_ms
-    for name in ("horizons", "quantiles", "cell", "hidden_size", "layers"):
+    for name in (
+        "horizons", "quantiles", "cell", "hidden_size", "layers", "profile", "season", "season_slots", "weekly",
+    ):  # fmt: skip
         assert getattr(model, name) == getattr(method, name)
     for name in ("covariates", "transform", "same_time", "max_gap"):
         assert getattr(events, name) == getattr(method, name)

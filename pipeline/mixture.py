@@ -1,0 +1,108 @@
+"""The mixture: experts weighed by how each would have changed its past errors (Bernstein online aggregation).
+
+    when the label of origin o arrives: g = clip(2 (M(o) - z_t)/c, 4), r_e = g clip((E_e(o) - M(o))/c, 4),
+        R_e = l R_e - r_e,  V_e = l V_e + r_e^2 (V starts at 1e-6),  l = 1 - 1/(500 + 20 (h-1))
+    eta_e = min(1, sqrt(ln experts / V_e)),  w_e ~ prior_e eta_e exp(eta_e R_e), prior 4 for the last value, else 1
+    M_h = sum of w_e E_e
+
+Wintenberger, "Optimal learning with Bernstein online aggregation", 2017. Experts: last value, seasonal naive, seasonal
+profile, N~ and, in the full profile, K~.
+"""
+
+import numpy as np
+
+from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.method import Method
+
+LAST, NAIVE, PROFILE, SHRUNK = 0, 1, 2, 3  # columns of the experts' moves; N~ and K~ are the last
+CLIP = 4.0
+PRIOR = 4.0  # of the last value
+FIRST_VARIATION = 1e-6
+BOUND = 32.0  # of all moves, in horizon scales
+
+
+def experts(method: Method) -> int:
+    """E, those weighed."""
+    return 5 if method.full else 4
+
+
+def fields(method: Method) -> list[Field]:
+    """Two sums per horizon and expert, and the moves that wait for their label, the last value's zero left out."""
+    z, e = len(method.horizons), experts(method)
+    return [
+        ("mixture_regret", "f4", (z, e)),  # R
+        ("mixture_variation", "f4", (z, e)),  # V
+        ("mixture_moves", method.ring, (method.pending_size, e - 1)),
+    ]
+
+
+def born(row: np.void) -> None:
+    """Nothing is known of any expert."""
+    row["mixture_variation"][:] = FIRST_VARIATION
+
+
+@kernel
+def learn(
+    rows: Rows,
+    index: Ints,  # (B,)
+    n: Ints,  # (B,)
+    label: Floats,  # (B, Z) in horizon scales, NaN where there is none
+    horizons: Ints,  # (Z,)
+    start: Ints,  # (Z + 1,)
+    unit: float,
+) -> None:
+    """Take in what each expert's move would have changed."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        regret = row["mixture_regret"]
+        variation = row["mixture_variation"]
+        waiting = row["mixture_moves"]
+        combined = row["pending_move"]
+        for j in range(len(horizons)):
+            if np.isnan(label[b, j]):
+                continue
+            keep = 1.0 - 1.0 / (500.0 + 20.0 * (horizons[j] - 1))
+            place = start[j] + n[b] % horizons[j]
+            g = min(max(2.0 * (combined[place] - label[b, j]), -CLIP), CLIP)
+            for e in range(regret.shape[1]):
+                move = 0.0 if e == LAST else waiting[place, e - 1] / unit
+                r = g * min(max(move - combined[place], -CLIP), CLIP)
+                regret[j, e] = keep * regret[j, e] - r
+                variation[j, e] = keep * variation[j, e] + r * r
+
+
+@kernel
+def forecast(
+    rows: Rows,
+    index: Ints,  # (B,)
+    n: Ints,  # (B,)
+    horizons: Ints,  # (Z,)
+    start: Ints,  # (Z + 1,)
+    unit: float,
+    said: Floats,  # (B, Z, E) the experts' moves
+    moves: Floats,  # (B, Z) out
+) -> None:
+    """Weigh the experts' moves and put them into the rings."""
+    many = said.shape[2]
+    weight = np.empty(many)
+    for b in range(len(index)):
+        row = rows[index[b]]
+        regret = row["mixture_regret"]
+        variation = row["mixture_variation"]
+        waiting = row["mixture_moves"]
+        for j in range(len(horizons)):
+            largest = -np.inf
+            for e in range(many):
+                eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
+                weight[e] = np.log(eta * (PRIOR if e == LAST else 1.0)) + eta * regret[j, e]
+                largest = max(largest, weight[e])
+            total = 0.0
+            sum_ = 0.0
+            for e in range(many):
+                w = np.exp(weight[e] - largest)
+                move = min(max(said[b, j, e], -BOUND), BOUND)
+                total += w
+                sum_ += w * move
+                if e != LAST:
+                    waiting[start[j] + n[b] % horizons[j], e - 1] = np.rint(move * unit)
+            moves[b, j] = sum_ / total

@@ -1,0 +1,130 @@
+"""Forecasts that wait for their label: with what scale, move and band each was made, and how it turned out.
+
+The label of a forecast is the move that came, (z_t - z_o) / c_h(o), in the horizon scale as it was at the origin o.
+Horizon h has a ring of h places, the one of event n is n mod h; all parts of the method that wait use these places.
+"""
+
+import numpy as np
+
+from pipeline.compiled import Bools, Field, Floats, Floats32, Ints, Rows, kernel
+from pipeline.intervals import EDGE_UNIT
+from pipeline.method import Method
+
+WARM = 20  # labels before which the present scale is not trusted as a unit
+
+
+def fields(method: Method) -> list[Field]:
+    """One place for every forecast that waits."""
+    waiting = method.pending_size
+    return [
+        ("pending_unit", "f8", (waiting,)),  # c_h(o)
+        ("pending_move", "f4", (waiting,)),  # of the mixture, in that unit
+        ("pending_width", "f4", (waiting,)),  # of the band, in that unit
+        ("pending_network", "f4", (method.horizons[0],)),  # the network's own move, first horizon only
+        ("pending_band", "i2", (waiting, 2 * method.bands)),  # low, high of each pair of quantiles, in the width
+    ]
+
+
+@kernel
+def mature(rows: Rows, index: Ints, n: Ints, z: Floats, horizons: Ints, start: Ints, label: Floats) -> None:
+    """Fill label (B, Z) with the moves that came with z (B,); NaN: no forecast waited, or the stream had no scale."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        values = row["values"]
+        unit = row["pending_unit"]
+        for j in range(len(horizons)):
+            h = horizons[j]
+            label[b, j] = np.nan
+            place = start[j] + n[b] % h
+            if n[b] >= h and unit[place] > 0.0:
+                label[b, j] = (z[b] - values[(n[b] - h) % len(values)]) / unit[place]
+
+
+@kernel
+def score(
+    rows: Rows,
+    index: Ints,  # (B,)
+    n: Ints,  # (B,)
+    raw: Floats,  # (B,) the value as it came, a spike too
+    horizons: Ints,  # (Z,)
+    start: Ints,  # (Z + 1,)
+    error: Floats,  # (B, Z) out: raw - forecast in units of c_h; NaN: no label, or too few before it to trust the unit
+    naive: Floats,  # (B, Z) out: raw - last value, same units
+    network_error: Floats,  # (B,) out: raw - the network's own forecast of the first horizon, same units
+    inside: Bools,  # (B, Z, bands) out
+    expected: Floats,  # (B, 3) out: mean, low, high that the shortest horizon said of this event, NaN without one
+) -> None:
+    """Score the forecasts whose label has come, by the value that is published."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        values = row["values"]
+        scale = row["scale"]
+        unit = row["pending_unit"]
+        move = row["pending_move"]
+        width = row["pending_width"]
+        band = row["pending_band"]
+        network = row["pending_network"]
+        network_error[b] = np.nan
+        expected[b, :] = np.nan
+        for j in range(len(horizons)):
+            h = horizons[j]
+            labels = n[b] - h + 1
+            error[b, j] = np.nan
+            naive[b, j] = np.nan
+            if labels < 1:
+                continue
+            place = start[j] + n[b] % h
+            last = values[(n[b] - h) % len(values)]
+            mean = last + move[place] * unit[place]
+            size = width[place] * unit[place]
+            if labels > WARM and scale[j] > 0.0:
+                error[b, j] = (raw[b] - mean) / scale[j]
+                naive[b, j] = (raw[b] - last) / scale[j]
+                if j == 0:
+                    network_error[b] = (raw[b] - (last + network[n[b] % h] * unit[place])) / scale[j]
+            for k in range(inside.shape[2]):
+                low = mean + band[place, 2 * k] / EDGE_UNIT * size
+                high = mean + band[place, 2 * k + 1] / EDGE_UNIT * size
+                inside[b, j, k] = low <= raw[b] <= high
+                if j == 0 and k == 0 and size > 0.0:
+                    expected[b, 0] = mean
+                    expected[b, 1] = low
+                    expected[b, 2] = high
+
+
+@kernel
+def keep(
+    rows: Rows,
+    index: Ints,  # (B,)
+    n: Ints,  # (B,)
+    z: Floats,  # (B,)
+    horizons: Ints,  # (Z,)
+    start: Ints,  # (Z + 1,)
+    said: Floats32,  # (B, Z) the network's moves
+    moves: Floats,  # (B, Z) the mixture's
+    widths: Floats,  # (B, Z) of the bands
+    edges: Floats,  # (B, Z, Q) of the bands, in thousandths of the width
+    mean: Floats,  # (B, Z) out: in the units of z
+    quantiles: Floats,  # (B, Z, Q) out
+) -> None:
+    """Put the forecasts into the rings, and say them as exactly as they are kept."""
+    last = edges.shape[2] - 1
+    for b in range(len(index)):
+        row = rows[index[b]]
+        scale = row["scale"]
+        unit = row["pending_unit"]
+        move = row["pending_move"]
+        width = row["pending_width"]
+        band = row["pending_band"]
+        row["pending_network"][n[b] % horizons[0]] = said[b, 0]
+        for j in range(len(horizons)):
+            place = start[j] + n[b] % horizons[j]
+            unit[place] = scale[j]
+            move[place] = moves[b, j]
+            width[place] = widths[b, j]
+            mean[b, j] = z[b] + move[place] * unit[place]
+            for q in range(last + 1):
+                quantiles[b, j, q] = mean[b, j] + edges[b, j, q] / EDGE_UNIT * (width[place] * unit[place])
+            for k in range(band.shape[1] // 2):
+                band[place, 2 * k] = edges[b, j, k]
+                band[place, 2 * k + 1] = edges[b, j, last - k]

@@ -1,0 +1,147 @@
+"""Recursive least squares of a stream's moves on what it saw at their origin: one inverse P for all horizons.
+
+    when phi_t is seen (no label needed): k_t = P phi / (lam + phi'P phi),  P = (P - k_t (P phi)') / lam
+    every 50 events: if trace(P) > 100 F, P is scaled down to that
+    when the label y of origin o = t-h arrives: W_h += k_o (clip(y, 4) - W_h.phi_o)
+    A_h = W_h.phi_t
+
+phi and k wait in rings of H places. P is kept as its lower triangle, so it is symmetric by itself. Kernels take the
+rows' fields as arrays (R rows), since two experts share them.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline.compiled import Field, Floats, Floats32, Ints, Rows, kernel
+from pipeline.method import Method
+
+FORGET = 0.999  # lam
+LABEL = 4.0  # labels are cut here
+TRACE = 100.0  # per regressor
+GUARD_EVERY = 50  # events
+BOUND = 20.0  # of every regressor
+MOVE = 32.0  # of the forecast, in horizon scales
+
+
+def fields(method: Method, name: str, regressors: int) -> list[Field]:
+    """Of one expert with so many regressors, its fields begin with `name`."""
+    h, z, f = method.longest, len(method.horizons), regressors
+    return [
+        (f"{name}_inverse", "f4", (f * (f + 1) // 2,)),  # P, lower triangle by rows
+        (f"{name}_weights", "f4", (z, f)),  # W
+        (f"{name}_gain_unit", "f4", (h,)),  # of each ring place
+        (f"{name}_seen", method.ring, (h, f)),  # phi of event n at n mod H
+        (f"{name}_gain", method.ring, (h, f)),  # its k
+    ]
+
+
+def born(row: np.void, name: str, regressors: int) -> None:
+    """P starts as one."""
+    row[f"{name}_inverse"][[i * (i + 3) // 2 for i in range(regressors)]] = 1.0
+
+
+class Expert(NamedTuple):
+    """One expert's fields, as the kernels take them."""
+
+    inverse: Rows
+    weights: Rows
+    gain_unit: Rows
+    seen: Rows
+    gain: Rows
+
+    @classmethod
+    def of(cls, rows: Rows, name: str) -> "Expert":
+        """Views, no copies."""
+        return cls(*(rows[f"{name}_{field}"] for field in cls._fields))
+
+
+@kernel
+def learn(
+    index: Ints,  # (B,)
+    n: Ints,  # (B,) event index in the stream
+    label: Floats,  # (B, Z) in horizon scales, NaN where there is none
+    horizons: Ints,  # (Z,)
+    weights: Rows,  # (R, Z, F)
+    gain_unit: Rows,  # (R, H)
+    seen: Rows,  # (R, H, F)
+    gain: Rows,  # (R, H, F)
+    seen_unit: float,
+) -> None:
+    """Move each horizon's weights by the gain of its origin."""
+    for b in range(len(index)):
+        r = index[b]
+        for j in range(len(horizons)):
+            if np.isnan(label[b, j]):
+                continue
+            o = (n[b] - horizons[j]) % seen.shape[1]
+            said = 0.0
+            for f in range(seen.shape[2]):
+                said += weights[r, j, f] * seen[r, o, f]
+            miss = min(max(label[b, j], -LABEL), LABEL) - said / seen_unit
+            step = miss * gain_unit[r, o]
+            for f in range(seen.shape[2]):
+                weights[r, j, f] += gain[r, o, f] * step
+
+
+@kernel
+def see(
+    index: Ints,  # (B,)
+    n: Ints,  # (B,)
+    phi: Floats32,  # (B, F)
+    inverse: Rows,  # (R, F (F + 1) / 2)
+    gain_unit: Rows,  # (R, H)
+    seen: Rows,  # (R, H, F)
+    gain: Rows,  # (R, H, F)
+    seen_unit: float,
+    gain_steps: float,
+) -> None:
+    """Take phi into P and put it with its gain into the rings."""
+    size = phi.shape[1]
+    p = np.empty((size, size))
+    px = np.empty(size)
+    for b in range(len(index)):
+        r = index[b]
+        o = n[b] % seen.shape[1]
+        px[:] = 0.0
+        at = 0
+        for i in range(size):
+            seen[r, o, i] = np.rint(phi[b, i] * seen_unit)
+            for j in range(i + 1):
+                p[i, j] = inverse[r, at]
+                p[j, i] = p[i, j]
+                at += 1
+        for i in range(size):
+            for j in range(size):
+                px[j] += p[i, j] * phi[b, i]
+        total = FORGET
+        for i in range(size):
+            total += px[i] * phi[b, i]
+        trace = 0.0
+        largest = 0.0
+        for i in range(size):
+            trace += (p[i, i] - px[i] / total * px[i]) / FORGET
+            largest = max(largest, abs(px[i]))
+        unit = max(largest / total / gain_steps, 1e-30)
+        gain_unit[r, o] = unit
+        shrink = 1.0 / FORGET
+        if n[b] % GUARD_EVERY == 0:
+            shrink *= min(1.0, TRACE * size / trace)
+        at = 0
+        for i in range(size):
+            k = px[i] / total
+            gain[r, o, i] = np.rint(k / unit)
+            for j in range(i + 1):
+                inverse[r, at] = (p[i, j] - k * px[j]) * shrink
+                at += 1
+
+
+@kernel
+def forecast(index: Ints, phi: Floats32, weights: Rows, moves: Floats) -> None:
+    """Fill moves (B, Z) from phi (B, F)."""
+    for b in range(len(index)):
+        for j in range(moves.shape[1]):
+            said = 0.0
+            for f in range(phi.shape[1]):
+                said += weights[index[b], j, f] * phi[b, f]
+            moves[b, j] = min(max(said, -MOVE), MOVE)

@@ -1,0 +1,46 @@
+"""Spike hold: where a stream's spikes are known to go back at once, a suspect value is replaced by the last one.
+
+    suspect: |z_t - z_{t-1}| > 12 s and t-1 was not suspect
+    at the next event: r = clip((z_{t+1} - z_t) / (z_{t-1} - z_t), 0..1), rho += 0.2 (r - rho)
+    while rho > 0.7 a suspect value counts as z_{t-1}
+
+The replaced value is what everything else learns from and starts at; the raw one is reported and scored.
+"""
+
+from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+
+SUSPECT = 12.0  # step scales
+RATE = 0.2
+HELD = 0.7
+
+
+def fields() -> list[Field]:
+    """The last suspect, the value before it, and how far suspects go back."""
+    return [
+        ("suspect", "f8", (2,)),  # the raw value, the value before it
+        ("suspected", "i4"),  # 1: the last event was suspect
+        ("return_share", "f4"),  # rho
+    ]
+
+
+@kernel
+def hold(rows: Rows, index: Ints, n: Ints, raw: Floats, z: Floats) -> None:
+    """Fill z (B,) with what each raw value (B,) counts as."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        z[b] = raw[b]
+        if n[b] == 0:
+            continue
+        suspect = row["suspect"]
+        values = row["values"]
+        last = values[(n[b] - 1) % len(values)]
+        if row["suspected"] == 1:
+            row["suspected"] = 0
+            back = (raw[b] - suspect[0]) / (suspect[1] - suspect[0])
+            row["return_share"] += RATE * (min(max(back, 0.0), 1.0) - row["return_share"])
+        elif abs(raw[b] - last) > SUSPECT * row["step_scale"]:
+            row["suspected"] = 1
+            suspect[0] = raw[b]
+            suspect[1] = last
+            if row["return_share"] > HELD:
+                z[b] = last

@@ -1,0 +1,134 @@
+"""One wave through the method: its parts in the order that is law, score, learn, look, forecast.
+
+Each part is a module with its row fields and kernels, and its equations in the docstring; here is what goes from one
+to the next. A move is a change from z in units of a horizon's scale c_h; a label is the move that came.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from pipeline import (
+    companion,
+    covariates,
+    features,
+    intervals,
+    linear,
+    mixture,
+    pending,
+    regression,
+    scales,
+    season,
+    shrink,
+    spikes,
+    stack,
+    weekly,
+)  # fmt: skip
+from pipeline.compiled import Floats, Floats32, Ints, Rows
+from pipeline.forecasts import Forecasts
+from pipeline.method import Method
+
+
+class Ahead(NamedTuple):
+    """Where the horizons and fractions of a wave's rows fall, and what the season has there."""
+
+    naive: Floats  # (B, K)
+    profile: Floats  # (B, K)
+    slot: Ints  # (B, K)
+    time_ms: Ints  # (B, K)
+
+
+class Wave:
+    """Events that are stepped together, at most one per row."""
+
+    def __init__(self, method: Method, rows: Rows, index: Ints, raw: Floats, time_ms: Ints) -> None:
+        self.method, self.rows, self.index = method, rows, index
+        self.n = rows["count"][index]
+        self.raw, self.time_ms = raw, time_ms
+        self.z = np.empty(len(index))  # what counts: the raw value, or the one before a spike that is held
+        spikes.hold(rows, index, self.n, raw, self.z)
+
+    def score(self, out: Forecasts) -> Floats:
+        """Score what was said of these events; the labels (B, Z) they are."""
+        m, rows, r, n = self.method, self.rows, self.index, self.n
+        pending.score(
+            rows, r, n, self.raw, m.horizon_array, m.pending_start,
+            out.error, out.naive, out.network_error, out.inside, out.expected,
+        )  # fmt: skip
+        label = np.empty((len(r), len(m.horizons)))
+        pending.mature(rows, r, n, self.z, m.horizon_array, m.pending_start, label)
+        return label
+
+    def learn(self, label: Floats, elapsed_ms: Ints, step_ms: Ints, given: Floats) -> None:
+        """Learn the parts of each row: from labels first, then from the values."""
+        m, rows, r, n, z = self.method, self.rows, self.index, self.n, self.z
+        waiting = (rows, r, n, label, m.horizon_array, m.pending_start)
+        season.settle(rows, r, n, self.time_ms, elapsed_ms, step_ms, season.CODES[m.season])
+        if m.full:
+            for name in self._regressions():
+                expert = regression.Expert.of(rows, name)
+                regression.learn(r, n, label, m.horizon_array, *expert[1:], m.ring_unit(regression.BOUND))
+            stack.learn(*waiting, m.ring_unit(stack.CLIP))
+        shrink.learn(*waiting, m.ring_unit(shrink.CLIP))
+        mixture.learn(*waiting, m.ring_unit(mixture.BOUND))
+        intervals.learn(rows, r, n, z, m.horizon_array, m.pending_start, m.levels, m.interval_rates)
+        season.learn(rows, r, n, z)
+        if m.has_week:
+            weekly.learn(rows, r, z, self.time_ms)
+        scales.learn(rows, r, n, z, m.spans, m.season_slots)
+        if m.has_companion:
+            covariates.learn(rows, r, given)
+
+    def look(self, step_ms: Ints) -> tuple[Ahead, Floats32]:
+        """What the season says of the time ahead, and what the network sees, x (B, F)."""
+        m, b = self.method, len(self.index)
+        k = len(m.spans)
+        ahead = Ahead(np.empty((b, k)), np.empty((b, k)), np.empty((b, k), np.int64), np.empty((b, k), np.int64))
+        season.look_ahead(self.rows, self.index, self.z, self.time_ms, step_ms, m.spans, *ahead)
+        x = np.empty((b, features.width(m)), np.float32)
+        features.build(
+            self.rows, self.index, self.z, self.time_ms, ahead.naive, ahead.profile, m.fraction_places, x
+        )  # fmt: skip
+        return ahead, x
+
+    def forecast(self, ahead: Ahead, x: Floats32, network: Floats32, out: Forecasts) -> None:
+        """Bring the experts' moves together, the network's (B, Z) among them, and place the bands."""
+        m, rows, r, n, z = self.method, self.rows, self.index, self.n, self.z
+        b, h = len(r), len(m.horizons)
+        waiting = (rows, r, n, m.horizon_array, m.pending_start)
+        said = np.zeros((b, h, stack.columns(m)))
+        network = np.where(np.isfinite(network), network, 0)
+        season.move(rows, r, z, ahead.naive, ahead.profile, said[:, :, stack.SEASON : stack.NETWORK])
+        said[:, :, stack.NETWORK] = network
+        raw = np.empty((b, h, shrink.experts(m)))
+        raw[:, :, 0] = network
+        if m.full:
+            if m.has_week:
+                weekly.move(rows, r, z, ahead.time_ms, said[:, :, stack.MORE])
+            self._regress(ahead, x, said)
+            stack.forecast(*waiting, m.ring_unit(stack.CLIP), said, raw[:, :, 1])
+        experts = np.zeros((b, h, mixture.experts(m)))
+        experts[:, :, mixture.NAIVE : mixture.SHRUNK] = said[:, :, stack.SEASON : stack.SEASON + 2]
+        shrink.forecast(*waiting, m.ring_unit(shrink.CLIP), raw, experts[:, :, mixture.SHRUNK :])
+        moves, width, edges = np.empty((b, h)), np.empty((b, h)), np.empty((b, h, len(m.quantiles)))
+        mixture.forecast(*waiting, m.ring_unit(mixture.BOUND), experts, moves)
+        intervals.forecast(rows, r, n, m.horizon_array, ahead.slot, width, edges)
+        pending.keep(*waiting[:3], z, *waiting[3:], network, moves, width, edges, out.mean, out.quantiles)
+
+    def _regressions(self) -> list[str]:
+        return [linear.NAME, companion.NAME] if self.method.has_companion else [linear.NAME]
+
+    def _regress(self, ahead: Ahead, x: Floats32, said: Floats) -> None:
+        """Moves of the linear experts; both see the same, the companion the covariates too."""
+        m, rows, r, n = self.method, self.rows, self.index, self.n
+        own = linear.width(m)
+        phi = np.empty((len(r), companion.width(m) if m.has_companion else own), np.float32)
+        linear.regressors(rows, r, self.z, ahead.naive, ahead.profile, m.fraction_places, x, phi)
+        if m.has_companion:
+            companion.regressors(rows, r, phi)
+        for name, width, column in zip(self._regressions(), (own, phi.shape[1]), (stack.LINEAR, -1), strict=False):
+            expert, seen = regression.Expert.of(rows, name), phi[:, :width]
+            regression.see(
+                r, n, seen, expert.inverse, *expert[2:], m.ring_unit(regression.BOUND), m.gain_steps
+            )  # fmt: skip
+            regression.forecast(r, seen, expert.weights, said[:, :, column])

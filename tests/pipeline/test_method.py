@@ -1,0 +1,174 @@
+"""The kernels against the method in plain NumPy, part by part and whole, and what the whole does with odd streams."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from plain_method import DAY, Plain
+from shard_rigs import Record, fold, shard_of
+
+from pipeline.method import Method
+from pipeline.shard import Shard
+from worker import newyork
+
+HOUR = 3_600_000
+METHOD = Method(horizons=(1, 3, 6, 12), hidden_size=16, fine_rings=True, max_gap=10**9)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def hourly(n: int) -> np.ndarray:
+    return 1_700_000_400_000 // HOUR * HOUR + HOUR * np.arange(n)
+
+
+def walk(seed: int, n: int) -> np.ndarray:
+    """Steps of many sizes, a daily and a weekly shape, some spikes that go back."""
+    rng, hour = np.random.default_rng(seed), np.arange(n)
+    shape = np.sin(2 * np.pi * hour / 24) * (1 + (hour // 24 % 7 > 4)) + 0.1 * np.cumsum(rng.normal(size=n))
+    spikes = np.where(rng.random(n) < 0.02, 40.0, 0.0)
+    return 50 + shape + 0.1 * rng.normal(size=n) + spikes
+
+
+def nights(days: int) -> np.ndarray:
+    """Hourly from 8 to 17 o'clock: nothing at night."""
+    return 1_700_006_400_000 // DAY * DAY + np.concatenate([DAY * d + HOUR * np.arange(8, 18) for d in range(days)])
+
+
+def both(
+    method: Method, times: np.ndarray, values: np.ndarray, given: np.ndarray | None = None
+) -> tuple[Shard, Any, Plain, np.ndarray, np.ndarray]:
+    """The shard and its forecasts, the plain stream and its means and quantiles."""
+    shard = shard_of(method)
+    rows = given if given is not None else np.zeros((len(values), 0))
+    log = [
+        Record(i, "a", int(t), int(t), float(v), tuple(map(float, g)))
+        for i, (t, v, g) in enumerate(zip(times, values, rows, strict=True))
+    ]
+    plain = Plain(method, shard.network)
+    said = [plain.take(r.time_ms, r.value, r.covariates) for r in log]
+    forecasts = fold(shard, log, range(0, len(log), 70))
+    return shard, forecasts, plain, np.array([m for m, _ in said]), np.array([q for _, q in said])
+
+
+LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
+    "daily and weekly, spikes": (METHOD, hourly(900), walk(1, 900), None),
+    "covariates": (
+        replace(METHOD, covariates=("wind", "sun")), hourly(500), walk(2, 500),
+        np.where(np.random.default_rng(3).random((500, 2)) < 0.2, np.nan, np.random.default_rng(4).random((500, 2))),
+    ),
+    "lite": (replace(METHOD, profile="lite"), hourly(500), walk(5, 500), None),
+    "no weekly table, lstm": (replace(METHOD, weekly="off", cell="lstm"), hourly(400), walk(6, 400), None),
+    "nights missing": (METHOD, nights(60), walk(7, 600), None),
+    "every day": (METHOD, hourly(300) * 1 + (DAY - HOUR) * np.arange(300), walk(8, 300), None),
+    "every month": (METHOD, hourly(150) + (30 * DAY - HOUR) * np.arange(150), walk(9, 150), None),
+    "a season of 12 events": (replace(METHOD, season="events", season_slots=12), hourly(300), walk(10, 300), None),
+    "no season": (replace(METHOD, season="none"), hourly(300), walk(11, 300), None),
+    "fast ticks": (
+        replace(METHOD, season="week", horizons=(2, 7)), hourly(1)[0] + 1000 * np.arange(300), walk(12, 300), None,
+    ),
+    "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOGS)
+def test_every_part_is_the_plain_methods(name: str) -> None:
+    """State after the whole log, to what float32 state and rings allow; forecasts all the way."""
+    method, times, values, given = LOGS[name]
+    shard, forecasts, plain, means, quantiles = both(method, times, values, given)
+    row, near = shard.table.rows[0], {"rtol": 2e-3, "atol": 2e-3}
+    season = plain.season
+    kinds = {"none": 0, "day": 1, "week": 2, "events": 3}
+    assert (row["season"], row["slot"]) == (kinds[season.kind], season.slot)
+    assert {s: row["slot_last"][s] for s in season.last} == season.last
+    assert np.flatnonzero(row["slot_visits"]).tolist() == sorted(season.visits)
+    np.testing.assert_allclose([row["slot_mean"][s] for s in season.mean], list(season.mean.values()), rtol=1e-12)
+    np.testing.assert_allclose([row["gap_merit"], row["return_share"]], [season.merit, plain.rho], rtol=1e-5, atol=1e-6)
+    assert bool(row["suspected"]) == (plain.suspect is not None)
+    if method.has_week:
+        seen = np.flatnonzero(~np.isnan(row["week"])).tolist()
+        assert seen == sorted(plain.week)
+        np.testing.assert_allclose(row["week"][seen], [plain.week[s] for s in seen], rtol=1e-12)
+    if method.full:
+        np.testing.assert_allclose(row["linear_weights"], plain.A.W, **near)
+        np.testing.assert_allclose(row["stack_weights"], [k.W[0] for k in plain.K], **near)
+    if method.has_companion:
+        np.testing.assert_allclose(row["companion_weights"], plain.Ac.W, **near)
+    np.testing.assert_allclose(row["shrink_uy"], plain.a, **near)
+    np.testing.assert_allclose(row["shrink_uu"], plain.b, **near)
+    np.testing.assert_allclose(row["mixture_regret"], plain.R, rtol=2e-2, atol=0.1)
+    np.testing.assert_allclose(row["mixture_variation"], plain.V, **near)
+    np.testing.assert_allclose(row["error_scale"], plain.sigma, **near)
+    np.testing.assert_allclose(row["slot_factor"], [[u[s] for s in sorted(u)] for u in plain.u], **near)
+    np.testing.assert_allclose(row["quantile"], plain.q, atol=2e-2)
+    deviation = np.diff(plain.z).std()
+    assert np.quantile(np.abs(forecasts.mean - means), 0.999) < 1e-3 * deviation
+    assert np.quantile(np.abs(forecasts.quantiles - quantiles), 0.99) < 1e-2 * deviation
+    assert (np.abs(means - np.array(plain.z)[:, None]) > 0.01 * deviation).mean() > 0.3, "else nothing was compared"
+
+
+def test_these_logs_have_what_they_are_for() -> None:
+    def end(name: str) -> Plain:
+        method, times, values, given = LOGS[name]
+        plain = Plain(method, shard_of(method).network)
+        rows = given if given is not None else np.zeros((len(values), 0))
+        for t, v, g in zip(times, values, rows, strict=True):
+            plain.take(int(t), float(v), tuple(map(float, g)))
+        return plain
+
+    spikes = end("daily and weekly, spikes")
+    held = np.array(spikes.z) != LOGS["daily and weekly, spikes"][2]
+    assert 3 < held.sum() < 20
+    assert end("nights missing").season.merit > 0.05
+    assert [end(n).season.kind for n in ("every day", "every month")] == ["week", "none"]
+    covariates = end("covariates")
+    assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
+
+
+@pytest.mark.parametrize("fine", [True, False])
+@pytest.mark.parametrize("name", ["walk", "New York"])
+def test_forecasts_agree_to_a_thousandth_of_a_deviation(name: str, fine: bool) -> None:
+    """At the 99.9th percentile; to 1e-4 where what waits for labels is kept in float32 instead of 16 bits."""
+    if name == "walk":
+        values = np.cumsum(np.random.default_rng(14).normal(size=1500))
+        times = hourly(1500)
+    else:
+        some = [e for e in newyork.events() if e.stream == "JFK.temp" and e.value is not None][:1500]
+        values, times = np.array([e.value for e in some]), np.array([e.time_ms for e in some])
+    _, forecasts, _, means, quantiles = both(replace(METHOD, fine_rings=fine), times, values)
+    deviation, allowed = values.std(), 1e-4 if fine else 1e-3
+    assert np.quantile(np.abs(forecasts.mean - means), 0.999) < allowed * deviation
+    assert np.quantile(np.abs(forecasts.quantiles - quantiles)[100:], 0.999) < 10 * allowed * deviation
+
+
+def test_network_error_is_the_networks_own_beside_naive() -> None:
+    _, forecasts, plain, _, _ = both(METHOD, hourly(200), walk(15, 200))
+    assert np.isnan(forecasts.network_error[:21]).all()
+    for n in range(22, 200):
+        o, z = plain.origin[n - 1], plain.z[n - 1]
+        said = z + o["N"][0] * o["c"][0]
+        unit = (forecasts.value[n] - z) / forecasts.naive[n, 0] if forecasts.naive[n, 0] else np.nan
+        if np.isfinite(unit):
+            assert forecasts.network_error[n] == pytest.approx((forecasts.value[n] - said) / unit, rel=1e-4, abs=1e-4)
+    assert (forecasts.network_error[30:] != forecasts.error[30:, 0]).any()
+
+
+def test_a_spike_that_goes_back_is_held_once_the_stream_is_known_for_it() -> None:
+    """And a jump that stays is followed at once where jumps stay."""
+    n, rng = 400, np.random.default_rng(16)
+    calm = 0.1 * rng.normal(size=n)
+    spiky, jumpy = calm.copy(), calm.copy()
+    spiky[40::20] += 30
+    for start in range(40, n, 40):
+        jumpy[start:] += 30 * (-1) ** (start // 40)
+    one = fold(shard_of(METHOD), [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(spiky)])
+    at = np.arange(300, 400, 20)
+    assert np.abs(one.mean[at]).max() < 15, "held: the forecast is not at the spike"
+    assert (one.value[at] > 20).all(), "what is reported is the raw value"
+    assert (np.abs(one.error[at, 0]) > 1).all(), "and so is what is scored"
+    other = fold(shard_of(METHOD), [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(jumpy)])
+    assert np.abs(other.mean[360] - jumpy[360]).max() < 15
