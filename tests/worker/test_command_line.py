@@ -210,12 +210,19 @@ def test_without_learning_there_are_no_updates(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FOLDCAST_FINE_TUNE__ENABLED", "false")
-    for more in ([], ["--update-every", "10"]):
-        assert set(backtested(tmp_path, *more).values()) == {0}
-        assert "updates" not in capsys.readouterr().out
+    assert set(backtested(tmp_path).values()) == {0}
+    assert "updates" not in capsys.readouterr().out
     for stream in json.loads((tmp_path / "scores.json").read_text())["streams"].values():
         for horizon in stream["horizons"].values():
             assert horizon["mse"] < 2 * horizon["last_value"]["mse"], "the base weights say no change"
+
+
+def test_update_every_without_learning_is_1_and_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FOLDCAST_FINE_TUNE__ENABLED", "false")
+    assert main(["backtest", str(walks_csv(tmp_path)), "--update-every", "10"]) == 1
+    assert "--update-every needs learning" in sentence(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("number", ["0", "-3"])

@@ -14,7 +14,7 @@ from memory_broker import CHANGELOG, OUTPUT
 from pipeline import watchdog
 from pipeline.adoption import Adoption
 from pipeline.image import GOOD_KEY
-from worker.exchange import Answer
+from worker.exchange import Answer, Offer
 from worker.learning import Learning, LearningPolicy
 from worker.life import Life
 from worker.pupil import MOST_ADOPTIONS
@@ -115,15 +115,21 @@ def test_the_optimiser_goes_on_from_where_the_last_adoption_left_it() -> None:
 # ---- invariant 5: weights never know more than what is committed
 
 
-def test_offers_are_made_of_what_is_committed_only() -> None:
+def test_offers_are_made_of_what_is_committed_only(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = learning_rig(events=40)
-    trainer = rig.trainers["one"]
+    trainer, seen = rig.trainers["one"], list[tuple[int, int]]()
+    send = trainer.send
+
+    def watched(offer: Offer) -> None:
+        seen.append((offer.trained_through, rig.cluster.offsets[0]))
+        send(offer)
+
+    monkeypatch.setattr(trainer, "send", watched)
     for _ in range(30):
         rig.produce(9)
-        before = len(trainer.offers)
         rig.cycle()
-        for offer in trainer.offers[before:]:
-            assert offer.trained_through == rig.cluster.offsets[0]
+    assert len(seen) > 5
+    assert all(through == committed for through, committed in seen), "committed when it was offered"
 
 
 @pytest.mark.parametrize("failure", FAILURES)
