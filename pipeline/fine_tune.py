@@ -84,16 +84,15 @@ def fine_tune(
     parameters = dict(network.named_parameters())
     norm = float(nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm))
     report = report._replace(loss=float(loss.detach()), gradient_norm=norm, clipped=norm > schedule.clip_norm)
+    infinite = bool(torch.isinf(labels).any())  # Huber's gradient would hide it
+    if infinite or not (math.isfinite(report.loss) and math.isfinite(norm)):
+        return weights, optimiser, report._replace(outcome="nonfinite")
     adam = _adam(parameters, optimiser, schedule.learning_rate)
     adam.step()
     new = {name: p.detach() for name, p in parameters.items()}
     moments = {name: adam.state[p] for name, p in parameters.items()}
     first = {name: state["exp_avg"] for name, state in moments.items()}
     second = {name: state["exp_avg_sq"] for name, state in moments.items()}
-    if not (math.isfinite(report.loss) and math.isfinite(norm)) or bool(
-        torch.isinf(labels).any()
-    ):  # Huber's gradient would hide them
-        return weights, optimiser, report._replace(outcome="nonfinite")
     if not all(bool(torch.isfinite(t).all()) for part in (new, first, second) for t in part.values()):
         return weights, optimiser, report._replace(outcome="nonfinite")
     after = replace(optimiser, first=first, second=second, steps=optimiser.steps + 1, updates=optimiser.updates + 1)

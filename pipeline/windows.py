@@ -104,11 +104,11 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -
     drawn = drawn[moves.any(axis=1)][:streams]
     begin = begins[drawn]
     back = begin - older(method)
-    early = drawn[back >= rows["window_from"][drawn]]
-    row = np.concatenate([drawn, early])
+    full = back >= rows["window_from"][drawn]  # those with an older window too
+    row = np.concatenate([drawn, drawn[full]])
     if len(row) == 0:
         return None
-    start = np.concatenate([begin, back[back >= rows["window_from"][drawn]]])
+    start = np.concatenate([begin, back[full]])
     place = (start + np.arange(method.window)[:, None]) % ring(method)  # (T, B)
     saved = start // SAVE_EVERY % (ring(method) // SAVE_EVERY)
     inputs, hidden = rows["window_inputs"][row, place], rows["window_hidden"][row, saved]
