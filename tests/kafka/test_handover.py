@@ -16,8 +16,14 @@ HANDOVER_S = 5.0  # below the session's six: nobody waited for it to end
 
 
 @pytest.fixture
-def cluster(bootstrap: str, unique: str, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(bootstrap, unique, tmp_path, PARTITIONS) as made:
+def session_s() -> int:
+    """Below which a hand-over must have been asked for."""
+    return 6
+
+
+@pytest.fixture
+def cluster(bootstrap: str, unique: str, tmp_path: Path, session_s: int) -> Iterator[Cluster]:
+    with Cluster(bootstrap, unique, tmp_path, PARTITIONS, kafka={"session_timeout_s": session_s}) as made:
         yield made
 
 
@@ -39,6 +45,7 @@ def test_a_worker_that_leaves_hands_over_at_once(cluster: Cluster) -> None:
     assert max(stays.tails) == 0  # the one that left had written an image at its last offset
 
 
+@pytest.mark.parametrize("session_s", [30])  # a start takes a busy machine more than the six of other tests
 def test_a_worker_that_is_restarted_takes_over_what_it_had_and_folds_nothing_again(cluster: Cluster) -> None:
     first, second = cluster.worker("first"), cluster.worker("second")
     cluster.wait_until_live()
