@@ -20,6 +20,7 @@ class Forecasts(NamedTuple):
     step_ms: Ints  # (n,) the stream's own step, 0 while it has none
     mean: Floats  # (n, Z) in the value's units, like all below but the errors
     quantiles: Floats  # (n, Z, Q)
+    parts: Floats  # (n, Z, X) what single parts of the method said, if the shard was asked to tell; else X = 0
     expected: Floats  # (n, 3) mean, low, high that the shortest horizon said of this event; NaN: it said nothing
     error: Floats  # (n, Z) label - forecast in horizon scales; NaN: no label, or a stream too young to have scales
     naive: Floats  # (n, Z) label - last value, same units
@@ -29,7 +30,7 @@ class Forecasts(NamedTuple):
     born: list[str]  # streams that got a row
 
     @classmethod
-    def blank(cls, n: int, method: Method) -> "Forecasts":
+    def blank(cls, n: int, method: Method, parts: int = 0) -> "Forecasts":
         """Room for n events."""
         z, q, bands = len(method.horizons), len(method.quantiles), method.bands
 
@@ -42,8 +43,8 @@ class Forecasts(NamedTuple):
             return array
 
         return cls(
-            ints(), [], ints(), ints(), floats(), ints(), floats(z), floats(z, q), floats(3), floats(z), floats(z),
-            floats(), np.zeros((n, z, bands), np.bool_), ints(), [],
+            ints(), [], ints(), ints(), floats(), ints(), floats(z), floats(z, q), floats(z, parts), floats(3),
+            floats(z), floats(z), floats(), np.zeros((n, z, bands), np.bool_), ints(), [],
         )  # fmt: skip
 
 

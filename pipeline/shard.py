@@ -23,7 +23,7 @@ from pipeline.method import VERSION, Method
 from pipeline.model import Network, Weights
 from pipeline.snapshot import Snapshot
 from pipeline.table import Table
-from pipeline.wave import Wave
+from pipeline.wave import Wave, told
 
 SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
 
@@ -37,9 +37,15 @@ def fingerprint(settings: Mapping[str, object], table: Table) -> str:
 class Shard:
     """State of one partition at `position`, the next offset it expects."""
 
-    def __init__(self, method: Method, network: Network, start: int, settings: Mapping[str, object]) -> None:
-        """An empty shard. `network` is in service from `start`. `settings` say in words what `method` means."""
+    def __init__(
+        self, method: Method, network: Network, start: int, settings: Mapping[str, object], parts: bool = False
+    ) -> None:
+        """An empty shard. `network` is in service from `start`. `settings` say in words what `method` means.
+
+        With `parts` its forecasts tell what single parts of the method said, in the order of `told`.
+        """
         self.method = method
+        self._parts = len(told(method)) if parts else 0
         self.network = network
         self.weights_offset = start
         self.position = start
@@ -125,7 +131,7 @@ class Shard:
             self.table.rows, index, batch.time_ms, batch.value, batch.record_ms, same_time, verdict, turn, elapsed
         )
         accepted = np.flatnonzero(verdict == admission.ACCEPTED)
-        out = Forecasts.blank(len(accepted), self.method)
+        out = Forecasts.blank(len(accepted), self.method, self._parts)
         out.born.extend(born)
         out.name.extend([batch.name[e] for e in accepted.tolist()])
         out.offset[:] = batch.offset[accepted]
@@ -164,7 +170,7 @@ class Shard:
         """Work on rows r (B,), each once; results go to `places` of `out`."""
         m, rows, b = self.method, self.table.rows, len(r)
         raw = np.log(out.value[places]) if m.transform == "log" else out.value[places]
-        said = Forecasts.blank(b, m)
+        said = Forecasts.blank(b, m, self._parts)
         broken = np.zeros(b, np.bool_)
         admission.pace(rows, r, elapsed, m.max_gap, said.step_ms, broken)
         wave = Wave(m, rows, r, raw, out.time_ms[places])
@@ -181,8 +187,8 @@ class Shard:
         rows["count"][r] = wave.n + 1
         back = _exp if m.transform == "log" else _same
         out.step_ms[places] = said.step_ms
-        out.mean[places], out.quantiles[places], out.expected[places] = map(
-            back, (said.mean, said.quantiles, said.expected)
+        out.mean[places], out.quantiles[places], out.parts[places], out.expected[places] = map(
+            back, (said.mean, said.quantiles, said.parts, said.expected)
         )
         out.error[places], out.naive[places], out.inside[places] = said.error, said.naive, said.inside
         out.network_error[places] = said.network_error

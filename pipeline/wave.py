@@ -29,6 +29,11 @@ from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 
 
+def told(method: Method) -> tuple[str, ...]:
+    """Parts whose own forecasts a shard can tell: the seasonal naive, the network, the linear expert, the stacking."""
+    return ("seasonal", "network", "linear", "stack") if method.full else ("seasonal", "network")
+
+
 class Ahead(NamedTuple):
     """Where the horizons and fractions of a wave's rows fall, and what the season has there."""
 
@@ -114,6 +119,11 @@ class Wave:
         mixture.forecast(*waiting, m.ring_unit(mixture.BOUND), experts, moves)
         intervals.forecast(rows, r, n, m.horizon_array, ahead.slot, width, edges)
         pending.keep(*waiting[:3], z, *waiting[3:], network, moves, width, edges, out.mean, out.quantiles)
+        if out.parts.shape[2]:
+            mine = [said[:, :, stack.SEASON], network, said[:, :, stack.LINEAR], raw[:, :, -1]]
+            scale = rows["scale"][r][:, :h]
+            for place, move in enumerate(mine[: out.parts.shape[2]]):
+                out.parts[:, :, place] = z[:, None] + move * scale
 
     def _regressions(self) -> list[str]:
         return [linear.NAME, companion.NAME] if self.method.has_companion else [linear.NAME]

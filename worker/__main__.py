@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "run": "foldcast run --config configs/sensors.toml",
     "topics": "foldcast topics create --partitions 8 --replication 3",
-    "backtest": "foldcast backtest history.csv --score-rows 500: --json scores.json",
+    "backtest": "foldcast backtest history.csv --score-rows 500: --ablate --json scores.json",
     "demo": "foldcast demo --no-keep",
     "warm": "foldcast warm",
 }
@@ -77,12 +77,13 @@ def _parser() -> argparse.ArgumentParser:
     topics.add_argument("--yes", action="store_true", help="do not ask before a reset")
 
     backtest = _command(commands, "backtest", _backtest, "the same engine over a file, no Kafka")
-    backtest.add_argument("file", type=Path, help="CSV, gzip or not: stream,time,value or time and one column a stream")
+    backtest.add_argument("file", type=Path, help="CSV or Parquet: stream,time,value, or time and one column a stream")
     backtest.add_argument("--score-rows", metavar="A:B", help="score forecasts made at a stream's event A up to B")
     backtest.add_argument("--partitions", type=int, default=1, metavar="P", help="shards to spread the streams over")
     backtest.add_argument(
         "--update-every", type=int, metavar="N", help="events between two updates (default: the schedule's)"
     )
+    backtest.add_argument("--ablate", action="store_true", help="fold it again, to score the method without its network")
     backtest.add_argument("--json", type=Path, metavar="OUT", help="write the scores")
 
     demo = _command(commands, "demo", _demo, "local Kafka, real data, two workers, a summary")
