@@ -18,7 +18,7 @@ from pipeline.forecasts import Forecasts
 from pipeline.learner import Learner
 from pipeline.method import Method
 from pipeline.shard import Shard
-from pipeline.wave import told
+from pipeline.wave import part_names
 
 BATCH = 20_000  # records read before the shards are advanced
 
@@ -106,7 +106,7 @@ class Tally:
     naive_absolute: Floats  # (Z,)
     inside: Floats  # (Z, bands)
     pinball: Floats  # (Z,) mean over the levels
-    parts_squared: Floats  # (Z, X) of single parts of the method, in the order of `told`; X may be 0
+    parts_squared: Floats  # (Z, X) of single parts of the method, in the order of `part_names`; X may be 0
     parts_absolute: Floats  # (Z, X)
 
     @classmethod
@@ -138,6 +138,9 @@ class Tally:
         return self.inside / n[:, None]
 
 
+Tallies = dict[str, Tally]  # by stream
+
+
 class _Stream:
     """A stream's tally, and its last forecasts, which wait for their labels."""
 
@@ -154,11 +157,7 @@ class Scoring:
     def __init__(self, method: Method, first: int = 0, last: int | None = None) -> None:
         self.method, self.first, self.last = method, first, last
         self._streams: dict[str, _Stream] = {}
-
-    @property
-    def tallies(self) -> dict[str, Tally]:
-        """By stream."""
-        return {name: stream.tally for name, stream in self._streams.items()}
+        self.tallies: Tallies = {}
 
     def take(self, forecasts: Forecasts) -> None:
         """The next forecasts of any partition, each stream's in order."""
@@ -168,6 +167,7 @@ class Scoring:
         for name, mine in places.items():
             if name not in self._streams:
                 self._streams[name] = _Stream(self.method, forecasts.parts.shape[2])
+                self.tallies[name] = self._streams[name].tally
             self._take(
                 self._streams[name], forecasts.value[mine], forecasts.mean[mine], forecasts.quantiles[mine],
                 forecasts.parts[mine],
@@ -208,9 +208,6 @@ class Scoring:
         tally.pinball[j] += np.maximum(self.method.levels * above, (self.method.levels - 1) * above).mean(axis=1).sum()
 
 
-Tallies = dict[str, Tally]  # by stream
-
-
 def scores(tallies: Tallies, method: Method, without: Tallies | None = None) -> dict[str, object]:
     """`streams` and `overall` as JSON has them; a horizon without labels is left out, a number that is none is null.
 
@@ -221,7 +218,7 @@ def scores(tallies: Tallies, method: Method, without: Tallies | None = None) -> 
         name: {
             "events": tally.events,
             "horizons": {
-                str(h): _horizon(tally, j, method, without and without[name])
+                str(h): _horizon(tally, j, method, None if without is None else without[name])
                 for j, h in enumerate(method.horizons)
                 if tally.n[j] > 0
             },
@@ -238,7 +235,7 @@ def _horizon(tally: Tally, j: int, method: Method, without: Tally | None) -> dic
         return {"mse": float(squared / n), "mae": float(absolute / n)}
 
     pairs = zip(tally.parts_squared[j], tally.parts_absolute[j], strict=True)
-    parts = {name: errors(*pair) for name, pair in zip(told(method), pairs, strict=False)}
+    parts = {name: errors(*pair) for name, pair in zip(part_names(method), pairs, strict=False)}
     if without is not None:
         parts["without_network"] = errors(without.squared[j], without.absolute[j])
     return {
@@ -277,7 +274,7 @@ WHOLE = "forecast"  # what is published, among its parts
 def mean_skills(tallies: Tallies, method: Method, without: Tallies | None = None) -> dict[str, Floats]:
     """(Z,) mean over streams of the skill of the forecast, of its single parts, and of what it is without network."""
     each = {WHOLE: [t.skill for t in tallies.values()]}
-    for x, name in enumerate(told(method)):
+    for x, name in enumerate(part_names(method)):
         each[name] = [t.parts_skill[:, x] for t in tallies.values() if x < t.parts_squared.shape[1]]
     if without is not None:
         each["without_network"] = [t.skill for t in without.values()]

@@ -23,7 +23,7 @@ from pipeline.method import VERSION, Method
 from pipeline.model import Network, Weights
 from pipeline.snapshot import Snapshot
 from pipeline.table import Table
-from pipeline.wave import Wave, told
+from pipeline.wave import Wave, part_names
 
 SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
 
@@ -42,10 +42,10 @@ class Shard:
     ) -> None:
         """An empty shard. `network` is in service from `start`. `settings` say in words what `method` means.
 
-        With `parts` its forecasts tell what single parts of the method said, in the order of `told`.
+        With `parts` its forecasts tell what single parts of the method said, in the order of `part_names`.
         """
         self.method = method
-        self._parts = len(told(method)) if parts else 0
+        self._parts = len(part_names(method)) if parts else 0
         self.network = network
         self.weights_offset = start
         self.position = start

@@ -29,7 +29,7 @@ from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 
 
-def told(method: Method) -> tuple[str, ...]:
+def part_names(method: Method) -> tuple[str, ...]:
     """Parts whose own forecasts a shard can tell: the seasonal naive, the network, the linear expert, the stacking."""
     return ("seasonal", "network", "linear", "stack") if method.full else ("seasonal", "network")
 

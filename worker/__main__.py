@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     backtest.add_argument(
         "--update-every", type=int, metavar="N", help="events between two updates (default: the schedule's)"
     )
-    backtest.add_argument("--ablate", action="store_true", help="fold it again, to score the method without its network")
+    backtest.add_argument("--ablate", action="store_true", help="fold it again to score the method without network")
     backtest.add_argument("--json", type=Path, metavar="OUT", help="write the scores")
 
     demo = _command(commands, "demo", _demo, "local Kafka, real data, two workers, a summary")

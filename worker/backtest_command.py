@@ -57,7 +57,7 @@ class Pass:
     """One time through a file."""
 
     tallies: Tallies
-    updates: Counter[str]
+    updates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     first: dict[str, Refused] = field(default_factory=dict)  # by reason
 
@@ -70,14 +70,26 @@ def main(given: argparse.Namespace, settings: Settings) -> int:
         raise BacktestError(f"--update-every is {given.update_every}; it must be 1 or more")
     if given.update_every is not None and not settings.fine_tune.enabled:
         raise BacktestError("--update-every needs learning: leave it out, or set fine_tune.enabled = true")
-    began, plan, rows = time.monotonic(), assembly.plan(settings), score_rows(given.score_rows)
+    plan, schedule, learns = assembly.plan(settings), assembly.schedule(settings), settings.fine_tune.enabled
     shards = [Shard(plan.method, plan.network(), 0, plan.settings, parts=True) for _ in range(given.partitions)]
-    schedule, learns = assembly.schedule(settings), settings.fine_tune.enabled
     learners = [Learner(shard, schedule, given.update_every) for shard in shards if learns]
-    whole = fold(given.file, plan, shards, learners, rows)
-    without = None
-    if given.ablate:
-        without = fold(given.file, plan, silent(plan, given.partitions), [], rows, "without network").tallies
+    without = silent(plan, given.partitions) if given.ablate else []
+    return run(given.file, plan, shards, learners, score_rows(given.score_rows), without, given.json)
+
+
+def run(
+    path: Path,
+    plan: Plan,
+    shards: Sequence[Shard],
+    learners: Sequence[Learner],
+    rows: Rows,
+    silent: Sequence[Shard] = (),
+    json_path: Path | None = None,
+) -> int:
+    """Fold the file, by `silent` shards too where there are some; print the table and write the JSON."""
+    began = time.monotonic()
+    whole = fold(path, plan, shards, learners, rows)
+    without = fold(path, plan, silent, [], rows, "without network").tallies if silent else None
     for reason, number in whole.refused.items():
         r = whole.first[reason]
         print(f"{number} refused ({reason}), the first in line {r.record.place}: {r.message}", file=sys.stderr)
@@ -86,10 +98,10 @@ def main(given: argparse.Namespace, settings: Settings) -> int:
         print(", ".join(f"{whole.updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
     state = shards[0].table.row_bytes
     print(f"{state:,} bytes of state per stream")
-    if given.json is not None:
+    if json_path is not None:
         told = scores(whole.tallies, plan.method, without) | {"refused": whole.refused, "state_bytes": state}
         told["updates"] = {name: whole.updates[name] for name in UPDATE_WORDS}
-        _write(given.json, told | {"seconds": round(time.monotonic() - began, 3)})
+        _write(json_path, told | {"seconds": round(time.monotonic() - began, 3)})
     return 0
 
 
@@ -105,7 +117,7 @@ def fold(
 ) -> Pass:
     """Fold the file once. Raises BacktestError and HistoryError."""
     scoring = Scoring(plan.method, *rows)
-    done = Pass(scoring.tallies, Counter())
+    done = Pass(scoring.tallies)
     name = f"{path.name} {what}".strip()
     try:
         with (
@@ -122,7 +134,6 @@ def fold(
         raise BacktestError(f"{path} cannot be read: {error}") from error
     except HistoryError as error:
         raise HistoryError(f"{path}: {error}") from error
-    done.tallies = scoring.tallies
     done.updates = sum((learner.counts for learner in learners), Counter())
     if not done.tallies:
         raise BacktestError(f"{path} has no event to forecast")

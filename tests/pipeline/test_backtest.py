@@ -5,6 +5,7 @@ It learns as it goes; whatever the data and the rate, forecasts stay finite and 
 
 import gzip
 import json
+import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as arrow
 import pytest
+from pyarrow import parquet
 from shard_rigs import restless, said, said_of
 
 from pipeline.backtest import Record, Scoring, backtest, partition_of, scores
@@ -23,7 +26,10 @@ from pipeline.learner import Learner
 from pipeline.method import Method
 from pipeline.model import Network, Shape
 from pipeline.shard import Shard
-from worker.backtest_command import UPDATE_WORDS, BacktestError, records, run, score_rows
+from pipeline.wave import part_names
+from worker.backtest_command import UPDATE_WORDS, BacktestError, run, score_rows, silent
+from worker.failures import Refusal
+from worker.history import HistoryError, records
 from worker.life import Plan
 from worker.newyork import events
 
@@ -81,9 +87,9 @@ def fold_file(
 ) -> int:
     """One partition, learning every so many events (None: not at all)."""
     plan = plan or plan_of()
-    shard = Shard(plan.method, plan.network(), 0, plan.settings)
+    shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)
     learners = [] if every is None else [Learner(shard, Schedule(), every)]
-    return run(path, plan, [shard], learners, Scoring(plan.method, *score_rows(rows)), out)
+    return run(path, plan, [shard], learners, score_rows(rows), json_path=out)
 
 
 def result(path: Path, plan: Plan | None = None, rows: str | None = None, every: int | None = None) -> dict[str, Any]:
@@ -208,7 +214,7 @@ def test_walks_cannot_be_forecast_and_cost_next_to_nothing(tmp_path: Path, capsy
     assert whole["overall"]["events"] == STREAMS * N
     assert (whole["refused"], whole["seconds"] > 0) == ({}, True)
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 + STREAMS
+    assert len(out.splitlines()) == 1 + STREAMS + len(("mean of all", *part_names(METHOD))) + 1
     assert err == ""
 
 
@@ -216,7 +222,7 @@ def test_the_table_has_the_worst_stream_first(tmp_path: Path, capsys: pytest.Cap
     path = written(tmp_path, "time,still,walk\n" + "".join(f"{i},1,{i * i % 7}\n" for i in range(60)))
     network = restless(METHOD)
     fold_file(path, replace(plan_of(), checkpoint=network.dump()))
-    head, *lines = capsys.readouterr().out.splitlines()
+    head, *lines = capsys.readouterr().out.splitlines()[:3]
     assert head.split() == ["stream", "events", "skill@1", "skill@3", "in", "95%", "in", "80%"]
     assert [line.split()[0] for line in lines] == ["walk", "still"]
     assert lines[1].split()[1:] == ["60", "-", "-", "100.0%", "100.0%"]
@@ -240,7 +246,178 @@ def test_event_indices_count_accepted_events_only(tmp_path: Path) -> None:
     assert whole["refused"] == {"wrong_type": 40}
 
 
+# ---- what single parts say
+
+
+def day_like(days: int) -> np.ndarray:
+    """(24 * days, 2), the same every day, but for one that grows."""
+    hours = np.arange(24 * days)
+    shape = np.random.default_rng(3).normal(size=24)[hours % 24]
+    return np.stack([shape, shape + hours * 1e-3], axis=1)
+
+
+def records_of(values: np.ndarray) -> list[Record]:
+    return [
+        Record(i, f"s{s}", HOUR_MS * i, b'{"stream":"s%d","time":%d,"value":%r}' % (s, 3600 * i, float(v)))
+        for i, row in enumerate(values)
+        for s, v in enumerate(row)
+    ]
+
+
+@pytest.mark.parametrize("profile", ["full", "lite"])
+def test_parts_are_told_where_asked_and_change_no_bit(profile: Any) -> None:
+    method, values = replace(METHOD, profile=profile), day_like(12)
+    shards = [Shard(method, restless(method), 0, {}, parts=asked) for asked in (False, True)]
+    plain, told_of = (
+        joined([part.forecasts for part in backtest(records_of(values), [shard], Decoder(Format()), batch=50)])
+        for shard in shards
+    )
+    assert said(plain) == said(told_of._replace(parts=plain.parts))
+    assert (plain.parts.shape[2], told_of.parts.shape[2]) == (0, len(part_names(method)))
+    parts = told_of.parts[told_of.offset % 2 == 0]  # (T, Z, X) of the stream that repeats itself
+    for j, h in enumerate(method.horizons):
+        assert parts[48:-h, j, 0] == pytest.approx(values[48 + h :, 0], abs=1e-9), "the seasonal naive"
+        assert np.abs(parts[48:, j, 1] - values[48:, 0]).max() > 1e-3, "a network that is not silent"
+    if profile == "full":
+        last_day = slice(24 * 10, 24 * 11)
+        off = np.abs(parts[last_day, 0, 2:] - values[24 * 10 + 1 : 24 * 11 + 1, 0, None]).mean(axis=0)
+        assert (off < 0.3 * np.abs(np.diff(values[:, 0])).mean()).all(), "linear expert and stacking know the day"
+
+
+def test_parts_are_scored_as_plain_numpy_does() -> None:
+    scoring, some = Scoring(METHOD, 30, 200), records_of(day_like(12))
+    shard, plain = restless_shards(METHOD)[0], []
+    shard = Shard(METHOD, shard.network, 0, {}, parts=True)
+    for part in backtest(some, [shard], Decoder(Format()), batch=70):
+        scoring.take(part.forecasts)
+        plain.append(part.forecasts)
+    f: Any = joined(plain)
+    whole: Any = scores(scoring.tallies, METHOD)
+    for name, s in (("s0", 0), ("s1", 1)):
+        value, parts = f.value[f.offset % 2 == s], f.parts[f.offset % 2 == s]
+        for j, h in enumerate(METHOD.horizons):
+            off = value[30 + h : 200 + h, None] - parts[30:200, j]
+            told_of = whole["streams"][name]["horizons"][str(h)]
+            for x, part_name in enumerate(part_names(METHOD)):
+                mine = told_of["seasonal"] if part_name == "seasonal" else told_of["experts"][part_name]
+                assert mine["mse"] == pytest.approx(np.mean(off[:, x] ** 2), rel=1e-9)
+                assert mine["mae"] == pytest.approx(np.mean(np.abs(off[:, x])), rel=1e-9)
+    s0, s1 = (whole["streams"][name]["horizons"]["3"] for name in ("s0", "s1"))
+    skills = [1 - s["experts"]["stack"]["mse"] / s["last_value"]["mse"] for s in (s0, s1)]
+    assert whole["overall"]["horizons"]["3"]["experts"]["stack"]["skill"] == pytest.approx(np.mean(skills))
+
+
+def test_ablate_scores_the_method_with_a_network_that_says_nothing(tmp_path: Path) -> None:
+    network, path = restless(METHOD), tmp_path / "x.csv"
+    path.write_text(long_csv(walks()))
+    plan = replace(plan_of(), checkpoint=network.dump())
+    out = tmp_path / "x.json"
+    shards = [Shard(METHOD, network, 0, {}, parts=True)]
+    assert run(path, plan, shards, [], (0, None), silent(plan, 2), out) == 0
+    whole = json.loads(out.read_text())
+    fresh = Scoring(METHOD)  # an untrained network's head is zero: it says nothing either
+    for part in backtest(read(path), [Shard(METHOD, Network(Shape.of(METHOD)), 0, {})], Decoder(Format())):
+        fresh.take(part.forecasts)
+    for name, tally in fresh.tallies.items():
+        for j, h in enumerate(METHOD.horizons):
+            mine = whole["streams"][name]["horizons"][str(h)]
+            assert mine["experts"]["without_network"]["mse"] == tally.squared[j] / tally.n[j] != mine["mse"]
+    assert whole["overall"]["horizons"]["1"]["experts"].keys() == {"network", "linear", "stack", "without_network"}
+
+
+def test_the_table_ends_with_what_each_part_is_worth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, plan = tmp_path / "x.csv", plan_of()
+    path.write_text(
+        "time,a,b\n" + "".join(f"{3600 * i},{a!r},{b!r}\n" for i, (a, b) in enumerate(day_like(12).tolist()))
+    )
+    shard = Shard(METHOD, plan.network(), 0, {}, parts=True)
+    assert run(path, plan, [shard], [], (100, None), silent(plan, 1)) == 0
+    lines = capsys.readouterr().out.splitlines()
+    named = {line[:18].strip(): [float(cell) for cell in line[18:].split()] for line in lines[3:-1]}
+    assert list(named) == ["mean of all", "seasonal naive", "network", "linear expert", "stacking", "without network"]
+    assert named["mean of all"] == named["without network"] > [0.5, 0.5]
+    assert named["network"] == [0, 0], "it has learnt nothing: the last value"
+    assert named["seasonal naive"] > [0.99, 0.99]
+    assert lines[-1] == f"{shard.table.row_bytes:,} bytes of state per stream"
+
+
 # ---- files
+
+
+def events_in(path: Path, form: Format | None = None) -> list[tuple[str, int, float | None, int, list[float]]]:
+    """Streams, times, values, lines and covariates as a worker would see them."""
+    some = read(path, form)
+    batch, rejected = Decoder(form or Format()).decode(
+        range(len(some)), [r.timestamp_ms for r in some], [None] * len(some), [r.value for r in some]
+    )
+    assert not rejected
+    assert [r.stream for r in some] == batch.name
+    assert [r.timestamp_ms for r in some] == batch.time_ms.tolist()
+    values = [None if np.isnan(v) else v for v in batch.value.tolist()]
+    return [
+        (n, t, v, r.place, c)
+        for n, t, v, r, c in zip(
+            batch.name, batch.time_ms.tolist(), values, some, batch.covariates.tolist(), strict=True
+        )
+    ]
+
+
+def test_parquet_is_the_same_events_as_csv(tmp_path: Path) -> None:
+    path, form = tmp_path / "x.parquet", Format(covariates=("wind",))
+    ms = [1_704_067_200_000 + HOUR_MS * i for i in range(5)]
+    values = [1.5, None, float("nan"), 4.0, -7e-9]
+    csv_path = written(
+        tmp_path,
+        "stream,time,value,wind\n"
+        + "".join(
+            f"a,{t},{'' if v is None or v != v else v},{w}\n" for t, v, w in zip(ms, values, range(5), strict=True)
+        ),
+    )
+    expected = [(*event[:3], place, event[4]) for place, event in enumerate(events_in(csv_path, form), 1)]
+    for times in (
+        arrow.array(ms),
+        arrow.array([m * 1_000_000 + 999 for m in ms], arrow.timestamp("ns", "Europe/Paris")),
+        arrow.array(ms, arrow.timestamp("ms")),
+        arrow.array([m / 1000 for m in ms]),
+        arrow.array([str(m) for m in ms]).dictionary_encode(),
+    ):
+        table = arrow.table(
+            {
+                "value": arrow.array(values),
+                "wind": arrow.array(range(5), arrow.int8()),
+                "time": times,
+                "stream": ["a"] * 5,
+            }
+        )
+        parquet.write_table(table, path, row_group_size=2)
+        assert events_in(path, form) == expected
+    wide = arrow.table({"time": ms, "a": arrow.array(values, arrow.float32()), "b": [1, 2, 3, 4, 5]})
+    parquet.write_table(wide, path)
+    assert [e[0] for e in events_in(path)] == ["a", "b"] * 5
+    assert [e[2] for e in events_in(path)][::2] == [1.5, None, None, 4.0, float(np.float32(-7e-9))]
+    assert result(path)["streams"]["b"]["events"] == 5
+
+
+def test_a_parquet_file_that_is_none_and_cells_that_are_no_numbers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = written(tmp_path, b"PAR1 and nothing of the kind", "x.parquet")
+    with pytest.raises(HistoryError, match="no Parquet file that can be read"):
+        fold_file(path)
+    cells = {"time": [0, 1, 2, 3], "a": [[1.0], [2.0], None, [3.0]], "b": [float("inf"), 1.0, 2.0, 3.0]}
+    parquet.write_table(arrow.table(cells), path)
+    whole = result(path)
+    assert whole["refused"] == {"wrong_type": 4}
+    assert "the first in line 1" in capsys.readouterr().err
+    assert whole["streams"]["b"]["events"] == 3
+
+
+def test_without_pyarrow_a_parquet_file_is_refused_with_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(HistoryError, match=r"pip install 'foldcast\[parquet\]'"):
+        fold_file(written(tmp_path, b"PAR1", "x.parquet"))
 
 
 def test_bad_rows_are_refused_by_reason_and_the_rest_goes_on(
@@ -298,7 +475,7 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
     ],
 )
 def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text: str | bytes, message: str) -> None:
-    with pytest.raises(BacktestError) as caught:
+    with pytest.raises(Refusal) as caught:
         fold_file(written(tmp_path, text))
     assert message in str(caught.value)
     assert "x.csv" in str(caught.value)
@@ -306,7 +483,7 @@ def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text
 
 
 def test_a_missing_covariate_column_and_a_missing_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(BacktestError, match=r"line 1 has no column 'wind' \(events.covariates\)"):
+    with pytest.raises(HistoryError, match=r"line 1 has no column 'wind' \(events.covariates\)"):
         read(written(tmp_path, "stream,time,value\n"), Format(covariates=("wind",)))
     with pytest.raises(BacktestError, match=r"nowhere\.csv cannot be read"):
         fold_file(tmp_path / "nowhere.csv")
@@ -395,7 +572,7 @@ def test_updates_are_counted_in_the_json_and_in_a_line(tmp_path: Path, capsys: p
         "too_few_windows": 2,
     }, "streams have no window before their 24th event"
     assert (more["updates"], more["too_few_windows"]) == (20, 4)
-    last = capsys.readouterr().out.splitlines()[1 + STREAMS]
+    last = next(line for line in capsys.readouterr().out.splitlines() if " updates, " in line)
     words = f"10 updates, {updates['clipped']} of them clipped, 10 adopted, 0 rolled back, 0 not finite"
     assert last == f"{words}, 2 without windows"
     assert set(result(path)["updates"].values()) == {0}
