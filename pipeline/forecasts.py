@@ -1,6 +1,7 @@
 """What a shard says of a batch: arrays with one entry per accepted event, stream names beside them."""
 
 from itertools import chain
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -37,14 +38,16 @@ class Forecasts(NamedTuple):
         def ints() -> Ints:
             return np.zeros(n, np.int64)
 
-        def floats(*shape: int) -> Floats:
-            array = np.empty((n, *shape))
-            array.fill(np.nan)
-            return array
-
+        shapes = ((), (z,), (z, q), (z, parts), (3,), (z,), (z,), ())
+        sizes = [n * prod(shape) for shape in shapes]
+        block, low, floats = np.full(sum(sizes), np.nan), 0, []  # one for all: most batches are small
+        for shape, size in zip(shapes, sizes, strict=True):
+            floats.append(block[low : low + size].reshape(n, *shape))
+            low += size
+        value, mean, quantiles, told, expected, error, naive, network_error = floats
         return cls(
-            ints(), [], ints(), ints(), floats(), ints(), floats(z), floats(z, q), floats(z, parts), floats(3),
-            floats(z), floats(z), floats(), np.zeros((n, z, bands), np.bool_), ints(), [],
+            ints(), [], ints(), ints(), value, ints(), mean, quantiles, told, expected, error, naive, network_error,
+            np.zeros((n, z, bands), np.bool_), ints(), [],
         )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -115,8 +116,7 @@ class Network(nn.Module):
                 return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
             rows = len(x)
             if rows < LEAST_ROWS:
-                x = nn.functional.pad(x, (0, 0, 0, LEAST_ROWS - rows))
-                hidden = nn.functional.pad(hidden, (0, 0, 0, 0, 0, 0, 0, LEAST_ROWS - rows))
+                x, hidden = _padded(x), _padded(hidden)
             after = torch.empty_like(hidden)
             for layer, weights in enumerate(self._layers):
                 before = hidden[:, layer, 0]
@@ -173,6 +173,13 @@ class Network(nn.Module):
             raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
         if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
             raise ValueError("the weights are not finite")
+
+
+def _padded(rows: Tensor) -> Tensor:
+    """With rows of zeros, so that there are `LEAST_ROWS`."""
+    padded = np.zeros((LEAST_ROWS, *rows.shape[1:]), np.float32)  # in numpy, where it takes half the time
+    padded[: len(rows)] = rows.numpy()
+    return torch.from_numpy(padded)
 
 
 def same_bits(shape: Shape) -> bool:

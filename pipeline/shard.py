@@ -25,6 +25,10 @@ from pipeline.snapshot import Snapshot
 from pipeline.table import Table
 from pipeline.wave import Wave, part_names
 
+# What a wave fills in of the forecasts
+PER_WAVE = (
+    "step_ms", "mean", "quantiles", "parts", "expected", "error", "naive", "network_error", "inside",
+)  # fmt: skip
 SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
 
 
@@ -124,7 +128,7 @@ class Shard:
     def _fold(self, batch: Batch) -> Forecasts:
         index, born = self._rows_of(batch)
         n = len(index)
-        self._about_to_change(set(np.unique(index[index >= 0] // self.table.page_rows).tolist()))
+        self._about_to_change(set((index[index >= 0] // self.table.page_rows).tolist()))
         verdict, turn, elapsed = (np.zeros(n, np.int64) for _ in range(3))
         same_time = self.method.same_time == "accept"
         admission.admit(
@@ -170,7 +174,8 @@ class Shard:
         """Work on rows r (B,), each once; results go to `places` of `out`."""
         m, rows, b = self.method, self.table.rows, len(r)
         raw = np.log(out.value[places]) if m.transform == "log" else out.value[places]
-        said = Forecasts.blank(b, m, self._parts)
+        whole = b == len(out.offset)  # one wave is all there is: nothing to copy
+        said = out if whole else Forecasts.blank(b, m, self._parts)
         broken = np.zeros(b, np.bool_)
         admission.pace(rows, r, elapsed, m.max_gap, said.step_ms, broken)
         wave = Wave(m, rows, r, raw, out.time_ms[places])
@@ -185,13 +190,12 @@ class Shard:
         windows.heal(rows, r, wave.n)
         wave.forecast(ahead, x, move.numpy(), said)
         rows["count"][r] = wave.n + 1
-        back = _exp if m.transform == "log" else _same
-        out.step_ms[places] = said.step_ms
-        out.mean[places], out.quantiles[places], out.parts[places], out.expected[places] = map(
-            back, (said.mean, said.quantiles, said.parts, said.expected)
-        )
-        out.error[places], out.naive[places], out.inside[places] = said.error, said.naive, said.inside
-        out.network_error[places] = said.network_error
+        if m.transform == "log":
+            for array in (said.mean, said.quantiles, said.parts, said.expected):
+                _exp(array)
+        if not whole:
+            for name in PER_WAVE:
+                getattr(out, name)[places] = getattr(said, name)
 
     # ---- learning
 
@@ -285,9 +289,5 @@ def _after(offset: int) -> int:
     return (offset // SWEEP_EVERY + 1) * SWEEP_EVERY
 
 
-def _exp(array: Floats) -> Floats:
-    return np.exp(np.clip(array, -700, 700))
-
-
-def _same(array: Floats) -> Floats:
-    return array
+def _exp(array: Floats) -> None:
+    np.exp(np.clip(array, -700, 700, out=array), out=array)
