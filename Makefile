@@ -24,7 +24,7 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest
 
-# A short round of everything, several minutes on two cores; docs/benchmarks.md has the long ones.
+# A short round of what costs time, several minutes on two cores; docs/benchmarks.md has the long ones.
 LEARNING := --variant off FOLDCAST_FINE_TUNE__ENABLED=false --variant on FOLDCAST_FINE_TUNE__ENABLED=true
 bench: setup
 	$(BIN)/python tests/bench/bench_fold.py --runs 3

@@ -18,6 +18,7 @@ from histories import SETS, Set
 
 COMMAND = [sys.executable, "-m", "worker", "backtest"]
 ROWS = ("forecast", "last_value", "seasonal", "linear", "network", "stack", "without_network")
+HORIZONS = "FOLDCAST_MODEL__HORIZONS"
 SHOWN = (1, 2, 3, 4, 6, 12, 18, 24)  # horizons
 
 
@@ -26,9 +27,7 @@ def scored(chosen: Set, folder: Path) -> dict[str, Any]:
     history, file, out = chosen.history(), folder / "history.csv", folder / "scores.json"
     history.write(file)
     covariates = [f"c{i}" for i in range(len(history.names) - 1)] if history.covariates else []
-    settings = {
-        "FOLDCAST_MODEL__HORIZONS": json.dumps(chosen.horizons), "FOLDCAST_EVENTS__COVARIATES": json.dumps(covariates),
-    }  # fmt: skip
+    settings = {HORIZONS: json.dumps(chosen.horizons), "FOLDCAST_EVENTS__COVARIATES": json.dumps(covariates)}
     rows = chosen.score_rows(len(history.values[0]))
     command = [*COMMAND, str(file), "--ablate", "--score-rows", rows, "--json", str(out)]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=settings | dict(chosen.settings) | os.environ)
@@ -87,8 +86,11 @@ def main() -> None:
             parser.error(f"{name} is none of {', '.join(SETS)}")
     print(f"command {shlex.join(['python', *sys.orig_argv[1:]])}")
     for name in given.sets:
+        chosen = SETS[name]
+        if asked := os.environ.get(HORIZONS):
+            chosen = chosen._replace(horizons=tuple(json.loads(asked)))
         with tempfile.TemporaryDirectory() as folder:
-            print("\n".join(lines(name, SETS[name], scored(SETS[name], Path(folder)))), flush=True)
+            print("\n".join(lines(name, chosen, scored(chosen, Path(folder)))), flush=True)
 
 
 if __name__ == "__main__":
