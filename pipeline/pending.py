@@ -26,35 +26,22 @@ def fields(method: Method) -> list[Field]:
 
 
 @kernel
-def mature(rows: Rows, index: Ints, n: Ints, z: Floats, horizons: Ints, start: Ints, label: Floats) -> None:
-    """Fill label (B, Z) with the moves that came with z (B,); NaN: no forecast waited, or the stream had no scale."""
-    for b in range(len(index)):
-        row = rows[index[b]]
-        values = row["values"]
-        unit = row["pending_unit"]
-        for j in range(len(horizons)):
-            h = horizons[j]
-            label[b, j] = np.nan
-            place = start[j] + n[b] % h
-            if n[b] >= h and unit[place] > 0.0:
-                label[b, j] = (z[b] - values[(n[b] - h) % len(values)]) / unit[place]
-
-
-@kernel
 def score(
     rows: Rows,
     index: Ints,  # (B,)
     n: Ints,  # (B,)
     raw: Floats,  # (B,) the value as it came, a spike too
+    z: Floats,  # (B,) what it counts as
     horizons: Ints,  # (Z,)
     start: Ints,  # (Z + 1,)
+    label: Floats,  # (B, Z) out: the moves that came with z; NaN: no forecast waited, or the stream had no scale
     error: Floats,  # (B, Z) out: raw - forecast in units of c_h; NaN: no label, or too few before it to trust the unit
     naive: Floats,  # (B, Z) out: raw - last value, same units
     network_error: Floats,  # (B,) out: raw - the network's own forecast of the first horizon, same units
     inside: Bools,  # (B, Z, bands) out
     expected: Floats,  # (B, 3) out: mean, low, high that the shortest horizon said of this event, NaN without one
 ) -> None:
-    """Score the forecasts whose label has come, by the value that is published."""
+    """Find the labels that came, and score their forecasts by the value that is published."""
     for b in range(len(index)):
         row = rows[index[b]]
         values = row["values"]
@@ -69,12 +56,15 @@ def score(
         for j in range(len(horizons)):
             h = horizons[j]
             labels = n[b] - h + 1
+            label[b, j] = np.nan
             error[b, j] = np.nan
             naive[b, j] = np.nan
             if labels < 1:
                 continue
             place = start[j] + n[b] % h
             last = values[(n[b] - h) % len(values)]
+            if unit[place] > 0.0:
+                label[b, j] = (z[b] - last) / unit[place]
             mean = last + move[place] * unit[place]
             size = width[place] * unit[place]
             if labels > WARM and scale[j] > 0.0:

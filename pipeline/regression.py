@@ -5,8 +5,10 @@
     when the label y of origin o = t-h arrives: W_h += k_o (clip(y, 4) - W_h.phi_o)
     A_h = W_h.phi_t
 
-phi and k wait in rings of H places. P is kept as its lower triangle, so it is symmetric by itself. Kernels take the
-rows' fields as arrays (R rows), since two experts share them.
+phi and k wait in rings of H places. P is kept and updated as its factors U D U' (U upper triangular with ones on its
+diagonal, D diagonal; Bierman, "Factorization Methods for Discrete Sequential Estimation", 1977): so rounding to float32
+cannot make it indefinite, however unlike its directions are; as P itself it would become that on a square wave. Kernels
+take the rows' fields as arrays (R rows), since two experts share them.
 """
 
 from typing import NamedTuple
@@ -21,6 +23,7 @@ LABEL = 4.0  # labels are cut here
 TRACE = 100.0  # per regressor
 GUARD_EVERY = 50  # events
 BOUND = 20.0  # of every regressor
+LEAST = 1e-12  # of D
 MOVE = 32.0  # of the forecast, in horizon scales
 
 
@@ -28,7 +31,7 @@ def fields(method: Method, name: str, regressors: int) -> list[Field]:
     """Of one expert with so many regressors, its fields begin with `name`."""
     h, z, f = method.longest, len(method.horizons), regressors
     return [
-        (f"{name}_inverse", "f4", (f * (f + 1) // 2,)),  # P, lower triangle by rows
+        (f"{name}_factors", "f4", (f * (f + 1) // 2,)),  # U by columns, each followed by its D
         (f"{name}_weights", "f4", (z, f)),  # W
         (f"{name}_gain_unit", "f4", (h,)),  # of each ring place
         (f"{name}_seen", method.ring, (h, f)),  # phi of event n at n mod H
@@ -38,13 +41,13 @@ def fields(method: Method, name: str, regressors: int) -> list[Field]:
 
 def born(row: np.void, name: str, regressors: int) -> None:
     """P starts as one."""
-    row[f"{name}_inverse"][[i * (i + 3) // 2 for i in range(regressors)]] = 1.0
+    row[f"{name}_factors"][[i * (i + 3) // 2 for i in range(regressors)]] = 1.0
 
 
 class Expert(NamedTuple):
     """One expert's fields, as the kernels take them."""
 
-    inverse: Rows
+    factors: Rows
     weights: Rows
     gain_unit: Rows
     seen: Rows
@@ -89,7 +92,7 @@ def see(
     index: Ints,  # (B,)
     n: Ints,  # (B,)
     phi: Floats32,  # (B, F)
-    inverse: Rows,  # (R, F (F + 1) / 2)
+    factors: Rows,  # (R, F (F + 1) / 2)
     gain_unit: Rows,  # (R, H)
     seen: Rows,  # (R, H, F)
     gain: Rows,  # (R, H, F)
@@ -98,42 +101,54 @@ def see(
 ) -> None:
     """Take phi into P and put it with its gain into the rings."""
     size = phi.shape[1]
-    p = np.empty((size, size))
-    px = np.empty(size)
+    u = np.empty((size, size))
+    d = np.empty(size)
+    k = np.empty(size)
     for b in range(len(index)):
         r = index[b]
         o = n[b] % seen.shape[1]
-        px[:] = 0.0
         at = 0
-        for i in range(size):
-            seen[r, o, i] = np.rint(phi[b, i] * seen_unit)
-            for j in range(i + 1):
-                p[i, j] = inverse[r, at]
-                p[j, i] = p[i, j]
+        for j in range(size):
+            seen[r, o, j] = np.rint(phi[b, j] * seen_unit)
+            for i in range(j):
+                u[i, j] = factors[r, at]
                 at += 1
-        for i in range(size):
-            for j in range(size):
-                px[j] += p[i, j] * phi[b, i]
+            d[j] = factors[r, at]
+            at += 1
         total = FORGET
-        for i in range(size):
-            total += px[i] * phi[b, i]
+        for j in range(size):
+            f = float(phi[b, j])
+            for i in range(j):
+                f += u[i, j] * phi[b, i]
+            k[j] = d[j] * f
+            before = total
+            total += f * k[j]
+            d[j] *= before / total
+            for i in range(j):
+                said = u[i, j]
+                u[i, j] -= k[i] * f / before
+                k[i] += said * k[j]
         trace = 0.0
         largest = 0.0
-        for i in range(size):
-            trace += (p[i, i] - px[i] / total * px[i]) / FORGET
-            largest = max(largest, abs(px[i]))
+        for j in range(size):
+            share = 1.0
+            for i in range(j):
+                share += u[i, j] * u[i, j]
+            trace += share * d[j] / FORGET
+            largest = max(largest, abs(k[j]))
         unit = max(largest / total / gain_steps, 1e-30)
         gain_unit[r, o] = unit
         shrink = 1.0 / FORGET
         if n[b] % GUARD_EVERY == 0:
             shrink *= min(1.0, TRACE * size / trace)
         at = 0
-        for i in range(size):
-            k = px[i] / total
-            gain[r, o, i] = np.rint(k / unit)
-            for j in range(i + 1):
-                inverse[r, at] = (p[i, j] - k * px[j]) * shrink
+        for j in range(size):
+            gain[r, o, j] = np.rint(k[j] / total / unit)
+            for i in range(j):
+                factors[r, at] = u[i, j]
                 at += 1
+            factors[r, at] = max(d[j] * shrink, LEAST)
+            at += 1
 
 
 @kernel
@@ -144,4 +159,7 @@ def forecast(index: Ints, phi: Floats32, weights: Rows, moves: Floats) -> None:
             said = 0.0
             for f in range(phi.shape[1]):
                 said += weights[index[b], j, f] * phi[b, f]
+            if not np.isfinite(said):  # it would never come back by itself
+                weights[index[b], j, :] = 0.0
+                said = 0.0
             moves[b, j] = min(max(said, -MOVE), MOVE)

@@ -5,7 +5,9 @@
     m5, v5 mean and variance over 500 events, m2 over 200, mS over a season
 
 Clipping squared changes at 64 times their mean makes one spike harmless. All scales are in the units of z, the
-(transformed) value, and in float64, so that levels far from zero cost no precision.
+(transformed) value, and in float64, so that levels far from zero cost no precision. The first events are not clipped:
+a mad one among them (-9999 for "no reading") would count for thousands of events, in tables and sums too. So a stream
+begins anew, once, when a change among them is far smaller than the one before it.
 """
 
 import numpy as np
@@ -17,6 +19,7 @@ MEMORY = 500.0  # events
 RECENT = 200.0
 CLIP = 64.0  # squared changes above so many times their mean are cut
 WARM = 20  # events before which nothing is cut
+ABSURD = 1e3  # times the next change: so large is no change of a young stream
 FLOOR = 1e-10  # of the smallest squared step: keeps divisions sane, whatever the units and a first value's size
 
 
@@ -26,6 +29,7 @@ def fields(method: Method) -> list[Field]:
     return [
         ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
         ("changes", "f8", (3,)),  # z_t - z_{t-1} and the two before
+        ("begun_anew", "i4"),  # 1: after a mad value among the first
         ("unit2", "f8"),  # square of the smallest non-zero change
         ("step2", "f8"),  # q1, mean squared change
         ("step_scale", "f8"),  # s, its root
@@ -37,6 +41,19 @@ def fields(method: Method) -> list[Field]:
         ("change2", "f8", (spans,)),  # qh, mean squared change over each span
         ("scale", "f8", (spans,)),  # its root: c_h, the unit in which a forecast of horizon h moves
     ]
+
+
+def mad(rows: Rows, index: Ints, raw: Floats) -> Ints:
+    """Those of rows index (B,) that begin anew with the values raw (B,)."""
+    n = rows["count"][index]
+    young = np.flatnonzero((n >= 2) & (n <= WARM))
+    if len(young) == 0:
+        return young
+    r, values = index[young], rows["values"]
+    change = np.abs(raw[young] - values[r, (n[young] - 1) % values.shape[1]])
+    before = np.abs(rows["changes"][r, 0])
+    found: Ints = r[(change > 0) & (ABSURD * change < before) & (rows["begun_anew"][r] == 0)]
+    return found
 
 
 @kernel

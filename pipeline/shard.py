@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import torch
 
-from pipeline import admission, watchdog, windows
+from pipeline import admission, scales, watchdog, windows
 from pipeline.compiled import Floats, Ints
 from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
@@ -115,7 +115,7 @@ class Shard:
             self._sweep(self.method.stream_ttl_ms)
             self.next_sweep = _after(int(batch.offset[cut]))
             low = cut
-        yield batch.part(low, len(batch.name))
+        yield batch.part(low, len(batch.name)) if low else batch
 
     def _sweep(self, ttl_ms: int) -> None:
         names = self.table.names
@@ -161,7 +161,8 @@ class Shard:
         table = self.table
         born = []
         index = np.array([table.index.get(name, -1) for name in batch.name], np.int64)
-        for e in np.flatnonzero((index < 0) & ~np.isnan(batch.value)).tolist():
+        unknown = index < 0
+        for e in np.flatnonzero(unknown & ~np.isnan(batch.value)).tolist() if unknown.any() else ():
             name = batch.name[e]
             if name not in table.index:
                 self._about_to_change({table.next_page()})
@@ -178,6 +179,8 @@ class Shard:
         said = out if whole else Forecasts.blank(b, m, self._parts)
         broken = np.zeros(b, np.bool_)
         admission.pace(rows, r, elapsed, m.max_gap, said.step_ms, broken)
+        for row in scales.mad(rows, r, raw).tolist():
+            self.table.begin_anew(row)
         wave = Wave(m, rows, r, raw, out.time_ms[places])
         label = wave.score(said)
         windows.label(rows, r, wave.n, m.horizon_array, label)

@@ -4,6 +4,8 @@ X_h = clip([A, sn, pf, sn - prev, pf - pprev, N, (week,) (Ac)], 4) as moves from
 when the label y of origin o arrives: ordinary recursive least squares of clip(y, 4) on X_h(o),
     lam2 = 0.9998, P_0 = 0.1, w_0 = [1, 0, ...] (= A); if trace(P) > 100 F, P is scaled down to that
 K_h = w_h.X_h
+
+P is kept as factors, as regression.py explains.
 """
 
 import numpy as np
@@ -17,6 +19,7 @@ START = 0.1
 CLIP = 4.0
 TRACE = 100.0
 CONSTANT = 0.3
+LEAST = 1e-12  # of D
 MOVE = 32.0  # bound of the forecast, in horizon scales
 
 
@@ -31,7 +34,7 @@ def fields(method: Method) -> list[Field]:
         return []
     z, f = len(method.horizons), columns(method) + 1
     return [
-        ("stack_inverse", "f4", (z, f * (f + 1) // 2)),  # P, lower triangle by rows
+        ("stack_factors", "f4", (z, f * (f + 1) // 2)),  # of P, as a regression's
         ("stack_weights", "f4", (z, f)),  # w
         ("stack_inputs", method.ring, (method.pending_size, f - 1)),  # X without its constant
     ]
@@ -40,7 +43,7 @@ def fields(method: Method) -> list[Field]:
 def born(method: Method, row: np.void) -> None:
     """P starts small, the weights as A."""
     if method.full:
-        row["stack_inverse"][:, [i * (i + 3) // 2 for i in range(columns(method) + 1)]] = START
+        row["stack_factors"][:, [i * (i + 3) // 2 for i in range(columns(method) + 1)]] = START
         row["stack_weights"][:, LINEAR] = 1.0
 
 
@@ -56,45 +59,55 @@ def learn(
 ) -> None:
     """One step of each horizon's regression."""
     size = rows[0]["stack_inputs"].shape[1] + 1
-    p = np.empty((size, size))
+    u = np.empty((size, size))
+    d = np.empty(size)
+    k = np.empty(size)
     x = np.empty(size)
-    px = np.empty(size)
     for b in range(len(index)):
         row = rows[index[b]]
-        inverse = row["stack_inverse"]
+        factors = row["stack_factors"]
         weights = row["stack_weights"]
         inputs = row["stack_inputs"]
         for j in range(len(horizons)):
             if np.isnan(label[b, j]):
                 continue
             place = start[j] + n[b] % horizons[j]
-            for i in range(size - 1):
-                x[i] = inputs[place, i] / unit
+            for c in range(size - 1):
+                x[c] = inputs[place, c] / unit
             x[size - 1] = CONSTANT
-            at = 0
-            for i in range(size):
-                for k in range(i + 1):
-                    p[i, k] = inverse[j, at]
-                    p[k, i] = p[i, k]
-                    at += 1
-            total = FORGET
             miss = min(max(label[b, j], -CLIP), CLIP)
-            for i in range(size):
-                px[i] = 0.0
-                for k in range(size):
-                    px[i] += p[i, k] * x[k]
-                total += px[i] * x[i]
-                miss -= weights[j, i] * x[i]
+            total = FORGET
             trace = 0.0
-            for i in range(size):
-                weights[j, i] += px[i] / total * miss
-                trace += (p[i, i] - px[i] * px[i] / total) / FORGET
-            shrink = min(1.0, TRACE * size / max(trace, 1e-9)) / FORGET
             at = 0
-            for i in range(size):
-                for k in range(i + 1):
-                    inverse[j, at] = (p[i, k] - px[i] / total * px[k]) * shrink
+            for c in range(size):
+                f = x[c]
+                for i in range(c):
+                    u[i, c] = factors[j, at]
+                    f += u[i, c] * x[i]
                     at += 1
+                d[c] = factors[j, at]
+                at += 1
+                k[c] = d[c] * f
+                before = total
+                total += f * k[c]
+                d[c] *= before / total
+                share = 1.0
+                for i in range(c):
+                    said = u[i, c]
+                    u[i, c] -= k[i] * f / before
+                    k[i] += said * k[c]
+                    share += u[i, c] * u[i, c]
+                trace += share * d[c] / FORGET
+                miss -= weights[j, c] * x[c]
+            shrink = min(1.0, TRACE * size / trace) / FORGET
+            at = 0
+            for c in range(size):
+                weights[j, c] += k[c] / total * miss
+                for i in range(c):
+                    factors[j, at] = u[i, c]
+                    at += 1
+                factors[j, at] = max(d[c] * shrink, LEAST)
+                at += 1
 
 
 @kernel
@@ -121,4 +134,8 @@ def forecast(
                 x = min(max(said[b, j, i], -CLIP), CLIP)
                 inputs[place, i] = np.rint(x * unit)
                 total += weights[j, i] * x
+            if not np.isfinite(total):  # it would never come back by itself
+                weights[j, :] = 0.0
+                weights[j, LINEAR] = 1.0
+                total = said[b, j, LINEAR]
             moves[b, j] = min(max(total, -MOVE), MOVE)

@@ -6,6 +6,7 @@ first; a new row and a reused one are the same bits.
 
 import hashlib
 import heapq
+from functools import cache
 
 import numpy as np
 
@@ -33,8 +34,12 @@ from pipeline.method import Method
 PAGE_BYTES = 256 * 1024
 
 
+@cache
 def layout(method: Method) -> np.dtype[np.void]:
-    """What one stream is: the fields of all parts, wide ones first, so that all are aligned without padding."""
+    """What one stream is: the fields of all parts, wide ones first, so that all are aligned without padding.
+
+    One object for all shards: numba knows it by identity, another that is equal costs it 4 us per kernel and call.
+    """
     parts = (
         admission.fields(),
         spikes.fields(),
@@ -73,6 +78,7 @@ class Table:
 
     def __init__(self, method: Method) -> None:
         self._blank = blank(method)
+        self._kept = [name for name, *_ in (*admission.fields(), *watchdog.fields(method)) if name != "count"]
         self.page_rows: int = 1 << max(0, (PAGE_BYTES // self._blank.itemsize).bit_length() - 1)
         self.rows: Rows = np.empty(0, self._blank.dtype)
         self.names: list[str | None] = []  # by row; None: free
@@ -126,6 +132,14 @@ class Table:
         self.rows[row] = self._blank
         heapq.heappush(self._free, row)
         self.dirty.add(self.page_of(row))
+
+    def begin_anew(self, row: int) -> None:
+        """Forget all of a stream but when it spoke and what it counts for in the watchdog's eyes."""
+        kept = [(name, self.rows[name][row].copy()) for name in self._kept]
+        self.rows[row] = self._blank
+        for name, value in kept:
+            self.rows[name][row] = value
+        self.rows["begun_anew"][row] = 1
 
     def put_page(self, page: int, names: list[str | None], data: bytes) -> None:
         """Take a page from an image; pages come in order, 0 first. Raises ValueError on a size that does not fit."""

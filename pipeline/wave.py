@@ -52,16 +52,17 @@ class Wave:
         self.raw, self.time_ms = raw, time_ms
         self.z = np.empty(len(index))  # what counts: the raw value, or the one before a spike that is held
         spikes.hold(rows, index, self.n, raw, self.z)
+        names = [linear.NAME] * method.full + [companion.NAME] * method.has_companion
+        self.regressions = [regression.Expert.of(rows, name) for name in names]
 
     def score(self, out: Forecasts) -> Floats:
         """Score what was said of these events; the labels (B, Z) they are."""
         m, rows, r, n = self.method, self.rows, self.index, self.n
-        pending.score(
-            rows, r, n, self.raw, m.horizon_array, m.pending_start,
-            out.error, out.naive, out.network_error, out.inside, out.expected,
-        )  # fmt: skip
         label = np.empty((len(r), len(m.horizons)))
-        pending.mature(rows, r, n, self.z, m.horizon_array, m.pending_start, label)
+        pending.score(
+            rows, r, n, self.raw, self.z, m.horizon_array, m.pending_start,
+            label, out.error, out.naive, out.network_error, out.inside, out.expected,
+        )  # fmt: skip
         return label
 
     def learn(self, label: Floats, elapsed_ms: Ints, step_ms: Ints, given: Floats) -> None:
@@ -70,8 +71,7 @@ class Wave:
         waiting = (rows, r, n, label, m.horizon_array, m.pending_start)
         season.settle(rows, r, n, self.time_ms, elapsed_ms, step_ms, season.CODES[m.season])
         if m.full:
-            for name in self._regressions():
-                expert = regression.Expert.of(rows, name)
+            for expert in self.regressions:
                 regression.learn(r, n, label, m.horizon_array, *expert[1:], m.ring_unit(regression.BOUND))
             stack.learn(*waiting, m.ring_unit(stack.CLIP))
         shrink.learn(*waiting, m.ring_unit(shrink.CLIP))
@@ -125,9 +125,6 @@ class Wave:
             for place, move in enumerate(mine[: out.parts.shape[2]]):
                 out.parts[:, :, place] = z[:, None] + move * scale
 
-    def _regressions(self) -> list[str]:
-        return [linear.NAME, companion.NAME] if self.method.has_companion else [linear.NAME]
-
     def _regress(self, ahead: Ahead, x: Floats32, said: Floats) -> None:
         """Moves of the linear experts; both see the same, the companion the covariates too."""
         m, rows, r, n = self.method, self.rows, self.index, self.n
@@ -136,9 +133,9 @@ class Wave:
         linear.regressors(rows, r, self.z, ahead.naive, ahead.profile, m.fraction_places, x, phi)
         if m.has_companion:
             companion.regressors(rows, r, phi)
-        for name, width, column in zip(self._regressions(), (own, phi.shape[1]), (stack.LINEAR, -1), strict=False):
-            expert, seen = regression.Expert.of(rows, name), phi[:, :width]
+        for expert, width, column in zip(self.regressions, (own, phi.shape[1]), (stack.LINEAR, -1), strict=False):
+            seen = phi[:, :width]
             regression.see(
-                r, n, seen, expert.inverse, *expert[2:], m.ring_unit(regression.BOUND), m.gain_steps
+                r, n, seen, expert.factors, *expert[2:], m.ring_unit(regression.BOUND), m.gain_steps
             )  # fmt: skip
             regression.forecast(r, seen, expert.weights, said[:, :, column])

@@ -34,6 +34,7 @@ UPDATE_WORDS = {
     "nonfinite": "not finite",
     "too_few_windows": "without windows",
 }
+DROPPED = ("late", "duplicate", "missing")
 SHOWN = 30  # streams in the table; the JSON has all
 QUIET_S = 2.0  # no progress bar on what is done sooner
 MEAN_WORDS = {
@@ -92,14 +93,20 @@ def run(
     without = fold(path, plan, silent, [], rows, "without network").tallies if silent else None
     for reason, number in whole.refused.items():
         r = whole.first[reason]
-        print(f"{number} refused ({reason}), the first in line {r.record.place}: {r.message}", file=sys.stderr)
+        print(f"{number:,} refused ({reason}), the first in row {r.record.place}: {r.message}", file=sys.stderr)
+    dropped = {name: sum(getattr(shard.counters, name) for shard in shards) for name in DROPPED}
+    if any(dropped.values()):
+        print(
+            ", ".join(f"{number:,} {name}" for name, number in dropped.items()), "events were dropped", file=sys.stderr
+        )
     print("\n".join(table(whole.tallies, plan.method, without)))
     if learners:
         print(", ".join(f"{whole.updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
     state = shards[0].table.row_bytes
     print(f"{state:,} bytes of state per stream")
     if json_path is not None:
-        told = scores(whole.tallies, plan.method, without) | {"refused": whole.refused, "state_bytes": state}
+        told = scores(whole.tallies, plan.method, without)
+        told |= {"refused": whole.refused, "dropped": dropped, "state_bytes": state}
         told["updates"] = {name: whole.updates[name] for name in UPDATE_WORDS}
         _write(json_path, told | {"seconds": round(time.monotonic() - began, 3)})
     return 0
@@ -136,7 +143,8 @@ def fold(
         raise HistoryError(f"{path}: {error}") from error
     done.updates = sum((learner.counts for learner in learners), Counter())
     if not done.tallies:
-        raise BacktestError(f"{path} has no event to forecast")
+        why = next((f": row {r.record.place} was refused ({r.message})" for r in done.first.values()), "")
+        raise BacktestError(f"{path} has no event to forecast{why}")
     return done
 
 
@@ -158,7 +166,10 @@ def score_rows(text: str | None) -> Rows:
     found = re.fullmatch(r"(\d*):(\d*)", text)
     if found is None:
         raise BacktestError(f"--score-rows is {text!r}; it must be A:B, as in 500:1000 or 500:")
-    return int(found[1] or 0), int(found[2]) if found[2] else None
+    first, last = int(found[1] or 0), int(found[2]) if found[2] else None
+    if last is not None and first >= last:
+        raise BacktestError(f"--score-rows is {text!r}, which is none; it must be A:B with A less than B")
+    return first, last
 
 
 # ---- the table

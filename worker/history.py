@@ -9,7 +9,6 @@ import gzip
 import io
 import math
 from collections.abc import Callable, Iterator, Sequence
-from datetime import date, datetime
 from functools import partial
 from typing import Any, BinaryIO, cast
 
@@ -23,6 +22,7 @@ MISSING = ("", "NA")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 EPOCH_DIGITS = 19  # more would not fit what JSON decoders take as an integer
 AT_ONCE = 20_000  # rows of a Parquet file
+UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 Row = Sequence[Any]  # text in CSV, what the column's type makes of it in Parquet
 Maker = Callable[[int, Row], Iterator[Record]]  # from a line's number and cells
@@ -93,20 +93,31 @@ def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
 
 
 def _plain(column: Any) -> list[Any]:
-    """A Parquet column's cells as JSON could have them; times as ISO 8601, to the microsecond."""
+    """A Parquet column's cells as JSON could have them."""
     import pyarrow as arrow
 
-    kind = column.type
-    if arrow.types.is_timestamp(kind):
-        column = column.cast(arrow.timestamp("us", kind.tz), safe=False)
-    elif arrow.types.is_decimal(kind):
+    kind, types = column.type, arrow.types
+    if types.is_timestamp(kind) or types.is_date64(kind):
+        per_s = UNITS_PER_S["ms" if types.is_date64(kind) else kind.unit]
+        ticks = column.cast(arrow.int64()).to_pylist()  # not as datetime: Python's ends with the year 9999
+        return [None if t is None else _epoch(t * 1000 // per_s) for t in ticks]
+    if types.is_date32(kind):
+        return [None if days is None else _epoch(days * 86_400_000) for days in column.cast(arrow.int32()).to_pylist()]
+    if types.is_decimal(kind):
         column = column.cast(arrow.float64())
     return [_cell(cell) for cell in column.to_pylist()]
 
 
+def _epoch(ms: int) -> int | float | str:
+    """As `from_epoch` will read it; text where it cannot."""
+    if abs(ms) < 1e11:
+        return ms / 1000
+    return ms if abs(ms) < 1e14 else f"{ms} ms"
+
+
 def _cell(cell: object) -> object:
-    if isinstance(cell, datetime | date):
-        return cell.isoformat()
+    if isinstance(cell, bytes):
+        return cell.decode(errors="replace")
     return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
 
 
@@ -114,19 +125,19 @@ def _maker(header: list[str], form: Format) -> Maker:
     """What makes a line's records; columns have the names in [events], else stream, time and value."""
     for place, name in enumerate(header):
         if name in header[:place]:
-            raise HistoryError(f"line 1 has column {name!r} twice")
+            raise HistoryError(f"column {name!r} is there twice")
     time_at = _column(header, form.time_field, "time")
     stream_at = _column(header, form.stream_field, "stream")
     value_at = _column(header, form.target_field, "value")
     if time_at is None:
-        raise HistoryError(f"line 1 has no column {form.time_field!r}")
+        raise HistoryError(f"there is no column {form.time_field!r}")
     if stream_at is None:
         return partial(_wide, header, time_at, form)
     if value_at is None:
-        raise HistoryError(f"line 1 has no column {form.target_field!r}")
+        raise HistoryError(f"there is no column {form.target_field!r}")
     for name in form.covariates:
         if name not in header:
-            raise HistoryError(f"line 1 has no column {name!r} (events.covariates)")
+            raise HistoryError(f"there is no column {name!r} (events.covariates)")
     return partial(_long, (stream_at, time_at, value_at), [(c, header.index(c)) for c in form.covariates], form)
 
 

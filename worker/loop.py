@@ -77,6 +77,11 @@ class Loop:
         """When this partition's image was last completed."""
         return self._clocks[partition]
 
+    @property
+    def partitions(self) -> int:
+        """Of the input, whoever has them."""
+        return self._broker.partitions
+
     def lag(self) -> dict[int, int]:
         """Records behind the end of the log, by partition."""
         return self._broker.lag()
@@ -241,9 +246,11 @@ class Loop:
     # ---- lives
 
     def _begin(self, partition: int, why: str) -> None:
+        before = self.lives.get(partition)
         self._end(partition, why)
         self._incarnations += 1
         self.lives[partition] = life = Life(partition, self._incarnations, self._plan)
+        life.last_record_ms = before.last_record_ms if before else 0  # it is as far behind as it was
         life.must_commit = self._failures.failing  # one commit of C shows that the way is open again
         self._clocks[partition] = SnapshotClock(self._limits.snapshots)
         log_life("restoring", partition=partition, incarnation=self._incarnations, why=why)
@@ -260,6 +267,7 @@ class Loop:
         try:
             yield
         except BrokerError as error:
+            self._metrics.failures.inc()
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
             self._recover(stop, self._failures.note(error))

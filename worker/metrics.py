@@ -118,11 +118,14 @@ class Metrics:
         # the loop
         self.loop_seconds = self._counter("loop_seconds", "Where the loop's time went; sums to wall time", "phase")
         self.commits = self._counter("commits", "Transactions", "outcome")
+        self.failures = self._counter("failures", "Cycles and attempts to join that failed: brokers, commits, fencing")
         self.last_commit = self._gauge("last_commit_timestamp_seconds", "When a transaction last committed")
         self.lag_records = self._gauge("consumer_lag_records", "Records behind the end of the log", "partition")
         self.lag_seconds = self._gauge("consumer_lag_seconds", "Age of the last record read while behind", "partition")
         # what is held
-        self.shards = self._gauge("shards", "Shards held")
+        self.partitions = self._gauge("input_partitions", "Partitions of the input, whoever has them")
+        self.shards = self._gauge("shards", "Shards held, loaded")
+        self.restoring = self._gauge("shards_restoring", "Shards held and not live: loading or catching up silently")
         self.streams = self._gauge("streams", "Streams held")
         self.state_bytes = self._gauge("state_bytes", "Memory of all rows, used or spare")
         self.stream_bytes = self._gauge("stream_state_bytes", "State of one stream")
@@ -135,7 +138,7 @@ class Metrics:
         self.snapshot_records = self._counter("snapshot_records", "Pages and markers written")
         self.snapshots = self._counter("snapshots", "Images completed")
         self.snapshot_longest = self._gauge("snapshot_longest_seconds", "Longest time one cycle spent on snapshots")
-        self.snapshot_age = self._gauge("snapshot_age_seconds", "Age of the oldest image of a shard")
+        self.snapshot_age = self._gauge("snapshot_age_seconds", "Age of the oldest image that events came after")
         self.replay_tail = self._gauge("replay_tail_records", "Offsets the worst shard would fold again after a crash")
         # how good
         self.skill = self._gauge(

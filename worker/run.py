@@ -19,7 +19,7 @@ from worker.failures import Failures, Pulse
 from worker.http import Pages, Server
 from worker.log import life as log_life
 from worker.loop import Loop
-from worker.metrics import Metrics
+from worker.metrics import Metrics, Stopwatch
 from worker.settings import Settings
 from worker.status import Status
 from worker.warm import warm
@@ -46,7 +46,7 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
     log_life("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
     try:
-        broker = _connected(settings, stop, pulse)
+        broker = _connected(settings, stop, pulse, metrics)
         if broker is None:
             return 0
         loop = Loop(
@@ -70,11 +70,12 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
     return 0
 
 
-def _connected(settings: Settings, stop: Event, pulse: Pulse) -> KafkaBroker | None:
+def _connected(settings: Settings, stop: Event, pulse: Pulse, metrics: Metrics) -> KafkaBroker | None:
     """A group member on checked topics; waits for a broker that does not answer yet. None: asked to stop meanwhile."""
-    failures = Failures(settings.worker.give_up_s)
+    failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
     while not stop.is_set():
         pulse.beat()
+        watch.lap("idle")  # a worker that waits for its brokers does not hang
         try:
             lines, sizes = topics.check(settings)
             for line in lines:
@@ -95,6 +96,7 @@ def _connected(settings: Settings, stop: Event, pulse: Pulse) -> KafkaBroker | N
                 )
             )
         except BrokerError as error:
+            metrics.failures.inc()
             stop.wait(failures.note(error))
     return None
 

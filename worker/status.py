@@ -39,12 +39,15 @@ class Status:
         """Bring gauges and page up to date."""
         metrics, lag = self._metrics, loop.lag()
         shards = [life.shard for life in loop.lives.values() if life.shard]
+        metrics.partitions.set(loop.partitions)
         metrics.shards.set(len(shards))
+        metrics.restoring.set(sum(not life.live for life in loop.lives.values()))
         metrics.streams.set(sum(len(shard.table.index) for shard in shards))
         metrics.state_bytes.set(sum(shard.table.rows.nbytes for shard in shards))
         metrics.restore_pending.set(sum(life.pending or 0 for life in loop.lives.values()))
         metrics.replay_tail.set(max((shard.replay_tail for shard in shards), default=0))
-        metrics.snapshot_age.set(max((loop.clock(p).age_s for p in loop.lives), default=0.0))
+        behind_image = [p for p, life in loop.lives.items() if life.shard and life.shard.replay_tail]
+        metrics.snapshot_age.set(max((loop.clock(p).age_s for p in behind_image), default=0.0))
         metrics.snapshot_longest.set(loop.longest_snapshot_s)
         metrics.weights_age.set(max((shard.position - shard.weights_offset for shard in shards), default=0))
         metrics.quality()

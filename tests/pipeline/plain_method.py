@@ -116,6 +116,7 @@ class Plain:
     def __init__(self, method: Method, network: Network) -> None:
         m = self.m = method
         self.net, self.hs, Z = network, list(m.horizons), len(m.horizons)
+        self.anew = False
         self.z: list[float] = []
         self.origin: list[dict[str, Any]] = []
         self.times: list[int] = []
@@ -149,11 +150,18 @@ class Plain:
     # ---- one event
 
     def take(self, ms: int, raw: float, given: tuple[float, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+        if not self.anew and 2 <= len(self.z) <= 20:
+            before, change = abs(self.z[-1] - self.z[-2]), abs(raw - self.z[-1])
+            if 0 < 1000 * change < before:
+                times = self.times
+                self.__init__(self.m, self.net)  # type: ignore[misc]
+                self.times, self.anew = times, True
         n, gaps = len(self.z), np.diff(self.times)
         self.times.append(ms)
-        step = int(np.median(np.append(gaps, ms - self.times[-2])[-5:])) if n else 0
+        elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
+        step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
         z = self.hold(raw)
-        self.season.settle(n, ms, ms - self.times[-2] if n else -1, step)
+        self.season.settle(n, ms, elapsed, step)
         self.score(n, z)
         self.learn(n, z, ms)
         return self.forecast(n, z, ms, step, self.covariates(given))

@@ -379,6 +379,7 @@ def test_parquet_is_the_same_events_as_csv(tmp_path: Path) -> None:
         arrow.array([m * 1_000_000 + 999 for m in ms], arrow.timestamp("ns", "Europe/Paris")),
         arrow.array(ms, arrow.timestamp("ms")),
         arrow.array([m / 1000 for m in ms]),
+        arrow.array([m // 1000 for m in ms], arrow.timestamp("s", "No/Where")),
         arrow.array([str(m) for m in ms]).dictionary_encode(),
     ):
         table = arrow.table(
@@ -398,6 +399,18 @@ def test_parquet_is_the_same_events_as_csv(tmp_path: Path) -> None:
     assert result(path)["streams"]["b"]["events"] == 5
 
 
+def test_old_and_far_times_of_parquet(tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
+    days = [-1, 0, 1, 40_000_000]
+    seconds = arrow.array([d * 86_400 for d in days], arrow.timestamp("s"))
+    for times in (arrow.array(days, arrow.int32()).cast(arrow.date32()), seconds):
+        parquet.write_table(arrow.table({"time": times, "stream": [b"JFK"] * 4, "value": [1, 2, 3, 4]}), path)
+        some = read(path)
+        assert [r.timestamp_ms for r in some[:3]] == [-86_400_000, 0, 86_400_000]
+        assert some[0].stream == "JFK"
+        assert result(path)["refused"] == {"bad_time": 1}
+
+
 def test_a_parquet_file_that_is_none_and_cells_that_are_no_numbers(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -408,7 +421,7 @@ def test_a_parquet_file_that_is_none_and_cells_that_are_no_numbers(
     parquet.write_table(arrow.table(cells), path)
     whole = result(path)
     assert whole["refused"] == {"wrong_type": 4}
-    assert "the first in line 1" in capsys.readouterr().err
+    assert "the first in row 1" in capsys.readouterr().err
     assert whole["streams"]["b"]["events"] == 3
 
 
@@ -444,7 +457,7 @@ def test_bad_rows_are_refused_by_reason_and_the_rest_goes_on(
     assert whole["refused"] == {
         "wrong_type": 2, "bad_time": 1, "no_time": 1, "no_stream": 1, "name_too_long": 1, "out_of_range": 1,
     }  # fmt: skip
-    assert "2 refused (wrong_type), the first in line 3: " in capsys.readouterr().err
+    assert "2 refused (wrong_type), the first in row 3: " in capsys.readouterr().err
 
 
 def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
@@ -461,9 +474,9 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
     [
         ("", "line 1 has no columns"),
         ("\n", "line 1 has no columns"),
-        ("stream,value\na,1\n", "line 1 has no column 'time'"),
-        ("stream,time\na,1\n", "line 1 has no column 'value'"),
-        ("time,a,a\n1,2,3\n", "line 1 has column 'a' twice"),
+        ("stream,value\na,1\n", "there is no column 'time'"),
+        ("stream,time\na,1\n", "there is no column 'value'"),
+        ("time,a,a\n1,2,3\n", "column 'a' is there twice"),
         ("stream,time,value\na,1\n", "line 2 ends before column 'value'"),
         ("time,a,b\n1,2,3\n\n2,3,4,5\n", "line 4 goes on after the last column, 'b', with '5'"),
         ('time,a\n1,"2\n', "line 2 is no CSV: unexpected end of data"),
@@ -471,7 +484,7 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
         (gzip.compress(b"time,a\n1,2\n" * 50)[:-9], "cannot be read: Compressed file ended"),
         (b"\x1f\x8bnothing of the kind", "cannot be read"),
         ("time,a\n", "has no event to forecast"),
-        ("time,a\n1,x\n", "has no event to forecast"),
+        ("time,a\n1,x\n", "has no event to forecast: row 2 was refused ("),
     ],
 )
 def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -483,16 +496,23 @@ def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text
 
 
 def test_a_missing_covariate_column_and_a_missing_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(HistoryError, match=r"line 1 has no column 'wind' \(events.covariates\)"):
+    with pytest.raises(HistoryError, match=r"there is no column 'wind' \(events.covariates\)"):
         read(written(tmp_path, "stream,time,value\n"), Format(covariates=("wind",)))
     with pytest.raises(BacktestError, match=r"nowhere\.csv cannot be read"):
         fold_file(tmp_path / "nowhere.csv")
 
 
-@pytest.mark.parametrize("text", ["5", "a:b", "-1:5", "1:2:3", ""])
+@pytest.mark.parametrize("text", ["5", "a:b", "-1:5", "1:2:3", "", "5:5", "500:100", "0:0"])
 def test_score_rows_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(BacktestError, match="must be A:B"):
         score_rows(text)
+
+
+def test_what_is_dropped_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    newest_first = "time,a\n" + "".join(f"{3600 * (50 - i)},{i % 7}\n" for i in range(40)) + "183600,\n180000,0\n"
+    whole = result(written(tmp_path, newest_first))
+    assert whole["dropped"] == {"late": 39, "duplicate": 1, "missing": 1}
+    assert capsys.readouterr().err == "39 late, 1 duplicate, 1 missing events were dropped\n"
 
 
 def test_walks_are_covered_as_often_as_said(tmp_path: Path) -> None:

@@ -91,6 +91,8 @@ class ChangelogRead(Protocol):
 class Broker(Protocol):
     """A group member on the input topic with a transactional producer. Every call has a time limit."""
 
+    partitions: int  # of the input when it joined; those added later are ignored
+
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
         than `timeout_s` while the group is rebalancing. Raises BrokerError: then `renew` before the next poll."""
