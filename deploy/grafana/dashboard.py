@@ -64,7 +64,13 @@ WELL = Row(
             ((None, RED), (1, GREEN)),
             number=True,
         ),
-        Panel("Partitions held", {"held": f"sum(foldcast_shards{GROUP})"}, "short", "Of the input's", number=True),
+        Panel(
+            "Partitions held",
+            {"held": f"sum(foldcast_shards{GROUP})", "of": f"max(foldcast_input_partitions{GROUP})"},
+            "short",
+            "Loaded by some worker, of the input's",
+            number=True,
+        ),
         Panel(
             "Alerts",
             {"firing": 'count(ALERTS{alertname=~"Foldcast.*", alertstate="firing"}) or vector(0)'},
@@ -224,7 +230,8 @@ GOOD = Row(
         Panel(
             "Coverage",
             {
-                "{{level}}, {{horizon}} ahead": f"avg by (level, horizon) (foldcast_interval_coverage_ratio{GROUP})",
+                "{{level}}, {{horizon}} ahead": "avg by (level, horizon) "
+                f"(foldcast_interval_coverage_ratio{GROUP} >= 0)",
             },
             "percentunit",
             "Share of values inside their interval, recent; each level should be what it says",
@@ -241,7 +248,7 @@ GOOD = Row(
         ),
         Panel(
             "Error",
-            {"{{horizon}} ahead": f"avg by (horizon) (foldcast_forecast_error{GROUP})"},
+            {"{{horizon}} ahead": f"avg by (horizon) (foldcast_forecast_error{GROUP} >= 0)"},
             "short",
             "Mean absolute error in the stream's own scale for that horizon",
             minimum=0,

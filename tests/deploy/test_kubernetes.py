@@ -9,6 +9,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from pipeline.table import Table
+from worker import assembly
 from worker.settings import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
@@ -37,7 +39,8 @@ def test_the_service_monitor_finds_the_service() -> None:
     assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
     assert set(monitor["spec"]) == {"selector", "endpoints"}
     [endpoint] = monitor["spec"]["endpoints"]
-    assert set(endpoint) == {"port", "path", "interval"}
+    assert set(endpoint) == {"port", "path", "interval", "relabelings"}
+    assert endpoint["relabelings"] == [{"sourceLabels": ["__meta_kubernetes_pod_name"], "targetLabel": "instance"}]
     assert endpoint["path"] == "/metrics"
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert monitor["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"] == OURS
@@ -90,12 +93,22 @@ def test_settings_and_numbers_agree() -> None:
 
 
 def test_kustomize_puts_them_together() -> None:
-    """Where there is a kubectl; the other tests say the same of the parts."""
-    if shutil.which("kubectl") is not None:
-        done = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        made = list(yaml.safe_load_all(done.stdout))
-        assert {document["kind"] for document in made} == {m["kind"] for m in MANIFESTS} | {"ConfigMap"}
-        [config] = [document["metadata"]["name"] for document in made if document["kind"] == "ConfigMap"]
-        assert config.startswith("foldcast-")
-        assert done.stdout.count(f"name: {config}\n") == 3, "the set and the job mount this very content"
+    if shutil.which("kubectl") is None:
+        pytest.skip("there is no kubectl here; the other tests say the same of the parts")
+    done = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    made = list(yaml.safe_load_all(done.stdout))
+    assert {document["kind"] for document in made} == {m["kind"] for m in MANIFESTS} | {"ConfigMap"}
+    [config] = [document["metadata"]["name"] for document in made if document["kind"] == "ConfigMap"]
+    assert config.startswith("foldcast-")
+    assert done.stdout.count(f"name: {config}\n") == 3, "the set and the job mount this very content"
+
+
+def test_the_memory_limit_holds_the_streams_it_is_said_to_hold() -> None:
+    """By the sum in docs/kubernetes.md."""
+    settings = load(FOLDER / "foldcast.toml", {})
+    row_bytes = Table(assembly.method(settings)).row_bytes
+    [container] = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"]
+    limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
+    assert limit > 700 * 2**20 + 2 * 20_000 * row_bytes
+    assert f"({row_bytes / 1000:.1f} kB" in (FOLDER.parents[1] / "docs" / "kubernetes.md").read_text()

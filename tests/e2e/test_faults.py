@@ -24,6 +24,7 @@ def test_every_record_is_accounted_for_exactly_once(case: Case) -> None:
     assert report.expected["duplicate"] > 10
     assert " kernels compiled=0 " in worker.log
     print(f"container start to first forecast: {first_s:.1f} s")
+    assert first_s < 8
 
 
 def test_a_killed_container_comes_back_and_nothing_is_missing_or_twice(case: Case) -> None:
@@ -165,8 +166,6 @@ def test_the_engine_sees_a_worker_as_healthy_and_a_stalled_one_not(case: Case) -
     stall = {**case.environment, "FOLDCAST_WORKER__STALL_EXIT_S": "600"}
     worker = case.worker(environment=stall, healthcheck=health)
     until("healthy", lambda: worker.state["Health"]["Status"] == "healthy")
-    worker.container.exec_run(["python", "-c", "import os, signal; os.kill(1, signal.SIGSTOP)"])
-    # process 1 cannot be stopped from inside its container: from outside it can
     worker.container.kill("SIGSTOP")
     until("unhealthy", lambda: worker.state["Health"]["Status"] == "unhealthy")
     worker.container.kill("SIGCONT")

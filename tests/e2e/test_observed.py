@@ -42,10 +42,18 @@ def panels() -> dict[str, str]:
 
 
 def all_well(address: str, targets: int) -> bool:
-    """All targets up, and rules loaded and evaluated without an error."""
-    up = [t for t in asked(address, "targets?state=active")["activeTargets"] if t["labels"]["job"] == "foldcast"]
+    """All targets up, so many workers among them, and every rule loaded and evaluated without an error."""
+    active = asked(address, "targets?state=active")["activeTargets"]
+    workers = [target for target in active if target["labels"]["job"] == "foldcast"]
     rules = [rule for group in asked(address, "rules")["groups"] for rule in group["rules"]]
-    return len(up) == targets and all(t["health"] == "up" for t in up) and all(r["health"] == "ok" for r in rules)
+    files = [yaml.safe_load((DEPLOY / "prometheus" / name).read_text()) for name in ("recording.yaml", "alerts.yaml")]
+    written = sum(len(group["rules"]) for file in files for group in file["groups"])
+    return (
+        len(workers) == targets
+        and all(target["health"] == "up" for target in active)
+        and len(rules) == written
+        and all(rule["health"] == "ok" for rule in rules)
+    )
 
 
 def test_every_panel_has_data_under_load(case: Case, tmp_path: Path) -> None:
@@ -116,7 +124,9 @@ def test_compose_brings_everything_up_and_takes_it_down(
         until(
             "all healthy",
             lambda: all(
-                s["Health"]["Status"] == "healthy" for s in containers().values() if s["Running"] and "Health" in s
+                state["Running"] and state.get("Health", {"Status": "healthy"})["Status"] == "healthy"
+                for name, state in containers().items()
+                if name != "topics"
             ),
         )
         until("targets up, rules evaluated", lambda: all_well(address, targets=1))

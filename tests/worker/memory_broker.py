@@ -120,6 +120,7 @@ class MemoryBroker:
 
     def __init__(self, cluster: MemoryCluster, instance_id: str) -> None:
         self.cluster = cluster
+        self.partitions = cluster.partitions
         self.instance_id = instance_id
         self.owned: set[int] = set()
         self.generation = -1

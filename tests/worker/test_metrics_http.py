@@ -226,6 +226,38 @@ def test_gauges_say_what_is_held() -> None:
     assert rig.sample("consumer_lag_seconds", partition="0") > 1e6, "its last record is of 1970"
     assert rig.sample("consumer_lag_seconds", partition="1") == 0
     assert rig.sample("restore_seconds") > 0
+    assert (rig.sample("input_partitions"), rig.sample("shards_restoring"), rig.sample("failures_total")) == (2, 0, 0)
+
+
+def test_what_restores_is_said_and_a_failure_hides_no_lag() -> None:
+    rig = drained(60)
+    loop, status = rig.loops["one"], Status(rig.loops["one"]._metrics, "one")
+    rig.cluster.produce(0, None, b"{", 1000)
+    rig.brokers["one"].fail_poll = True
+    rig.turn()
+    status.update(loop)
+    assert rig.sample("failures_total") == 1
+    assert (rig.sample("input_partitions"), rig.sample("shards_restoring"), rig.sample("shards")) == (2, 2, 0)
+    assert rig.sample("commits_total", outcome="refused") == 0
+    behind = {life.partition: life.last_record_ms for life in loop.lives.values()}
+    assert min(behind.values()) > 0, "as old as before"
+    rig.drain()
+    status.update(loop)
+    assert (rig.sample("shards_restoring"), rig.sample("shards")) == (0, 2)
+
+
+def test_the_age_of_an_image_counts_where_events_came_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = drained(60)
+    loop, status = rig.loops["one"], Status(rig.loops["one"]._metrics, "one")
+    monkeypatch.setattr("worker.durability.SnapshotClock.age_s", 5000.0)
+    status.update(loop)
+    assert max(rig.tails().values()) > 0
+    assert rig.sample("snapshot_age_seconds") == 5000
+    for life in loop.lives.values():
+        assert life.shard is not None
+        life.shard.snapshot_offset = life.shard.position
+    status.update(loop)
+    assert rig.sample("snapshot_age_seconds") == 0, "an image that nothing came after is as good as new"
 
 
 def test_lags_of_partitions_that_went_elsewhere_vanish_and_come_back() -> None:
