@@ -3,19 +3,23 @@
 A window is T events of one stream with the hidden state saved at its start. A sample has two of each stream: one that
 ends now, and one that ends the longest horizon ago, all of whose labels have arrived. A label that has not arrived, or
 that must not teach, is NaN.
+
+What is kept is bounded, so 16 bits hold it (a hidden state only where the cell bounds it); `Method.fine_rings` keeps it
+as it is.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.compiled import Bools, Field, Floats, Floats32, Ints, Rows, kernel
-from pipeline.features import width
+from pipeline.features import CLIP, width
 from pipeline.method import Method
 from pipeline.model import states
 
 SAVE_EVERY = 8  # events between two saved hidden states; a window begins at one
 LABEL_CAP = 8.0  # horizon scales
+MASKED = -32_768  # a label that is NaN, in 16 bits
 JUMP = 50.0  # horizon scales: a change that no sensor makes; nothing is learnt from it
 
 
@@ -37,25 +41,43 @@ def ring(method: Method) -> int:
     return method.window + older(method) + SAVE_EVERY
 
 
+class Units(NamedTuple):
+    """What one is kept as; 0: as it is, in float32."""
+
+    input: float
+    label: float
+    hidden: float
+
+    @classmethod
+    def of(cls, method: Method) -> "Units":
+        """Those of a method: GRU and tanh keep their states within one."""
+        if method.fine_rings:
+            return cls(0.0, 0.0, 0.0)
+        bounded = method.cell in ("gru", "rnn_tanh")
+        return cls(32_000 / CLIP, 32_000 / LABEL_CAP, 32_000.0 if bounded else 0.0)
+
+
 def fields(method: Method) -> list[Field]:
     """Rings of the last R events (event n at n mod R) and of the states saved in them."""
     size, z = ring(method), len(method.horizons)
+    inputs, labels, hidden = ("i2" if unit else "f4" for unit in Units.of(method))
     return [
-        ("window_inputs", "f4", (size, width(method))),
-        ("window_labels", "f4", (size, z)),
-        ("window_hidden", "f4", (size // SAVE_EVERY, method.layers, states(method.cell), method.hidden_size)),
+        ("window_inputs", inputs, (size, width(method))),
+        ("window_labels", labels, (size, z)),
+        ("window_hidden", hidden, (size // SAVE_EVERY, method.layers, states(method.cell), method.hidden_size)),
         ("window_from", "i8"),  # event since which the hidden state is unbroken
     ]
 
 
 @kernel
-def label(rows: Rows, index: Ints, n: Ints, horizons: Ints, label: Floats) -> None:
+def label(rows: Rows, index: Ints, n: Ints, horizons: Ints, unit: float, label: Floats) -> None:
     """Keep the labels (B, Z) that came with event n (B,) of its stream; NaN is none."""
     for b in range(len(index)):
         labels = rows[index[b]]["window_labels"]
         for j in range(len(horizons)):
             if abs(label[b, j]) <= JUMP:
-                labels[(n[b] - horizons[j]) % labels.shape[0], j] = min(max(label[b, j], -LABEL_CAP), LABEL_CAP)
+                y = min(max(label[b, j], -LABEL_CAP), LABEL_CAP)
+                labels[(n[b] - horizons[j]) % labels.shape[0], j] = np.rint(y * unit) if unit > 0.0 else y
 
 
 @kernel
@@ -65,20 +87,31 @@ def keep(
     n: Ints,  # (B,)
     x: Floats32,  # (B, F)
     broken: Bools,  # (B,) the hidden state begins anew with this event
+    input_unit: float,
+    label_unit: float,
+    hidden_unit: float,
 ) -> None:
     """Keep an event's inputs and the hidden state before it."""
     for b in range(len(index)):
         row = rows[index[b]]
         labels = row["window_labels"]
+        inputs = row["window_inputs"]
         place = n[b] % labels.shape[0]
-        labels[place, :] = np.nan
-        row["window_inputs"][place, :] = x[b]
+        labels[place, :] = MASKED if label_unit > 0.0 else np.nan
+        for f in range(inputs.shape[1]):
+            inputs[place, f] = np.rint(x[b, f] * input_unit) if input_unit > 0.0 else x[b, f]
         if broken[b]:
             row["window_from"] = n[b]
             row["hidden"][:] = 0.0
         if n[b] % SAVE_EVERY == 0:
             saved = row["window_hidden"]
-            saved[(n[b] // SAVE_EVERY) % saved.shape[0]] = row["hidden"]
+            hidden = row["hidden"]
+            at = (n[b] // SAVE_EVERY) % saved.shape[0]
+            for layer in range(hidden.shape[0]):
+                for state in range(hidden.shape[1]):
+                    for i in range(hidden.shape[2]):
+                        h = hidden[layer, state, i]
+                        saved[at, layer, state, i] = np.rint(h * hidden_unit) if hidden_unit > 0.0 else h
 
 
 @kernel
@@ -111,8 +144,18 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -
     start = np.concatenate([begin, back[full]])
     place = (start + np.arange(method.window)[:, None]) % ring(method)  # (T, B)
     saved = start // SAVE_EVERY % (ring(method) // SAVE_EVERY)
-    inputs, hidden = rows["window_inputs"][row, place], rows["window_hidden"][row, saved]
+    units = Units.of(method)
+    inputs = _plain(rows["window_inputs"][row, place], units.input)
+    hidden = _plain(rows["window_hidden"][row, saved], units.hidden)
     fine = np.isfinite(inputs).all((0, 2)) & np.isfinite(hidden).all((1, 2, 3))
     if not fine.any():
         return None
-    return Windows(inputs[:, fine], rows["window_labels"][row, place][:, fine], hidden[fine])
+    labels = rows["window_labels"][row, place][:, fine]
+    masked = labels == MASKED
+    labels = _plain(labels, units.label)
+    labels[masked] = np.nan
+    return Windows(inputs[:, fine], labels, hidden[fine])
+
+
+def _plain(kept: Any, unit: float) -> Any:
+    return (kept / unit).astype(np.float32) if unit else kept

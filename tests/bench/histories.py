@@ -1,9 +1,12 @@
 """Real data out of Python packages as files for `foldcast backtest`: fetched once into the cache, none committed.
 
+`python tests/bench/histories.py NAME OUT.csv` writes one; with `--exp` the exponentials of its values, for log prices.
+
 Every series is standardised by the mean and deviation of its first fifth, so that errors of different series can be
 averaged; car parks by those of the whole series. Covariates of a series are the other series of its set.
 """
 
+import argparse
 import csv
 import gzip
 import io
@@ -221,3 +224,15 @@ SETS = {
         {"FOLDCAST_MODEL__SEASON": "events", "FOLDCAST_MODEL__SEASON_SLOTS": "12"}, "mae",
     ),
 }  # fmt: skip
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=SETS)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--exp", action="store_true")
+    given = parser.parse_args()
+    chosen = SETS[given.name].history()
+    if given.exp:
+        chosen = chosen._replace(values=[np.exp(values) for values in chosen.values])
+    chosen.write(given.out)

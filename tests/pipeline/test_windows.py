@@ -12,19 +12,21 @@ from shard_rigs import Record, fold, make_log, restless, shard_of
 
 from pipeline import admission, windows
 from pipeline.forecasts import Forecasts
-from pipeline.method import Method
+from pipeline.method import Cell, Method
 from pipeline.shard import Shard
 from pipeline.table import blank, layout
 from pipeline.wave import Wave
 from pipeline.windows import SAVE_EVERY, Windows
 
 METHODS = {
-    "one horizon": Method(horizons=(1,), hidden_size=8, window=8),
-    "lstm": Method(horizons=(1, 2, 5), cell="lstm", hidden_size=8, window=16),
-    "two layers, not from 1 on": Method(horizons=(3, 8), cell="rnn_tanh", layers=2, hidden_size=8, window=8),
-    "lstm of two layers, as long as it gets": Method(cell="lstm", layers=2, hidden_size=8),
+    "one horizon": Method(horizons=(1,), hidden_size=8, window=8, fine_rings=True),
+    "lstm": Method(horizons=(1, 2, 5), cell="lstm", hidden_size=8, window=16, fine_rings=True),
+    "two layers, not from 1 on": Method(
+        horizons=(3, 8), cell="rnn_tanh", layers=2, hidden_size=8, window=8, fine_rings=True
+    ),
+    "lstm of two layers, as long as it gets": Method(cell="lstm", layers=2, hidden_size=8, fine_rings=True),
 }
-SMALL = Method(horizons=(1, 3), hidden_size=8, window=8)
+SMALL = Method(horizons=(1, 3), hidden_size=8, window=8, fine_rings=True)
 FIRST_MS, STEP_MS = 1_700_000_000_000, 1000
 GAP_MS = 500 * STEP_MS  # longer than max_gap steps
 
@@ -158,11 +160,34 @@ def test_a_label_is_capped_at_8_scales_and_masked_beyond_50(y: float, expected: 
     rows, index = np.zeros(1, layout(SMALL)), np.array([0])
     rows["window_labels"][:] = math.nan
     far = (2 + 4 * y) / 2
-    windows.label(rows, index, np.array([6]), SMALL.horizon_array, np.array([[y, far]]))
+    windows.label(rows, index, np.array([6]), SMALL.horizon_array, 0.0, np.array([[y, far]]))
     assert rows["window_labels"][0, 5, 0] == pytest.approx(expected, nan_ok=True)
     wanted = min(8.0, max(-8.0, far)) if abs(far) <= 50 else math.nan
     assert rows["window_labels"][0, 3, 1] == pytest.approx(wanted, nan_ok=True)
     assert np.isfinite(rows["window_labels"]).sum() <= 2, "no other place is touched"
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "rnn_relu", "lstm"])
+def test_sixteen_bits_keep_what_is_kept_to_a_few_parts_in_ten_thousand(cell: Cell) -> None:
+    fine = Method(horizons=(1, 3), cell=cell, hidden_size=8, window=8, fine_rings=True)
+    values = walk(80)
+    values[70] += 1e6  # a jump, whose label is masked
+    samples = []
+    for method in (fine, replace(fine, fine_rings=False)):
+        shard = shard_of(method)
+        fold(shard, log_of({"a": values, "b": -values}))
+        samples.append(shard.windows(9))
+    exact, kept_short = samples
+    assert exact is not None
+    assert kept_short is not None
+    for a, b, unit in zip(exact, kept_short, (6, 8, 1), strict=True):
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(b, a, atol=unit / 32_000, rtol=1e-6)
+    assert np.isnan(exact.labels).any()
+    assert np.abs(exact.hidden).max() > 0.1
+    row = layout(replace(fine, fine_rings=False))
+    assert (row["window_inputs"].base, row["window_labels"].base) == (np.int16, np.int16)
+    assert row["window_hidden"].base == (np.int16 if cell in ("gru", "rnn_tanh") else np.float32)
 
 
 # ---- samples
@@ -388,7 +413,7 @@ def test_streams_that_have_fallen_silent_are_not_sampled() -> None:
 
 
 def test_a_hidden_state_that_is_not_finite_begins_anew() -> None:
-    method = Method(horizons=(1, 3), cell="rnn_relu", hidden_size=8, window=8)
+    method = Method(horizons=(1, 3), cell="rnn_relu", hidden_size=8, window=8, fine_rings=True)
     shard = shard_of(method)
     log = [Record(i, "s", 1_700_000_000_000 + 1000 * i, 1000 * i, float(np.sin(i))) for i in range(120)]
     fold(shard, log[:40])
