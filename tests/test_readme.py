@@ -4,6 +4,9 @@ import ast
 import re
 from pathlib import Path
 
+from pipeline.method import Method
+from pipeline.table import layout
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 
@@ -58,3 +61,11 @@ def test_every_function_is_short_or_says_why_not():
                 if isinstance(node, ast.FunctionDef):
                     lines = (node.end_lineno or 0) - node.lineno + 1
                     assert lines <= 60 or "Longer than 60 lines because" in (ast.get_docstring(node) or ""), node.name
+
+
+def test_what_the_docs_say_of_a_streams_size_is_so():
+    text = (ROOT / "docs" / "forecasting.md").read_text()
+    methods = [Method(), Method(profile="lite"), Method(weekly="off"), Method(horizons=(1,)), Method(cell="lstm")]
+    methods += [Method(covariates=tuple("abcde")), Method(horizons=tuple(range(1, 25)))]
+    assert [size for method in methods if (size := f"{layout(method).itemsize:,}") not in text] == []
+    assert f"{layout(Method()).itemsize:,} bytes" in README
