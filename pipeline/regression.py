@@ -138,9 +138,7 @@ def see(
             largest = max(largest, abs(k[j]))
         unit = max(largest / total / gain_steps, 1e-30)
         gain_unit[r, o] = unit
-        shrink = 1.0 / FORGET
-        if n[b] % GUARD_EVERY == 0:
-            shrink *= min(1.0, TRACE * size / trace)
+        shrink = (min(1.0, TRACE * size / trace) if n[b] % GUARD_EVERY == 0 else 1.0) / FORGET
         at = 0
         for j in range(size):
             gain[r, o, j] = np.rint(k[j] / total / unit)

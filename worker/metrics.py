@@ -140,7 +140,16 @@ class Metrics:
         self.snapshot_longest = self._gauge("snapshot_longest_seconds", "Longest time one cycle spent on snapshots")
         self.snapshot_age = self._gauge("snapshot_age_seconds", "Age of the oldest image that events came after")
         self.replay_tail = self._gauge("replay_tail_records", "Offsets the worst shard would fold again after a crash")
-        # how good
+        self._how_good()
+        self._learning()
+        # what runs
+        build = self._gauge("build_info", "Version of this worker", "version")
+        build.labels(version).set(1)
+        model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
+        model.labels(method.cell, method.hidden_size, method.layers).set(1)
+        self._start_at_zero()
+
+    def _how_good(self) -> None:
         self.skill = self._gauge(
             "forecast_skill_ratio", "1 - squared error / that of the last value, recent", "horizon"
         )
@@ -149,17 +158,9 @@ class Metrics:
             "interval_coverage_ratio", "Share of values inside their interval, recent", "level", "horizon"
         )
         nominal = self._gauge("interval_nominal_ratio", "Share of values that the interval is to hold", "level")
-        for level in method.band_levels:
+        for level in self.method.band_levels:
             nominal.labels(level).set(level)
         self.outside = self._counter("values_outside", "Values outside their interval, all horizons", "level")
-        # learning
-        self._learning()
-        # what runs
-        build = self._gauge("build_info", "Version of this worker", "version")
-        build.labels(version).set(1)
-        model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
-        model.labels(method.cell, method.hidden_size, method.layers).set(1)
-        self._start_at_zero()
 
     def _learning(self) -> None:
         self.fine_tunes = self._counter("fine_tunes", "What became of fine-tunes", "outcome")
