@@ -86,7 +86,7 @@ def plan(settings: Settings) -> Plan:
     if row_bytes > PAGE_BYTES:
         raise Refusal(
             f"model and fine_tune make a stream's state {row_bytes:,} bytes, at most {PAGE_BYTES:,} are possible: ask "
-            "for shorter horizons, a smaller hidden_size, fewer layers or a shorter window"
+            "for shorter horizons, a smaller hidden_size, fewer layers, season_slots or covariates, or a shorter window"
         )
     try:
         made.network()

@@ -16,12 +16,13 @@ from zlib import crc32
 
 import orjson
 
-from worker import assembly, newyork
+from worker import newyork
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
+from worker.broker.security import Connection
 from worker.log import configure, life
-from worker.settings import Settings, load
+from worker.settings import load
 from worker.signals import asked_to_stop
 
 BATCH_S = 0.05
@@ -37,20 +38,21 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, metavar="N", help="events per second")
     rate = parser.parse_args().rate
     with asked_to_stop(lambda name: life("stopping", signal=name)) as stop:
+        from worker import assembly  # imports torch, which takes seconds: after signals have their handlers
+
         settings = load()
         configure(settings.log.level, settings.log.format)
         try:
-            feed(settings, rate, stop)
+            feed(settings.kafka.input_topic, assembly.connection(settings), rate, stop)
         except BrokerError as error:  # whoever supervises starts it again, and it goes on where the topic ends
             log.error("%s", error)
             return 1
     return 0
 
 
-def feed(settings: Settings, rate: float, stop: Event) -> None:
+def feed(topic: str, connection: Connection, rate: float, stop: Event) -> None:
     """Send what the topic lacks, at the rate. Raises BrokerError."""
-    topic, connection = settings.kafka.input_topic, assembly.connection(settings)
-    partitions, newest_ms = _ends(settings)
+    partitions, newest_ms = _ends(topic, connection)
     life("feeding", topic=topic, partitions=partitions, rate=rate, after_ms=newest_ms)
     began, sent = time.monotonic(), 0
     with FastProducer(connection, LIMIT_S) as producer:
@@ -79,9 +81,8 @@ def years(from_ms: int, until_ms: int) -> Iterator[newyork.Event]:
                 yield event._replace(time_ms=time_ms)
 
 
-def _ends(settings: Settings) -> tuple[int, int]:
+def _ends(topic: str, connection: Connection) -> tuple[int, int]:
     """Number of partitions, and the time of the newest event that is there (0 without one)."""
-    connection, topic = assembly.connection(settings), settings.kafka.input_topic
     with TopicReader(connection, topic) as reader:
         ends = reader.ends()
     last = {partition: end - 1 for partition, end in ends.items() if end}

@@ -1,4 +1,4 @@
-"""The kernels against the method in plain NumPy, part by part and whole, and what the whole does with odd streams."""
+"""The kernels against the method in plain NumPy, part by part and whole, and spikes that go back."""
 
 from dataclasses import replace
 from typing import Any

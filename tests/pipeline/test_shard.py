@@ -68,6 +68,31 @@ def test_a_log_taken_in_one_by_one_gives_the_bits_of_one_batch(name: str) -> Non
     assert once.table.pages >= 2
 
 
+@pytest.mark.parametrize("at", [0, 1, 5, 18, 25])
+def test_a_mad_value_among_the_first_is_forgotten_once_wherever_the_log_is_cut(at: int) -> None:
+    """The stream then says what it would have said had it begun after it; another mad value is only a spike."""
+    method = METHODS["gru"]
+    values = np.cumsum(np.random.default_rng(5).normal(size=60)) + 20
+    values[at] = -9999
+    log = [Record(i, "a", 60_000 * (i + 1), 0, float(v), (1.0,)) for i, v in enumerate(values)]
+    shard, others = shard_of(method), [shard_of(method) for _ in range(2)]
+    forecasts = fold(shard, log)
+    for other, cuts in zip(others, (range(60), [at + 1, at + 2, at + 3]), strict=True):
+        assert said(fold(other, log, cuts)) == said(forecasts)
+        assert state(other) == state(shard)
+    row = shard.table.rows[0]
+    if at > 18:
+        assert (row["begun_anew"], row["count"]) == (0, 60), "too late: it is clipped"
+        return
+    begin = at + 2  # the second value after it shows what it was
+    assert (row["begun_anew"], row["count"]) == (1, 60 - begin)
+    late = shard_of(method)
+    fold(late, log[begin:])
+    for name in ("values", "step2", "slot_mean", "linear_weights", "mixture_regret", "hidden"):
+        kept, fresh = row[name], late.table.rows[0][name]
+        np.testing.assert_allclose(kept, fresh, rtol=1e-6, atol=1e-6, err_msg=name)
+
+
 @pytest.mark.parametrize("name", ["gru", "lstm of two layers"])
 def test_cuts_anywhere_change_no_bit(name: str) -> None:
     once, forecasts = whole(name)
