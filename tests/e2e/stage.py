@@ -90,7 +90,8 @@ class Broker:
             "KAFKA_LOG_ROLL_HOURS": "876000",
         }
         started = LogMessageWaitStrategy(STARTED).with_startup_timeout(120).with_poll_interval(0.1)
-        made = DockerContainer(KAFKA_IMAGE).with_bind_ports(9092, ("127.0.0.1", port)).with_envs(**environment)
+        made = DockerContainer(KAFKA_IMAGE).with_envs(**environment)
+        made.ports["9092/tcp"] = ("127.0.0.1", port)  # with_bind_ports would open it to everybody
         self._made = made.with_network(network).with_network_aliases("kafka").waiting_for(started)
         self._made.start()
         self.container: Container = self._made.get_wrapped_container()
