@@ -17,7 +17,7 @@ from pipeline.compiled import Floats, Ints
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
 NAME_BYTES = 255
-LARGEST = 1e150  # its square is still a float64
+LARGEST = 1e36  # what waits for labels is kept in float32
 NO_TIMESTAMP = -1
 
 # every reason a record goes to the dead letters

@@ -4,6 +4,8 @@ x = [clip(d/s, 6), clip((z-m5)/sd, 6), clip((sn_1-prev)/s, 6), clip((z-prev)/sd,
      clip((pf_k-z)/c_k, 6) for the fractions k of H, sin and cos of the day, of half a day, of the week]
 """
 
+from typing import Any
+
 import numpy as np
 
 from pipeline.compiled import Floats, Floats32, Ints, Rows, kernel
@@ -18,7 +20,19 @@ WEEK_MS = 7 * DAY_MS
 
 def width(method: Method) -> int:
     """F, inputs of the network: a multiple of 4, the rest is zero, else a row's bits depend on its wave."""
-    return -(-(OWN + len(method.fractions) + TIMES) // 4) * 4
+    return -(-(own_width(method) + TIMES) // 4) * 4
+
+
+def own_width(method: Method) -> int:
+    """Inputs that are not the time's, the first ones."""
+    return OWN + len(method.fractions)
+
+
+def times(time_ms: Any) -> Floats32:
+    """The inputs (..., 6) that tell the time, as `build` has them, of times (...,) in ms."""
+    day, week = (2 * np.pi * (time_ms % period) / period for period in (DAY_MS, WEEK_MS))
+    angles = (day, 2 * day, week)
+    return np.stack([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=-1).astype(np.float32)
 
 
 @kernel

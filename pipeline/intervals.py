@@ -31,9 +31,9 @@ def fields(method: Method) -> list[Field]:
     """The error scale, its factor per slot and the tracked quantiles."""
     z = len(method.horizons)
     return [
-        ("error_scale", "f8", (z,)),  # sigma, mean absolute error
-        ("quantile", "f8", (z, len(method.quantiles))),  # of error / width
-        ("slot_factor", "f4", (z, method.season_slots)),  # u
+        ("error_scale", "f4", (z,)),  # sigma, mean absolute error
+        ("quantile", "f4", (z, len(method.quantiles))),  # of error / width
+        ("slot_factor", method.ring, (z, method.season_slots)),  # u
         ("slot_scored", "u1", (z, method.season_slots)),  # no more than 255 matter
     ]
 
@@ -41,7 +41,7 @@ def fields(method: Method) -> list[Field]:
 def born(method: Method, row: np.void) -> None:
     """Set what does not start at zero."""
     row["quantile"][:] = START * method.normal_quantiles
-    row["slot_factor"][:] = 1.0
+    row["slot_factor"][:] = np.rint(method.ring_unit(SLOT_CLIP))
 
 
 @kernel
@@ -54,6 +54,7 @@ def learn(
     start: Ints,  # (Z + 1,)
     levels: Floats,  # (Q,)
     rate: Floats,  # (Q,)
+    factor_unit: float,
 ) -> None:
     """Learn from the errors of the forecasts whose label arrived, in the slot it arrived in."""
     for b in range(len(index)):
@@ -86,8 +87,10 @@ def learn(
                     size = min(size, CLIP * sigma)
                 scored[j, s] = min(scored[j, s] + 1, 255)
                 slot_rate = max(SLOT_RATE, 1.0 / (scored[j, s] + 10.0))
-                factor[j, s] += slot_rate * (min(size / sigma, SLOT_CLIP) - factor[j, s])
-                size /= max(factor[j, s], LEAST_SLOT)
+                u = factor[j, s] / factor_unit
+                u += slot_rate * (min(size / sigma, SLOT_CLIP) - u)
+                factor[j, s] = np.rint(u * factor_unit)
+                size /= max(u, LEAST_SLOT)
             error_scale[j] += max(1.0 / MEMORY, 1.0 / labels) * (size - sigma)
 
 
@@ -98,6 +101,7 @@ def forecast(
     n: Ints,  # (B,)
     horizons: Ints,  # (Z,)
     target_slot: Ints,  # (B, Z or more)
+    factor_unit: float,
     width: Floats,  # (B, Z) out: in horizon scales
     edges: Floats,  # (B, Z, Q) out: increasing, in thousandths of the width
 ) -> None:
@@ -113,8 +117,8 @@ def forecast(
             if scale[j] > 0.0:
                 width[b, j] = MEAN_TO_DEVIATION
                 if n[b] >= horizons[j]:
-                    width[b, j] = error_scale[j] / scale[j] * max(factor[j, target_slot[b, j]], LEAST_SLOT)
-                    width[b, j] = min(width[b, j], WIDEST)
+                    u = factor[j, target_slot[b, j]] / factor_unit
+                    width[b, j] = min(error_scale[j] / scale[j] * max(u, LEAST_SLOT), WIDEST)
             for q in range(edges.shape[2]):
                 edge = min(max(np.rint(quantile[j, q] * EDGE_UNIT), -32_000.0), 32_000.0)
                 k = q

@@ -93,6 +93,16 @@ class Method:
         return 32_000 / bound * (4096 if self.fine_rings else 1)
 
     @property
+    def root_ring(self) -> str:
+        """Type of bounded moves that wait as signed square roots, so that small ones keep their digits in few bits."""
+        return "f4" if self.fine_rings else "i2" if self.full else "i1"
+
+    @property
+    def root(self) -> float:
+        """The code of their bound."""
+        return 32_000.0 * 4096 if self.fine_rings else 32_000.0 if self.full else 127.0
+
+    @property
     def gain_steps(self) -> float:
         """A regression's gain waits as so many parts of the largest of its event."""
         return 32_000.0 * (4096 if self.fine_rings else 1)

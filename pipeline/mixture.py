@@ -18,7 +18,6 @@ LAST, NAIVE, PROFILE, SHRUNK = 0, 1, 2, 3  # columns of the experts' moves; N~ a
 CLIP = 4.0
 PRIOR = 4.0  # of the last value
 FIRST_VARIATION = 1e-6
-BOUND = 32.0  # of all moves, in horizon scales
 
 
 def experts(method: Method) -> int:
@@ -27,12 +26,12 @@ def experts(method: Method) -> int:
 
 
 def fields(method: Method) -> list[Field]:
-    """Two sums per horizon and expert, and the moves that wait for their label, the last value's zero left out."""
+    """Two sums per horizon and expert, and how far from the mixture each expert but the last value moved."""
     z, e = len(method.horizons), experts(method)
     return [
         ("mixture_regret", "f4", (z, e)),  # R
         ("mixture_variation", "f4", (z, e)),  # V
-        ("mixture_moves", method.ring, (method.pending_size, e - 1)),
+        ("mixture_apart", method.root_ring, (method.pending_size, e - 1)),
     ]
 
 
@@ -49,14 +48,14 @@ def learn(
     label: Floats,  # (B, Z) in horizon scales, NaN where there is none
     horizons: Ints,  # (Z,)
     start: Ints,  # (Z + 1,)
-    unit: float,
+    root: float,
 ) -> None:
     """Take in what each expert's move would have changed."""
     for b in range(len(index)):
         row = rows[index[b]]
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
-        waiting = row["mixture_moves"]
+        waiting = row["mixture_apart"]
         combined = row["pending_move"]
         for j in range(len(horizons)):
             if np.isnan(label[b, j]):
@@ -65,8 +64,11 @@ def learn(
             place = start[j] + n[b] % horizons[j]
             g = min(max(2.0 * (combined[place] - label[b, j]), -CLIP), CLIP)
             for e in range(regret.shape[1]):
-                move = 0.0 if e == LAST else waiting[place, e - 1] / unit
-                r = g * min(max(move - combined[place], -CLIP), CLIP)
+                apart = min(max(-combined[place], -CLIP), CLIP)  # the last value's
+                if e != LAST:
+                    share = waiting[place, e - 1] / root
+                    apart = share * abs(share) * CLIP
+                r = g * apart
                 regret[j, e] = keep * regret[j, e] - r
                 variation[j, e] = keep * variation[j, e] + r * r
 
@@ -78,7 +80,7 @@ def forecast(
     n: Ints,  # (B,)
     horizons: Ints,  # (Z,)
     start: Ints,  # (Z + 1,)
-    unit: float,
+    root: float,
     said: Floats,  # (B, Z, E) the experts' moves
     moves: Floats,  # (B, Z) out
 ) -> None:
@@ -89,7 +91,7 @@ def forecast(
         row = rows[index[b]]
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
-        waiting = row["mixture_moves"]
+        waiting = row["mixture_apart"]
         for j in range(len(horizons)):
             largest = -np.inf
             for e in range(many):
@@ -100,9 +102,10 @@ def forecast(
             sum_ = 0.0
             for e in range(many):
                 w = np.exp(weight[e] - largest)
-                move = min(max(said[b, j, e], -BOUND), BOUND)
                 total += w
-                sum_ += w * move
-                if e != LAST:
-                    waiting[start[j] + n[b] % horizons[j], e - 1] = np.rint(move * unit)
+                sum_ += w * said[b, j, e]
             moves[b, j] = sum_ / total
+            place = start[j] + n[b] % horizons[j]
+            for e in range(LAST + 1, many):
+                apart = min(max(said[b, j, e] - moves[b, j], -CLIP), CLIP)
+                waiting[place, e - 1] = np.copysign(np.rint(np.sqrt(abs(apart) / CLIP) * root), apart)

@@ -17,7 +17,7 @@ def fields(method: Method) -> list[Field]:
     """One place for every forecast that waits."""
     waiting = method.pending_size
     return [
-        ("pending_unit", "f8", (waiting,)),  # c_h(o)
+        ("pending_unit", "f4", (waiting,)),  # c_h(o)
         ("pending_move", "f4", (waiting,)),  # of the mixture, in that unit
         ("pending_width", "f4", (waiting,)),  # of the band, in that unit
         ("pending_network", "f4", (method.horizons[0],)),  # the network's own move, first horizon only
@@ -112,9 +112,10 @@ def keep(
             unit[place] = scale[j]
             move[place] = moves[b, j]
             width[place] = widths[b, j]
+            size = width[place] * unit[place]
             mean[b, j] = z[b] + move[place] * unit[place]
             for q in range(last + 1):
-                quantiles[b, j, q] = mean[b, j] + edges[b, j, q] / EDGE_UNIT * (width[place] * unit[place])
+                quantiles[b, j, q] = mean[b, j] + edges[b, j, q] / EDGE_UNIT * size
             for k in range(band.shape[1] // 2):
                 band[place, 2 * k] = edges[b, j, k]
                 band[place, 2 * k + 1] = edges[b, j, last - k]

@@ -29,17 +29,17 @@ def fields(method: Method) -> list[Field]:
     return [
         ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
         ("changes", "f8", (3,)),  # z_t - z_{t-1} and the two before
-        ("begun_anew", "i4"),  # 1: after a mad value among the first
         ("unit2", "f8"),  # square of the smallest non-zero change
         ("step2", "f8"),  # q1, mean squared change
-        ("step_scale", "f8"),  # s, its root
         ("mean", "f8"),  # m5
         ("variance", "f8"),  # v5
-        ("spread", "f8"),  # its root
         ("recent_mean", "f8"),  # m2
         ("season_mean", "f8"),  # mS
         ("change2", "f8", (spans,)),  # qh, mean squared change over each span
-        ("scale", "f8", (spans,)),  # its root: c_h, the unit in which a forecast of horizon h moves
+        ("scale", "f4", (spans,)),  # its root: c_h, the unit in which a forecast of horizon h moves
+        ("step_scale", "f4"),  # s, the root of step2
+        ("spread", "f4"),  # that of the variance
+        ("begun_anew", "u1"),  # 1: after a mad value among the first
     ]
 
 

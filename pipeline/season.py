@@ -21,7 +21,7 @@ WEEK_STEP_MS = 5 * DAY_MS  # longer ones for nothing
 PROFILE_RATE = 0.1
 FORETELL = 200.0  # events over which two ways to foretell the next slot are compared
 BETTER = 0.01  # by so much learned gaps must be better
-BOUND = 32.0  # horizon scales: no expert moves further, so that what waits for labels fits 16 bits
+BOUND = 1e6  # horizon scales: no expert moves further, however small the scale of a stream that stood still
 
 
 def fields(method: Method) -> list[Field]:
@@ -29,15 +29,15 @@ def fields(method: Method) -> list[Field]:
     s = method.season_slots
     return [
         ("slot_last", "f8", (s,)),
-        ("slot_mean", "f8", (s,)),
         ("slot_before", "f8", (2,)),  # prev and pprev of the present event
         ("slot_shift", "f8"),  # prev_t - prev_{t-1}
-        ("season", "i4"),  # NONE, DAY, WEEK or EVENTS
-        ("season_votes", "i4", (3,)),  # of the first steps, for DAY, WEEK, NONE
-        ("slot", "i4"),  # of the present event
+        ("slot_apart", "f4", (s,)),  # mean - last: small beside them, so that float32 is enough
         ("slot_gap_ms", "f4", (s,)),  # the last gap after each slot, 0 unknown
         ("gap_merit", "f4"),  # how much more often learned gaps foretold the next slot than the step did
+        ("slot", "i4"),  # of the present event
         ("slot_visits", "u1", (s,)),  # no more than 255 matter
+        ("season", "u1"),  # NONE, DAY, WEEK or EVENTS
+        ("season_votes", "u1", (3,)),  # of the first steps, for DAY, WEEK, NONE
     ]
 
 
@@ -89,24 +89,23 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats) -> None:
     for b in range(len(index)):
         row = rows[index[b]]
         last = row["slot_last"]
-        mean = row["slot_mean"]
+        apart = row["slot_apart"]
         visits = row["slot_visits"]
         said = row["slot_before"]
         values = row["values"]
         s = row["slot"]
         before = said[0]
         said[0] = last[s]
-        said[1] = mean[s]
+        said[1] = last[s] + apart[s]
         if visits[s] == 0:
             said[0] = z[b] if n[b] == 0 else values[(n[b] - 1) % len(values)]
             said[1] = said[0]
         row["slot_shift"] = 0.0 if n[b] == 0 else said[0] - before
         if row["season"] != NONE:
-            if visits[s] == 0:
-                mean[s] = z[b]
+            mean = z[b] if visits[s] == 0 else said[1]
             visits[s] = min(visits[s] + 1, 255)
             last[s] = z[b]
-            mean[s] += max(PROFILE_RATE, 1.0 / visits[s]) * (z[b] - mean[s])
+            apart[s] = (1.0 - max(PROFILE_RATE, 1.0 / visits[s])) * (mean - z[b])
 
 
 @kernel
@@ -126,7 +125,7 @@ def look_ahead(
     for b in range(len(index)):
         row = rows[index[b]]
         last = row["slot_last"]
-        mean = row["slot_mean"]
+        apart = row["slot_apart"]
         visits = row["slot_visits"]
         gap_ms = row["slot_gap_ms"]
         slots = len(visits)
@@ -155,7 +154,7 @@ def look_ahead(
             target_slot[b, j] = slot
             target_ms[b, j] = at
             naive[b, j] = last[slot] if visits[slot] > 0 else z[b]
-            profile[b, j] = mean[slot] if visits[slot] > 0 else z[b]
+            profile[b, j] = last[slot] + apart[slot] if visits[slot] > 0 else z[b]
 
 
 @kernel

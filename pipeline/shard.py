@@ -50,7 +50,7 @@ class Shard:
         """
         self.method = method
         self._parts = len(part_names(method)) if parts else 0
-        self._window_units = windows.Units.of(method)
+        self._coarse = windows.Coarse.of(method)
         self.network = network
         self.weights_offset = start
         self.position = start
@@ -184,10 +184,10 @@ class Shard:
             self.table.begin_anew(row)
         wave = Wave(m, rows, r, raw, out.time_ms[places])
         label = wave.score(said)
-        windows.label(rows, r, wave.n, m.horizon_array, self._window_units.label, label)
+        windows.label(rows, r, wave.n, m.horizon_array, self._coarse.numbers, label)
         wave.learn(label, elapsed, said.step_ms, given)
         ahead, x = wave.look(said.step_ms)
-        windows.keep(rows, r, wave.n, x, broken, *self._window_units)
+        windows.keep(rows, r, wave.n, wave.time_ms, x, broken, *self._coarse)
         hidden = rows["hidden"][r]  # (B, L, S, H)
         move, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
         rows["hidden"][r] = after.numpy()

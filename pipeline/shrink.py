@@ -15,6 +15,7 @@ from pipeline.method import Method
 MEMORY = 3000.0  # labels
 START = 5.0
 CLIP = 4.0
+BOUND = 32.0  # horizon scales: neither moves further, whatever its weights
 
 
 def experts(method: Method) -> int:
@@ -28,7 +29,7 @@ def fields(method: Method) -> list[Field]:
     return [
         ("shrink_uy", "f4", (z, g)),  # a
         ("shrink_uu", "f4", (z, g)),  # b
-        ("shrink_moves", method.ring, (method.pending_size, g)),  # u
+        ("shrink_moves", method.root_ring, (method.pending_size, g)),  # u
     ]
 
 
@@ -46,7 +47,7 @@ def learn(
     label: Floats,  # (B, Z) in horizon scales, NaN where there is none
     horizons: Ints,  # (Z,)
     start: Ints,  # (Z + 1,)
-    unit: float,
+    root: float,
 ) -> None:
     """Take in which of the moves came true."""
     for b in range(len(index)):
@@ -59,7 +60,8 @@ def learn(
                 continue
             y = min(max(label[b, j], -CLIP), CLIP)
             for g in range(uy.shape[1]):
-                u = waiting[start[j] + n[b] % horizons[j], g] / unit
+                share = waiting[start[j] + n[b] % horizons[j], g] / root
+                u = share * abs(share) * CLIP
                 uy[j, g] += u * y - uy[j, g] / MEMORY
                 uu[j, g] += u * u - uu[j, g] / MEMORY
 
@@ -71,7 +73,7 @@ def forecast(
     n: Ints,  # (B,)
     horizons: Ints,  # (Z,)
     start: Ints,  # (Z + 1,)
-    unit: float,
+    root: float,
     said: Floats,  # (B, Z, G) the experts' moves
     moves: Floats,  # (B, Z, G) out: shrunk
 ) -> None:
@@ -83,6 +85,7 @@ def forecast(
         waiting = row["shrink_moves"]
         for j in range(len(horizons)):
             for g in range(said.shape[2]):
-                waiting[start[j] + n[b] % horizons[j], g] = np.rint(min(max(said[b, j, g], -CLIP), CLIP) * unit)
+                u = min(max(said[b, j, g], -CLIP), CLIP)
+                waiting[start[j] + n[b] % horizons[j], g] = np.copysign(np.rint(np.sqrt(abs(u) / CLIP) * root), u)
                 slope = min(max(uy[j, g] / (uu[j, g] + 1e-9), 0.0), 1.0)
-                moves[b, j, g] = slope * said[b, j, g]
+                moves[b, j, g] = slope * min(max(said[b, j, g], -BOUND), BOUND)

@@ -18,7 +18,7 @@ def fields() -> list[Field]:
     """The last suspect, the value before it, and how far suspects go back."""
     return [
         ("suspect", "f8", (2,)),  # the raw value, the value before it
-        ("suspected", "i4"),  # 1: the last event was suspect
+        ("suspected", "u1"),  # 1: the last event was suspect
         ("return_share", "f4"),  # rho
     ]
 

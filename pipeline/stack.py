@@ -20,7 +20,6 @@ CLIP = 4.0
 TRACE = 100.0
 CONSTANT = 0.3
 LEAST = 1e-12  # of D
-MOVE = 32.0  # bound of the forecast, in horizon scales
 
 
 def columns(method: Method) -> int:
@@ -138,4 +137,4 @@ def forecast(
                 weights[j, :] = 0.0
                 weights[j, LINEAR] = 1.0
                 total = said[b, j, LINEAR]
-            moves[b, j] = min(max(total, -MOVE), MOVE)
+            moves[b, j] = total

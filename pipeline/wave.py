@@ -74,9 +74,12 @@ class Wave:
             for expert in self.regressions:
                 regression.learn(r, n, label, m.horizon_array, *expert[1:], m.ring_unit(regression.BOUND))
             stack.learn(*waiting, m.ring_unit(stack.CLIP))
-        shrink.learn(*waiting, m.ring_unit(shrink.CLIP))
-        mixture.learn(*waiting, m.ring_unit(mixture.BOUND))
-        intervals.learn(rows, r, n, z, m.horizon_array, m.pending_start, m.levels, m.interval_rates)
+        shrink.learn(*waiting, m.root)
+        mixture.learn(*waiting, m.root)
+        intervals.learn(
+            rows, r, n, z, m.horizon_array, m.pending_start, m.levels, m.interval_rates,
+            m.ring_unit(intervals.SLOT_CLIP),
+        )  # fmt: skip
         season.learn(rows, r, n, z)
         if m.has_week:
             weekly.learn(rows, r, z, self.time_ms)
@@ -114,10 +117,10 @@ class Wave:
             stack.forecast(*waiting, m.ring_unit(stack.CLIP), said, raw[:, :, 1])
         experts = np.zeros((b, h, mixture.experts(m)))
         experts[:, :, mixture.NAIVE : mixture.SHRUNK] = said[:, :, stack.SEASON : stack.SEASON + 2]
-        shrink.forecast(*waiting, m.ring_unit(shrink.CLIP), raw, experts[:, :, mixture.SHRUNK :])
+        shrink.forecast(*waiting, m.root, raw, experts[:, :, mixture.SHRUNK :])
         moves, width, edges = np.empty((b, h)), np.empty((b, h)), np.empty((b, h, len(m.quantiles)))
-        mixture.forecast(*waiting, m.ring_unit(mixture.BOUND), experts, moves)
-        intervals.forecast(rows, r, n, m.horizon_array, ahead.slot, width, edges)
+        mixture.forecast(*waiting, m.root, experts, moves)
+        intervals.forecast(rows, r, n, m.horizon_array, ahead.slot, m.ring_unit(intervals.SLOT_CLIP), width, edges)
         pending.keep(*waiting[:3], z, *waiting[3:], network, moves, width, edges, out.mean, out.quantiles)
         if out.parts.shape[2]:
             mine = [said[:, :, stack.SEASON], network, said[:, :, stack.LINEAR], raw[:, :, -1]]

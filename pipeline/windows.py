@@ -4,8 +4,9 @@ A window is T events of one stream with the hidden state saved at its start. A s
 ends now, and one that ends the longest horizon ago, all of whose labels have arrived. A label that has not arrived, or
 that must not teach, is NaN.
 
-What is kept is bounded, so 16 bits hold it (a hidden state only where the cell bounds it); `Method.fine_rings` keeps it
-as it is.
+Inputs and labels are kept in 8 bits, as signed square roots of their share of the bound, so that small ones keep their
+digits; hidden states in 8 bits where the cell bounds them, else in float32; the inputs that tell the time as the time
+of the week. Updates forgive the rounding, and this is most of a small row. `Method.fine_rings` keeps all as it is.
 """
 
 from typing import Any, NamedTuple
@@ -13,14 +14,17 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pipeline.compiled import Bools, Field, Floats, Floats32, Ints, Rows, kernel
-from pipeline.features import CLIP, width
+from pipeline.features import CLIP, TIMES, own_width, times, width
 from pipeline.method import Method
 from pipeline.model import states
 
 SAVE_EVERY = 8  # events between two saved hidden states; a window begins at one
 LABEL_CAP = 8.0  # horizon scales
-MASKED = -32_768  # a label that is NaN, in 16 bits
 JUMP = 50.0  # horizon scales: a change that no sensor makes; nothing is learnt from it
+ROOT = 127.0  # the code of a bound, and of a hidden state of 1
+MASKED = -128  # of a label that is NaN
+WEEK_MS = 604_800_000
+TICK_MS = 10_000  # time of the week in 16 bits
 
 
 class Windows(NamedTuple):
@@ -41,43 +45,46 @@ def ring(method: Method) -> int:
     return method.window + older(method) + SAVE_EVERY
 
 
-class Units(NamedTuple):
-    """What one is kept as; 0: as it is, in float32."""
+class Coarse(NamedTuple):
+    """What is kept in few bits: inputs and labels, hidden states; and the unit of a kept time."""
 
-    input: float
-    label: float
-    hidden: float
+    numbers: bool
+    hidden: bool
+    tick_ms: int
 
     @classmethod
-    def of(cls, method: Method) -> "Units":
-        """Those of a method: GRU and tanh keep their states within one."""
+    def of(cls, method: Method) -> "Coarse":
+        """That of a method: GRU and tanh keep their hidden states within one."""
         if method.fine_rings:
-            return cls(0.0, 0.0, 0.0)
-        bounded = method.cell in ("gru", "rnn_tanh")
-        return cls(32_000 / CLIP, 32_000 / LABEL_CAP, 32_000.0 if bounded else 0.0)
+            return cls(False, False, 1)
+        return cls(True, method.cell in ("gru", "rnn_tanh"), TICK_MS)
 
 
 def fields(method: Method) -> list[Field]:
     """Rings of the last R events (event n at n mod R) and of the states saved in them."""
     size, z = ring(method), len(method.horizons)
-    inputs, labels, hidden = ("i2" if unit else "f4" for unit in Units.of(method))
+    coarse, state = Coarse.of(method), (method.layers, states(method.cell), method.hidden_size)
+    number = "i1" if coarse.numbers else "f4"
     return [
-        ("window_inputs", inputs, (size, width(method))),
-        ("window_labels", labels, (size, z)),
-        ("window_hidden", hidden, (size // SAVE_EVERY, method.layers, states(method.cell), method.hidden_size)),
+        ("window_inputs", number, (size, own_width(method))),
+        ("window_labels", number, (size, z)),
+        ("window_time", "u4" if method.fine_rings else "u2", (size,)),  # of the week
+        ("window_hidden", "i1" if coarse.hidden else "f4", (size // SAVE_EVERY, *state)),
         ("window_from", "i8"),  # event since which the hidden state is unbroken
     ]
 
 
 @kernel
-def label(rows: Rows, index: Ints, n: Ints, horizons: Ints, unit: float, label: Floats) -> None:
+def label(rows: Rows, index: Ints, n: Ints, horizons: Ints, coarse: bool, label: Floats) -> None:
     """Keep the labels (B, Z) that came with event n (B,) of its stream; NaN is none."""
     for b in range(len(index)):
         labels = rows[index[b]]["window_labels"]
         for j in range(len(horizons)):
             if abs(label[b, j]) <= JUMP:
                 y = min(max(label[b, j], -LABEL_CAP), LABEL_CAP)
-                labels[(n[b] - horizons[j]) % labels.shape[0], j] = np.rint(y * unit) if unit > 0.0 else y
+                if coarse:
+                    y = np.copysign(np.rint(np.sqrt(abs(y) / LABEL_CAP) * ROOT), y)
+                labels[(n[b] - horizons[j]) % labels.shape[0], j] = y
 
 
 @kernel
@@ -85,11 +92,12 @@ def keep(
     rows: Rows,
     index: Ints,
     n: Ints,  # (B,)
+    time_ms: Ints,  # (B,)
     x: Floats32,  # (B, F)
     broken: Bools,  # (B,) the hidden state begins anew with this event
-    input_unit: float,
-    label_unit: float,
-    hidden_unit: float,
+    coarse: bool,
+    coarse_hidden: bool,
+    tick_ms: int,
 ) -> None:
     """Keep an event's inputs and the hidden state before it."""
     for b in range(len(index)):
@@ -97,9 +105,11 @@ def keep(
         labels = row["window_labels"]
         inputs = row["window_inputs"]
         place = n[b] % labels.shape[0]
-        labels[place, :] = MASKED if label_unit > 0.0 else np.nan
+        labels[place, :] = MASKED if coarse else np.nan
+        row["window_time"][place] = time_ms[b] % WEEK_MS // tick_ms
         for f in range(inputs.shape[1]):
-            inputs[place, f] = np.rint(x[b, f] * input_unit) if input_unit > 0.0 else x[b, f]
+            seen = x[b, f]
+            inputs[place, f] = np.copysign(np.rint(np.sqrt(abs(seen) / CLIP) * ROOT), seen) if coarse else seen
         if broken[b]:
             row["window_from"] = n[b]
             row["hidden"][:] = 0.0
@@ -111,7 +121,7 @@ def keep(
                 for state in range(hidden.shape[1]):
                     for i in range(hidden.shape[2]):
                         h = hidden[layer, state, i]
-                        saved[at, layer, state, i] = np.rint(h * hidden_unit) if hidden_unit > 0.0 else h
+                        saved[at, layer, state, i] = np.rint(h * ROOT) if coarse_hidden else h
 
 
 @kernel
@@ -144,18 +154,22 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -
     start = np.concatenate([begin, back[full]])
     place = (start + np.arange(method.window)[:, None]) % ring(method)  # (T, B)
     saved = start // SAVE_EVERY % (ring(method) // SAVE_EVERY)
-    units = Units.of(method)
-    inputs = _plain(rows["window_inputs"][row, place], units.input)
-    hidden = _plain(rows["window_hidden"][row, saved], units.hidden)
+    coarse = Coarse.of(method)
+    inputs = np.zeros((*place.shape, width(method)), np.float32)
+    own = own_width(method)
+    seen = rows["window_inputs"][row, place]
+    inputs[:, :, :own] = _plain(seen, CLIP) if coarse.numbers else seen
+    inputs[:, :, own : own + TIMES] = times(rows["window_time"][row, place].astype(np.int64) * coarse.tick_ms)
+    hidden = rows["window_hidden"][row, saved] / np.float32(ROOT if coarse.hidden else 1)
     fine = np.isfinite(inputs).all((0, 2)) & np.isfinite(hidden).all((1, 2, 3))
     if not fine.any():
         return None
-    labels = rows["window_labels"][row, place][:, fine]
-    masked = labels == MASKED
-    labels = _plain(labels, units.label)
-    labels[masked] = np.nan
+    kept = rows["window_labels"][row, place][:, fine]
+    labels = np.where(kept == MASKED, np.float32(np.nan), _plain(kept, LABEL_CAP)) if coarse.numbers else kept
     return Windows(inputs[:, fine], labels, hidden[fine])
 
 
-def _plain(kept: Any, unit: float) -> Any:
-    return (kept / unit).astype(np.float32) if unit else kept
+def _plain(codes: Any, bound: float) -> Any:
+    """What 8 bits stand for."""
+    share = codes.astype(np.float32) / np.float32(ROOT)
+    return share * np.abs(share) * np.float32(bound)

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from worker.broker.restore import TopicRecord
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-LARGEST = 1e150
+LARGEST = 1e36
 EXAMPLES = 5  # of each kind of fault, to look at
 
 DROPPED = ("late", "duplicate", "missing")

@@ -284,16 +284,16 @@ class Plain:
         for name in ("X", "raw", "E", "M", "width"):
             o[name] = []
         for j, h in enumerate(self.hs):
-            season = over([sn[h] - z, pf[h] - z, sn[h] - prev, pf[h] - pprev], scale[h], 32)
+            season = over([sn[h] - z, pf[h] - z, sn[h] - prev, pf[h] - pprev], scale[h], 1e6)
             said = [A[j], *season, o["N"][j]]
             if m.has_week:
                 slot = int(there[h][1] % (7 * DAY) * 7 * m.season_slots // (7 * DAY))
                 known = self.season.kind in ("day", "week")
-                said += over([self.week.get(slot, z) - z if known else 0.0], scale[h], 32)
+                said += over([self.week.get(slot, z) - z if known else 0.0], scale[h], 1e6)
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
-            raw = np.array([o["N"][j], clip(self.K[j].W[0] @ X, 32)][: self.a.shape[1]])
-            E = np.array([0.0, *season[:2], *(np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * raw)])
+            raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
+            E = np.array([0.0, *season[:2], *(np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * clip(raw, 32))])
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
             width = self.sigma[j] * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]

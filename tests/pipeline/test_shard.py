@@ -88,7 +88,7 @@ def test_a_mad_value_among_the_first_is_forgotten_once_wherever_the_log_is_cut(a
     assert (row["begun_anew"], row["count"]) == (1, 60 - begin)
     late = shard_of(method)
     fold(late, log[begin:])
-    for name in ("values", "step2", "slot_mean", "linear_weights", "mixture_regret", "hidden"):
+    for name in ("values", "step2", "slot_apart", "linear_weights", "mixture_regret", "hidden"):
         kept, fresh = row[name], late.table.rows[0][name]
         np.testing.assert_allclose(kept, fresh, rtol=1e-6, atol=1e-6, err_msg=name)
 

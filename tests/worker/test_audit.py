@@ -175,7 +175,7 @@ def test_damaged_dead_letters_are_found(damage: Callable[[Log], Log], fault: str
 
 numbers = st.one_of(
     st.integers(-5, 5),
-    st.sampled_from([0.5, -0.0, 1e150, 1.1e150, -1e150, 10**400, 2**53 + 1, 2**64, 5e-324]),
+    st.sampled_from([0.5, -0.0, 1e36, 1.1e36, -1e36, 10**400, 2**53 + 1, 2**64, 5e-324]),
     st.floats(allow_nan=True, allow_infinity=True),
 )
 anything = st.one_of(numbers, st.none(), st.booleans(), st.text(max_size=3), st.just([]), st.just({"a": 1}))
