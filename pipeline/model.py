@@ -28,6 +28,8 @@ CHUNK = 1024  # rows of one call: above, temporaries leave the cache
 LEAST_ROWS = 8  # smaller calls take another BLAS path, whose last bit differs
 LEAST_COLUMNS = 4  # the same for the head
 
+CELLS = {"gru": torch.gru_cell, "rnn_tanh": torch.rnn_tanh_cell, "rnn_relu": torch.rnn_relu_cell}
+
 Weights = Mapping[str, Tensor]  # by name, as `state_dict` has them
 
 
@@ -88,9 +90,10 @@ class Network(nn.Module):
             tuple(getattr(self.rnn, f"{name}_l{layer}").detach() for name in names)
             for layer in range(self.shape.layers)
         ]
-        spare = max(0, LEAST_COLUMNS - len(self.shape.horizons))
-        self._head_weight = nn.functional.pad(self.head.weight.detach(), (0, 0, 0, spare))  # (Z, H)
-        self._head_bias = nn.functional.pad(self.head.bias.detach(), (0, spare))
+        self._states = self.shape.layers * states(self.shape.cell)
+        self._spare = max(0, LEAST_COLUMNS - len(self.shape.horizons))
+        self._head_weight = nn.functional.pad(self.head.weight.detach(), (0, 0, 0, self._spare))  # (Z or more, H)
+        self._head_bias = nn.functional.pad(self.head.bias.detach(), (0, self._spare))
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z), hidden at its end."""
@@ -116,22 +119,23 @@ class Network(nn.Module):
                 return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
             rows = len(x)
             if rows < LEAST_ROWS:
-                x, hidden = _padded(x), _padded(hidden)
-            after = torch.empty_like(hidden)
+                change, after = self.step(_padded(x), _padded(hidden))
+                return change[:rows], after[:rows]
+            before = hidden.flatten(1)  # by layer and state, H columns each
+            each = before.chunk(self._states, 1) if self._states > 1 else (before,)
+            new: list[Tensor] = []
             for layer, weights in enumerate(self._layers):
-                before = hidden[:, layer, 0]
                 if self.shape.cell == "lstm":
-                    x, after[:, layer, 1] = torch.lstm_cell(x, (before, hidden[:, layer, 1]), *weights)
-                elif self.shape.cell == "gru":
-                    x = torch.gru_cell(x, before, *weights)
-                elif self.shape.cell == "rnn_tanh":
-                    x = torch.rnn_tanh_cell(x, before, *weights)
+                    x, c = torch.lstm_cell(x, each[2 * layer : 2 * layer + 2], *weights)
+                    new += (x, c)
                 else:
-                    x = torch.rnn_relu_cell(x, before, *weights)
-                after[:, layer, 0] = x
+                    x = CELLS[self.shape.cell](x, each[layer], *weights)
+                    new.append(x)
             # not addmm with a transposed copy: with AVX-512 a row's bits then depend on the number of rows
             change = nn.functional.linear(x, self._head_weight, self._head_bias)  # (B, Z or more)
-            return change[:rows, : len(self.shape.horizons)], after[:rows]
+            if self._spare:
+                change = change[:, : len(self.shape.horizons)]
+            return change, (x if self._states == 1 else torch.cat(new, 1)).view(hidden.shape)
 
     def digest(self) -> str:
         """Names the weights, to the bit."""

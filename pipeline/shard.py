@@ -8,7 +8,6 @@ whatever else is in its wave, so the fold does not depend on how the log was cut
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from itertools import pairwise
 
 import msgspec
 import numpy as np
@@ -143,10 +142,7 @@ class Shard:
         out.time_ms[:] = batch.time_ms[accepted]
         out.record_ms[:] = batch.record_ms[accepted]
         out.value[:] = batch.value[accepted]
-        order = np.argsort(turn[accepted], kind="stable")
-        ends = np.cumsum(np.bincount(turn[accepted], minlength=1)).tolist()
-        for low, high in pairwise([0, *ends]):
-            places = order[low:high]
+        for places in _waves(turn[accepted]):
             events = accepted[places]
             self._wave(index[events], elapsed[events], batch.covariates[events], out, places)
         watchdog.watch(
@@ -188,11 +184,14 @@ class Shard:
         wave.learn(label, elapsed, said.step_ms, given)
         ahead, x = wave.look(said.step_ms)
         windows.keep(rows, r, wave.n, wave.time_ms, x, broken, *self._coarse)
-        hidden = rows["hidden"][r]  # (B, L, S, H)
-        move, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
-        rows["hidden"][r] = after.numpy()
-        windows.heal(rows, r, wave.n)
-        wave.forecast(ahead, x, move.numpy(), said)
+        kept = rows["hidden"]  # (R, L, S, H)
+        hidden = np.zeros((len(x), *kept.shape[1:]), np.float32)
+        hidden[:b] = kept[r]
+        change, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
+        kept[r] = after.numpy()[:b]
+        move = change.numpy()[:b]
+        windows.heal(rows, r, wave.n, move)
+        wave.forecast(ahead, x, move, said)
         rows["count"][r] = wave.n + 1
         if m.transform == "log":
             for array in (said.mean, said.quantiles, said.parts, said.expected):
@@ -287,6 +286,13 @@ class Shard:
     def _page(self, number: int, offset: int) -> Page:
         rows = self.table.page_slice(number)
         return Page(number, offset, self._fingerprint, self.table.names[rows], self.table.rows[rows].tobytes())
+
+
+def _waves(turn: Ints) -> list[Ints]:
+    """Places of the events of each wave, given the turns (n,) of events within their row; at least one wave."""
+    if not turn.any():
+        return [np.arange(len(turn))]
+    return np.split(np.argsort(turn, kind="stable"), np.cumsum(np.bincount(turn))[:-1])
 
 
 def _after(offset: int) -> int:

@@ -27,6 +27,7 @@ from pipeline import (
 from pipeline.compiled import Floats, Floats32, Ints, Rows
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
+from pipeline.model import LEAST_ROWS
 
 
 def part_names(method: Method) -> tuple[str, ...]:
@@ -88,12 +89,12 @@ class Wave:
             covariates.learn(rows, r, given)
 
     def look(self, step_ms: Ints) -> tuple[Ahead, Floats32]:
-        """What the season says of the time ahead, and what the network sees, x (B, F)."""
+        """What the season says of the time ahead, and what the network sees, x (B or more, F)."""
         m, b = self.method, len(self.index)
         k = len(m.spans)
         ahead = Ahead(np.empty((b, k)), np.empty((b, k)), np.empty((b, k), np.int64), np.empty((b, k), np.int64))
         season.look_ahead(self.rows, self.index, self.z, self.time_ms, step_ms, m.spans, *ahead)
-        x = np.empty((b, features.width(m)), np.float32)
+        x = np.zeros((max(b, LEAST_ROWS), features.width(m)), np.float32)
         features.build(
             self.rows, self.index, self.z, self.time_ms, ahead.naive, ahead.profile, m.fraction_places, x
         )  # fmt: skip
@@ -105,7 +106,6 @@ class Wave:
         b, h = len(r), len(m.horizons)
         waiting = (rows, r, n, m.horizon_array, m.pending_start)
         said = np.zeros((b, h, stack.columns(m)))
-        network = np.where(np.isfinite(network), network, 0)
         season.move(rows, r, z, ahead.naive, ahead.profile, said[:, :, stack.SEASON : stack.NETWORK])
         said[:, :, stack.NETWORK] = network
         raw = np.empty((b, h, shrink.experts(m)))

@@ -125,13 +125,19 @@ def keep(
 
 
 @kernel
-def heal(rows: Rows, index: Ints, n: Ints) -> None:
-    """Begin a hidden state anew that is not finite after event n (B,): it would never come back by itself."""
+def heal(rows: Rows, index: Ints, n: Ints, move: Floats32) -> None:
+    """After event n (B,), begin a hidden state anew that is not finite: it would never come back by itself.
+
+    Of the network's moves (B, Z), one that is not finite becomes none.
+    """
     for b in range(len(index)):
         row = rows[index[b]]
         if not np.isfinite(row["hidden"]).all():
             row["hidden"][:] = 0.0
             row["window_from"] = n[b] + 1
+        for j in range(move.shape[1]):
+            if not np.isfinite(move[b, j]):
+                move[b, j] = 0.0
 
 
 def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -> Windows | None:
