@@ -7,16 +7,24 @@ and Bengio 2013). Horizon h weighs 1 / h. What is not finite is thrown away.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from pipeline.model import Network, Shape, Weights
+from pipeline.method import Cell
+from pipeline.model import Network, Shape, Weights, are_finite
 from pipeline.windows import Windows
 
 HUBER = 0.5  # horizon scales
-EARLY_UPDATES = 1000  # the rate is double so long
+EARLY_UPDATES = 1000  # the rate is higher so long
+EARLY: dict[Cell, float] = {
+    "gru": 2.0,
+    "lstm": 2.0,
+    "rnn_tanh": 3.0,
+    "rnn_relu": 3.0,
+}  # times; no gate helps the latter
 LEAST_FACTOR = 1 / 64
 
 Outcome = Literal["updated", "nonfinite", "too_few_windows"]
@@ -51,9 +59,9 @@ class Optimiser:
         """One that has seen no gradient."""
         return cls({}, {}, 0, updates, factor)
 
-    def rate(self, learning_rate: float) -> float:
+    def rate(self, learning_rate: float, cell: Cell) -> float:
         """Of the next update."""
-        return learning_rate * self.factor * (2 if self.updates < EARLY_UPDATES else 1)
+        return learning_rate * self.factor * (EARLY[cell] if self.updates < EARLY_UPDATES else 1)
 
 
 class Report(NamedTuple):
@@ -71,8 +79,9 @@ def fine_tune(
     shape: Shape, weights: Weights, optimiser: Optimiser, windows: Windows, schedule: Schedule
 ) -> tuple[Weights, Optimiser, Report]:
     """The next weights and optimiser, or the same ones where `report.outcome` is not `updated`."""
-    network = Network(shape)
+    network = _network(shape)
     network.take(weights)
+    network.zero_grad()
     labels = torch.from_numpy(windows.labels)  # (T, B, Z)
     arrived = ~torch.isnan(labels)
     report = Report("too_few_windows", labels.shape[1], int(arrived.sum()))
@@ -87,16 +96,22 @@ def fine_tune(
     infinite = bool(torch.isinf(labels).any())  # Huber's gradient would hide it
     if infinite or not (math.isfinite(report.loss) and math.isfinite(norm)):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    adam = _adam(parameters, optimiser, schedule.learning_rate)
+    adam = _adam(parameters, optimiser, optimiser.rate(schedule.learning_rate, shape.cell))
     adam.step()
-    new = {name: p.detach() for name, p in parameters.items()}
+    new = {name: p.detach().clone() for name, p in parameters.items()}
     moments = {name: adam.state[p] for name, p in parameters.items()}
     first = {name: state["exp_avg"] for name, state in moments.items()}
     second = {name: state["exp_avg_sq"] for name, state in moments.items()}
-    if not all(bool(torch.isfinite(t).all()) for part in (new, first, second) for t in part.values()):
+    if not all(are_finite(part) for part in (new, first, second)):
         return weights, optimiser, report._replace(outcome="nonfinite")
     after = replace(optimiser, first=first, second=second, steps=optimiser.steps + 1, updates=optimiser.updates + 1)
     return new, after, report._replace(outcome="updated")
+
+
+@cache
+def _network(shape: Shape) -> Network:
+    """To take weights: making one costs more than a small update's backward pass."""
+    return Network(shape)
 
 
 def _loss(change: Tensor, labels: Tensor, arrived: Tensor, horizons: tuple[int, ...]) -> Tensor:
@@ -107,8 +122,8 @@ def _loss(change: Tensor, labels: Tensor, arrived: Tensor, horizons: tuple[int, 
     return (mean * weight / weight.sum()).sum()
 
 
-def _adam(parameters: dict[str, nn.Parameter], optimiser: Optimiser, learning_rate: float) -> torch.optim.Adam:
-    adam = torch.optim.Adam(parameters.values(), lr=optimiser.rate(learning_rate))
+def _adam(parameters: dict[str, nn.Parameter], optimiser: Optimiser, rate: float) -> torch.optim.Adam:
+    adam = torch.optim.Adam(parameters.values(), lr=rate)
     if optimiser.steps:
         for name, parameter in parameters.items():
             adam.state[parameter] = {

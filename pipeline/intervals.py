@@ -24,7 +24,12 @@ WARM = 20
 START = 1.2  # tracked quantiles start at so many times the normal's
 MEAN_TO_DEVIATION = 0.8  # mean absolute value of a standard normal, before there are errors to measure
 WIDEST = 1e30  # horizon scales, so that it fits float32
-EDGE_UNIT = 1000.0  # edges are said, and kept, in thousandths of a width
+EDGE = 32.0  # widths: no edge is further; they are said as exactly as they wait
+
+
+def factor_kept(method: Method) -> tuple[str, float]:
+    """Type of a kept slot factor, and what one is kept as."""
+    return ("f4", 2.0**24) if method.full or method.fine_rings else ("i2", 32_000 / SLOT_CLIP)
 
 
 def fields(method: Method) -> list[Field]:
@@ -32,8 +37,8 @@ def fields(method: Method) -> list[Field]:
     z = len(method.horizons)
     return [
         ("error_scale", "f4", (z,)),  # sigma, mean absolute error
-        ("quantile", "f4", (z, len(method.quantiles))),  # of error / width
-        ("slot_factor", method.ring, (z, method.season_slots)),  # u
+        ("quantile", "f8", (z, len(method.quantiles))),  # of error / width
+        ("slot_factor", factor_kept(method)[0], (z, method.season_slots)),  # u
         ("slot_scored", "u1", (z, method.season_slots)),  # no more than 255 matter
     ]
 
@@ -41,7 +46,7 @@ def fields(method: Method) -> list[Field]:
 def born(method: Method, row: np.void) -> None:
     """Set what does not start at zero."""
     row["quantile"][:] = START * method.normal_quantiles
-    row["slot_factor"][:] = np.rint(method.ring_unit(SLOT_CLIP))
+    row["slot_factor"][:] = np.rint(factor_kept(method)[1])
 
 
 @kernel
@@ -102,8 +107,9 @@ def forecast(
     horizons: Ints,  # (Z,)
     target_slot: Ints,  # (B, Z or more)
     factor_unit: float,
+    edge_unit: float,
     width: Floats,  # (B, Z) out: in horizon scales
-    edges: Floats,  # (B, Z, Q) out: increasing, in thousandths of the width
+    edges: Floats,  # (B, Z, Q) out: increasing, as they are kept: widths times the unit, whole
 ) -> None:
     """How wide the band is, and where its quantiles are in it."""
     for b in range(len(index)):
@@ -120,7 +126,7 @@ def forecast(
                     u = factor[j, target_slot[b, j]] / factor_unit
                     width[b, j] = min(error_scale[j] / scale[j] * max(u, LEAST_SLOT), WIDEST)
             for q in range(edges.shape[2]):
-                edge = min(max(np.rint(quantile[j, q] * EDGE_UNIT), -32_000.0), 32_000.0)
+                edge = np.rint(min(max(quantile[j, q], -EDGE), EDGE) * edge_unit)
                 k = q
                 while k > 0 and edges[b, j, k - 1] > edge:
                     edges[b, j, k] = edges[b, j, k - 1]

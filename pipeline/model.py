@@ -175,8 +175,13 @@ class Network(nn.Module):
         theirs = {k: tuple(v.shape) for k, v in weights.items()}
         if theirs != {k: tuple(v.shape) for k, v in mine.items()}:
             raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
-        if not all(bool(torch.isfinite(v).all()) for v in weights.values()):
+        if not are_finite(weights):
             raise ValueError("the weights are not finite")
+
+
+def are_finite(weights: Weights) -> bool:
+    """All of them, in one look."""
+    return bool(torch.isfinite(torch.cat([weight.flatten() for weight in weights.values()])).all())
 
 
 def _padded(rows: Tensor) -> Tensor:

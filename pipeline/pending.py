@@ -7,7 +7,6 @@ Horizon h has a ring of h places, the one of event n is n mod h; all parts of th
 import numpy as np
 
 from pipeline.compiled import Bools, Field, Floats, Floats32, Ints, Rows, kernel
-from pipeline.intervals import EDGE_UNIT
 from pipeline.method import Method
 
 WARM = 20  # labels before which the present scale is not trusted as a unit
@@ -21,7 +20,7 @@ def fields(method: Method) -> list[Field]:
         ("pending_move", "f4", (waiting,)),  # of the mixture, in that unit
         ("pending_width", "f4", (waiting,)),  # of the band, in that unit
         ("pending_network", "f4", (method.horizons[0],)),  # the network's own move, first horizon only
-        ("pending_band", "i2", (waiting, 2 * method.bands)),  # low, high of each pair of quantiles, in the width
+        ("pending_band", method.ring, (waiting, 2 * method.bands)),  # low, high of each pair of quantiles, in the width
     ]
 
 
@@ -34,6 +33,7 @@ def score(
     z: Floats,  # (B,) what it counts as
     horizons: Ints,  # (Z,)
     start: Ints,  # (Z + 1,)
+    edge_unit: float,
     label: Floats,  # (B, Z) out: the moves that came with z; NaN: no forecast waited, or the stream had no scale
     error: Floats,  # (B, Z) out: raw - forecast in units of c_h; NaN: no label, or too few before it to trust the unit
     naive: Floats,  # (B, Z) out: raw - last value, same units
@@ -73,8 +73,8 @@ def score(
                 if j == 0:
                     network_error[b] = (raw[b] - (last + network[n[b] % h] * unit[place])) / scale[j]
             for k in range(inside.shape[2]):
-                low = mean + band[place, 2 * k] / EDGE_UNIT * size
-                high = mean + band[place, 2 * k + 1] / EDGE_UNIT * size
+                low = mean + band[place, 2 * k] / edge_unit * size
+                high = mean + band[place, 2 * k + 1] / edge_unit * size
                 inside[b, j, k] = low <= raw[b] <= high
                 if j == 0 and k == 0 and size > 0.0:
                     expected[b, 0] = mean
@@ -90,10 +90,11 @@ def keep(
     z: Floats,  # (B,)
     horizons: Ints,  # (Z,)
     start: Ints,  # (Z + 1,)
+    edge_unit: float,
     said: Floats32,  # (B, Z) the network's moves
     moves: Floats,  # (B, Z) the mixture's
     widths: Floats,  # (B, Z) of the bands
-    edges: Floats,  # (B, Z, Q) of the bands, in thousandths of the width
+    edges: Floats,  # (B, Z, Q) of the bands, in widths times the unit
     mean: Floats,  # (B, Z) out: in the units of z
     quantiles: Floats,  # (B, Z, Q) out
 ) -> None:
@@ -115,7 +116,7 @@ def keep(
             size = width[place] * unit[place]
             mean[b, j] = z[b] + move[place] * unit[place]
             for q in range(last + 1):
-                quantiles[b, j, q] = mean[b, j] + edges[b, j, q] / EDGE_UNIT * size
+                quantiles[b, j, q] = mean[b, j] + edges[b, j, q] / edge_unit * size
             for k in range(band.shape[1] // 2):
                 band[place, 2 * k] = edges[b, j, k]
                 band[place, 2 * k + 1] = edges[b, j, last - k]

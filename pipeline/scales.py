@@ -28,7 +28,7 @@ def fields(method: Method) -> list[Field]:
     spans = len(method.spans)
     return [
         ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
-        ("changes", "f8", (3,)),  # z_t - z_{t-1} and the two before
+        ("changes", "f4", (3,)),  # z_t - z_{t-1} and the two before
         ("unit2", "f8"),  # square of the smallest non-zero change
         ("step2", "f8"),  # q1, mean squared change
         ("mean", "f8"),  # m5
@@ -73,8 +73,9 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) 
             continue
         changes[2] = changes[1]
         changes[1] = changes[0]
-        changes[0] = z[b] - values[(count - 1) % longest]
-        squared = changes[0] * changes[0]
+        change = z[b] - values[(count - 1) % longest]
+        changes[0] = change
+        squared = change * change
         if squared > 0.0 and (row["unit2"] == 0.0 or squared < row["unit2"]):
             row["unit2"] = squared
         if count > WARM and row["step2"] > 0.0:

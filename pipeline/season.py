@@ -30,7 +30,7 @@ def fields(method: Method) -> list[Field]:
     return [
         ("slot_last", "f8", (s,)),
         ("slot_before", "f8", (2,)),  # prev and pprev of the present event
-        ("slot_shift", "f8"),  # prev_t - prev_{t-1}
+        ("slot_shift", "f4"),  # prev_t - prev_{t-1}
         ("slot_apart", "f4", (s,)),  # mean - last: small beside them, so that float32 is enough
         ("slot_gap_ms", "f4", (s,)),  # the last gap after each slot, 0 unknown
         ("gap_merit", "f4"),  # how much more often learned gaps foretold the next slot than the step did

@@ -61,7 +61,7 @@ class Wave:
         m, rows, r, n = self.method, self.rows, self.index, self.n
         label = np.empty((len(r), len(m.horizons)))
         pending.score(
-            rows, r, n, self.raw, self.z, m.horizon_array, m.pending_start,
+            rows, r, n, self.raw, self.z, m.horizon_array, m.pending_start, m.ring_unit(intervals.EDGE),
             label, out.error, out.naive, out.network_error, out.inside, out.expected,
         )  # fmt: skip
         return label
@@ -79,7 +79,7 @@ class Wave:
         mixture.learn(*waiting, m.root)
         intervals.learn(
             rows, r, n, z, m.horizon_array, m.pending_start, m.levels, m.interval_rates,
-            m.ring_unit(intervals.SLOT_CLIP),
+            intervals.factor_kept(m)[1],
         )  # fmt: skip
         season.learn(rows, r, n, z)
         if m.has_week:
@@ -120,8 +120,11 @@ class Wave:
         shrink.forecast(*waiting, m.root, raw, experts[:, :, mixture.SHRUNK :])
         moves, width, edges = np.empty((b, h)), np.empty((b, h)), np.empty((b, h, len(m.quantiles)))
         mixture.forecast(*waiting, m.root, experts, moves)
-        intervals.forecast(rows, r, n, m.horizon_array, ahead.slot, m.ring_unit(intervals.SLOT_CLIP), width, edges)
-        pending.keep(*waiting[:3], z, *waiting[3:], network, moves, width, edges, out.mean, out.quantiles)
+        edge_unit = m.ring_unit(intervals.EDGE)
+        intervals.forecast(
+            rows, r, n, m.horizon_array, ahead.slot, intervals.factor_kept(m)[1], edge_unit, width, edges
+        )  # fmt: skip
+        pending.keep(*waiting[:3], z, *waiting[3:], edge_unit, network, moves, width, edges, out.mean, out.quantiles)
         if out.parts.shape[2]:
             mine = [said[:, :, stack.SEASON], network, said[:, :, stack.LINEAR], raw[:, :, -1]]
             scale = rows["scale"][r][:, :h]

@@ -9,7 +9,7 @@ import torch
 from plain_method import DAY, Plain
 from shard_rigs import Record, fold, shard_of
 
-from pipeline.intervals import SLOT_CLIP
+from pipeline.intervals import factor_kept
 from pipeline.method import Method
 from pipeline.shard import Shard
 from worker import newyork
@@ -108,7 +108,7 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     np.testing.assert_allclose(row["mixture_regret"], plain.R, rtol=2e-2, atol=0.1)
     np.testing.assert_allclose(row["mixture_variation"], plain.V, **near)
     np.testing.assert_allclose(row["error_scale"], plain.sigma, **near)
-    factors = row["slot_factor"] / method.ring_unit(SLOT_CLIP)
+    factors = row["slot_factor"] / factor_kept(method)[1]
     np.testing.assert_allclose(factors, [[u[s] for s in sorted(u)] for u in plain.u], **near)
     np.testing.assert_allclose(row["quantile"], plain.q, atol=2e-2)
     deviation = np.diff(plain.z).std()

@@ -23,6 +23,7 @@ from shard_rigs import (
 )
 
 from pipeline import scales
+from pipeline.features import times, width
 from pipeline.image import MARKER_KEY, read_image, weights_key
 from pipeline.method import Method
 from pipeline.shard import Shard
@@ -255,7 +256,9 @@ def _inputs(row: np.void):  # type: ignore[no-untyped-def]
     import torch
 
     seen = row["window_inputs"]
-    x = seen[(row["count"] - 1) % len(seen)][None]
+    own, time = seen[(row["count"] - 1) % len(seen)], times(row["time_ms"])
+    x = np.zeros((1, width(METHOD)), np.float32)
+    x[0, : len(own) + len(time)] = [*own, *time]
     return torch.from_numpy(x), torch.zeros(1, METHOD.layers, 1, METHOD.hidden_size)
 
 

@@ -171,7 +171,7 @@ def test_a_label_is_capped_at_8_scales_and_masked_beyond_50(y: float, expected: 
 
 @pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "rnn_relu", "lstm"])
 def test_eight_bits_keep_the_first_digit_or_two(cell: Cell) -> None:
-    """Half a step of a signed square root, the time to ten seconds, hidden states that the cell does not bound as are."""
+    """To half a step of a signed square root, and the time to ten seconds; an unbounded hidden state as it is."""
     fine = Method(horizons=(1, 3), cell=cell, hidden_size=8, window=8, fine_rings=True)
     values = walk(80)
     values[70] += 1e6  # a jump, whose label is masked
