@@ -13,7 +13,7 @@ Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 
 Season = Literal["auto", "day", "week", "events", "none"]
 
-VERSION = 3  # raised whenever the same events would give another state
+VERSION = 4  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Method:
     `horizons` are in events of the stream, increasing. `quantiles` are increasing, symmetric about 0.5.
     `max_gap` is in the stream's own steps; `stream_ttl_ms` in record timestamps (None: streams stay for ever).
     `window` is how many events a fine-tune goes back through, a multiple of 8.
-    `fine_rings` keeps what waits for labels in float32 instead of 16 bits; it is there to measure what that costs.
+    `fine_rings` keeps what waits for labels, and windows, in float32 instead of fewer bits; it is there to measure what that costs.
     """
 
     horizons: tuple[int, ...] = (1, 3, 6, 12, 24)

@@ -71,6 +71,7 @@ def told(log: Sequence[Record], name: str, gaps: Sequence[int], method: Method) 
         wave = Wave(method, twin, index, np.array([record.value]), time_ms)
         wave.learn(wave.score(out), elapsed, out.step_ms, np.zeros((1, 0)))
         ahead, x = wave.look(out.step_ms)
+        x = x[:1]  # the rest are rows of zeros
         if n in gaps:
             hidden = torch.zeros_like(hidden)
         change, after = network.step(torch.from_numpy(x), hidden)
