@@ -22,7 +22,7 @@ from pipeline.method import VERSION, Method
 from pipeline.model import Network, Weights
 from pipeline.snapshot import Snapshot
 from pipeline.table import Table
-from pipeline.wave import Wave, part_names
+from pipeline.wave import Wave, part_names, waves_of
 
 # What a wave fills in of the forecasts
 PER_WAVE = (
@@ -142,7 +142,7 @@ class Shard:
         out.time_ms[:] = batch.time_ms[accepted]
         out.record_ms[:] = batch.record_ms[accepted]
         out.value[:] = batch.value[accepted]
-        for places in _waves(turn[accepted]):
+        for places in waves_of(turn[accepted]):
             events = accepted[places]
             self._wave(index[events], elapsed[events], batch.covariates[events], out, places)
         watchdog.watch(
@@ -286,13 +286,6 @@ class Shard:
     def _page(self, number: int, offset: int) -> Page:
         rows = self.table.page_slice(number)
         return Page(number, offset, self._fingerprint, self.table.names[rows], self.table.rows[rows].tobytes())
-
-
-def _waves(turn: Ints) -> list[Ints]:
-    """Places of the events of each wave, given the turns (n,) of events within their row; at least one wave."""
-    if not turn.any():
-        return [np.arange(len(turn))]
-    return np.split(np.argsort(turn, kind="stable"), np.cumsum(np.bincount(turn))[:-1])
 
 
 def _after(offset: int) -> int:

@@ -35,6 +35,13 @@ def part_names(method: Method) -> tuple[str, ...]:
     return ("seasonal", "network", "linear", "stack") if method.full else ("seasonal", "network")
 
 
+def waves_of(turn: Ints) -> list[Ints]:
+    """Places of the events of each wave, given the turns (n,) of events within their row; at least one wave."""
+    if not turn.any():
+        return [np.arange(len(turn))]
+    return np.split(np.argsort(turn, kind="stable"), np.cumsum(np.bincount(turn))[:-1])
+
+
 class Ahead(NamedTuple):
     """Where the horizons and fractions of a wave's rows fall, and what the season has there."""
 
