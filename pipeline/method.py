@@ -23,7 +23,7 @@ class Method:
     `horizons` are in events of the stream, increasing. `quantiles` are increasing, symmetric about 0.5.
     `max_gap` is in the stream's own steps; `stream_ttl_ms` in record timestamps (None: streams stay for ever).
     `window` is how many events a fine-tune goes back through, a multiple of 8.
-    `fine_rings` keeps what waits for labels, and windows, in float32 instead of fewer bits; it is there to measure what that costs.
+    `fine_rings` keeps what waits for labels, and windows, in float32 instead of fewer bits, to measure what that costs.
     """
 
     horizons: tuple[int, ...] = (1, 3, 6, 12, 24)
