@@ -18,6 +18,7 @@ from pipeline.fine_tune import LEAST_FACTOR, Optimiser
 from pipeline.model import Network, Weights
 
 GOOD_EVERY = 32  # updates between two looks whether the weights are worth going back to
+STATE = "optimiser"
 NUMBERS = ("steps", "updates", "factor", "trained_through", "rolled_back", "made_ms")
 
 
@@ -39,9 +40,9 @@ class Adoption:
     def dump(self) -> bytes:
         """As safetensors."""
         tensors = dict(self.weights)
-        tensors |= {f"first/{name}": moment for name, moment in self.optimiser.first.items()}
-        tensors |= {f"second/{name}": moment for name, moment in self.optimiser.second.items()}
         optimiser = self.optimiser
+        if optimiser.state is not None:
+            tensors[STATE] = optimiser.state
         numbers = (optimiser.steps, optimiser.updates, optimiser.factor, self.trained_through, self.rolled_back)
         tensors |= {
             f"number/{name}": torch.tensor(float(number), dtype=torch.float64)
@@ -51,23 +52,21 @@ class Adoption:
 
     @classmethod
     def load(cls, data: bytes) -> "Adoption":
-        """From `dump`. Raises ValueError where it is damaged."""
+        """From `dump`. Raises ValueError where it is damaged; whether the weights fit, the network knows."""
         try:
             tensors = safetensors.torch.load(data)
         except safetensors.SafetensorError as error:
             raise ValueError(f"the weights cannot be read: {error}") from error
-        numbers, first, second = (_taken(tensors, prefix) for prefix in ("number/", "first/", "second/"))
-        if (
-            numbers.keys() != set(NUMBERS)
-            or (first and first.keys() != tensors.keys())
-            or first.keys() != second.keys()
-        ):
-            raise ValueError("the weights are no adoption: numbers or moments are missing")
+        numbers, state = _taken(tensors, "number/"), tensors.pop(STATE, None)
+        shape = (3, sum(tensor.numel() for tensor in tensors.values()))
+        if numbers.keys() != set(NUMBERS) or (state is not None and state.shape != shape):
+            raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
         n = {name: float(number) for name, number in numbers.items()}
         sane = all(math.isfinite(number) and number >= 0 for number in n.values()) and 0 < n["factor"] <= 1
-        if not sane or any(t.dtype != torch.float32 for part in (tensors, first, second) for t in part.values()):
+        sane &= (state is None) == (n["steps"] == 0)
+        if not sane or any(t.dtype != torch.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
             raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
-        optimiser = Optimiser(first, second, int(n["steps"]), int(n["updates"]), n["factor"])
+        optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"])
         return cls(tensors, optimiser, int(n["trained_through"]), bool(n["rolled_back"]), int(n["made_ms"]))
 
 

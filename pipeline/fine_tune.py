@@ -1,31 +1,30 @@
 """One fine-tune update: truncated back-propagation through the windows of a sample, as a pure function.
 
 Adam (Kingma and Ba 2015) on a Huber loss (1964) of capped labels, the norm of the gradient clipped (Pascanu, Mikolov
-and Bengio 2013). Horizon h weighs 1 / h. What is not finite is thrown away.
+and Bengio 2013). Horizon h weighs 1 / h. What is not finite is thrown away. Weights for service are a running mean of
+Adam's own (averaging: Polyak and Juditsky 1992; exponential: Kingma and Ba, section 7.2): each of those has seen few
+streams last and errs their way.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parameters_to_vector
 
-from pipeline.method import Cell
-from pipeline.model import Network, Shape, Weights, are_finite
+from pipeline.model import Network, Shape, Weights
 from pipeline.windows import Windows
 
 HUBER = 0.5  # horizon scales
 EARLY_UPDATES = 1000  # the rate is higher so long
-EARLY: dict[Cell, float] = {
-    "gru": 2.0,
-    "lstm": 2.0,
-    "rnn_tanh": 3.0,
-    "rnn_relu": 3.0,
-}  # times; no gate helps the latter
+EARLY = 4.0  # times
+EARLY_MOST = 8e-3  # but not beyond this
+MEAN_OVER = 40  # updates, about
 LEAST_FACTOR = 1 / 64
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
 
 Outcome = Literal["updated", "nonfinite", "too_few_windows"]
 
@@ -46,22 +45,27 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam's moments by weight (empty: it begins), its steps, all updates ever, and the factor of the rate."""
+    """Adam's state, its steps, all updates ever, and the factor of the rate."""
 
-    first: Mapping[str, Tensor]
-    second: Mapping[str, Tensor]
+    state: Tensor | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins
     steps: int = 0
     updates: int = 0
     factor: float = 1.0
 
     @classmethod
     def blank(cls, updates: int = 0, factor: float = 1.0) -> "Optimiser":
-        """One that has seen no gradient."""
-        return cls({}, {}, 0, updates, factor)
+        """One that has seen no gradient: it begins with the weights in service."""
+        return cls(None, 0, updates, factor)
 
-    def rate(self, learning_rate: float, cell: Cell) -> float:
+    def check(self) -> None:
+        """Raises ValueError where a number is not finite."""
+        if self.state is not None and not torch.isfinite(self.state).all():
+            raise ValueError("the optimiser is not finite")
+
+    def rate(self, learning_rate: float) -> float:
         """Of the next update."""
-        return learning_rate * self.factor * (EARLY[cell] if self.updates < EARLY_UPDATES else 1)
+        rate = learning_rate * self.factor
+        return max(rate, min(EARLY * rate, EARLY_MOST)) if self.updates < EARLY_UPDATES else rate
 
 
 class Report(NamedTuple):
@@ -80,31 +84,38 @@ def fine_tune(
 ) -> tuple[Weights, Optimiser, Report]:
     """The next weights and optimiser, or the same ones where `report.outcome` is not `updated`."""
     network = _network(shape)
-    network.take(weights)
+    parameters = dict(network.named_parameters())
+    served = parameters_to_vector(weights[name] for name in parameters)
+    begin, first, second = (served, *torch.zeros(2, len(served))) if optimiser.state is None else optimiser.state
+    network.hold(begin)
     network.zero_grad()
     labels = torch.from_numpy(windows.labels)  # (T, B, Z)
     arrived = ~torch.isnan(labels)
     report = Report("too_few_windows", labels.shape[1], int(arrived.sum()))
     if report.labels == 0:
         return weights, optimiser, report
-    change, _ = network(torch.from_numpy(windows.inputs), torch.from_numpy(windows.hidden))  # (T, B, Z)
+    change = network(torch.from_numpy(windows.inputs), torch.from_numpy(windows.hidden))  # (T, B, Z)
     loss = _loss(change, torch.nan_to_num(labels), arrived, shape.horizons)
     loss.backward()  # type: ignore[no-untyped-call]
-    parameters = dict(network.named_parameters())
-    norm = float(nn.utils.clip_grad_norm_(parameters.values(), schedule.clip_norm))
+    gradient = parameters_to_vector(p.grad for p in parameters.values() if p.grad is not None)
+    norm = float(gradient.norm())
     report = report._replace(loss=float(loss.detach()), gradient_norm=norm, clipped=norm > schedule.clip_norm)
     infinite = bool(torch.isinf(labels).any())  # Huber's gradient would hide it
     if infinite or not (math.isfinite(report.loss) and math.isfinite(norm)):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    adam = _adam(parameters, optimiser, optimiser.rate(schedule.learning_rate, shape.cell))
-    adam.step()
-    new = {name: p.detach().clone() for name, p in parameters.items()}
-    moments = {name: adam.state[p] for name, p in parameters.items()}
-    first = {name: state["exp_avg"] for name, state in moments.items()}
-    second = {name: state["exp_avg_sq"] for name, state in moments.items()}
-    if not all(are_finite(part) for part in (new, first, second)):
+    gradient *= min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0
+    steps = optimiser.steps + 1
+    first = first.lerp(gradient, 1 - BETA_1)
+    second = second.lerp(gradient * gradient, 1 - BETA_2)
+    root = (second / (1 - BETA_2**steps)).sqrt() + EPSILON
+    own = begin - optimiser.rate(schedule.learning_rate) / (1 - BETA_1**steps) * first / root
+    mean = served.lerp(own, 1 / min(MEAN_OVER, steps + 1))  # at first of all, the weights it began with among them
+    state = torch.stack([own, first, second])
+    if not (torch.isfinite(state).all() and torch.isfinite(mean).all()):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    after = replace(optimiser, first=first, second=second, steps=optimiser.steps + 1, updates=optimiser.updates + 1)
+    parts = torch.split(mean, [p.numel() for p in parameters.values()])
+    new = {name: part.view(p.shape).clone() for (name, p), part in zip(parameters.items(), parts, strict=True)}
+    after = Optimiser(state, steps, optimiser.updates + 1, optimiser.factor)
     return new, after, report._replace(outcome="updated")
 
 
@@ -120,15 +131,3 @@ def _loss(change: Tensor, labels: Tensor, arrived: Tensor, horizons: tuple[int, 
     each = nn.functional.huber_loss(change, labels, reduction="none", delta=HUBER) * arrived
     mean = each.sum((0, 1)) / arrived.sum((0, 1)).clamp(min=1)  # (Z,)
     return (mean * weight / weight.sum()).sum()
-
-
-def _adam(parameters: dict[str, nn.Parameter], optimiser: Optimiser, rate: float) -> torch.optim.Adam:
-    adam = torch.optim.Adam(parameters.values(), lr=rate)
-    if optimiser.steps:
-        for name, parameter in parameters.items():
-            adam.state[parameter] = {
-                "step": torch.tensor(float(optimiser.steps)),
-                "exp_avg": optimiser.first[name].clone(),
-                "exp_avg_sq": optimiser.second[name].clone(),
-            }
-    return adam

@@ -20,6 +20,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from pipeline import unrolled
 from pipeline.compiled import Field
 from pipeline.features import width
 from pipeline.method import Cell, Method
@@ -27,6 +28,7 @@ from pipeline.method import Cell, Method
 CHUNK = 1024  # rows of one call: above, temporaries leave the cache
 LEAST_ROWS = 8  # smaller calls take another BLAS path, whose last bit differs
 LEAST_COLUMNS = 4  # the same for the head
+SMALL = 64  # hidden size up to which our own loops over a window are faster than torch's layer
 
 CELLS = {"gru": torch.gru_cell, "rnn_tanh": torch.rnn_tanh_cell, "rnn_relu": torch.rnn_relu_cell}
 
@@ -95,16 +97,16 @@ class Network(nn.Module):
         self._head_weight = nn.functional.pad(self.head.weight.detach(), (0, 0, 0, self._spare))  # (Z or more, H)
         self._head_bias = nn.functional.pad(self.head.bias.detach(), (0, self._spare))
 
-    def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z), hidden at its end."""
-        parts = hidden.permute(2, 1, 0, 3).contiguous()  # (S, L, B, H)
-        if self.shape.cell == "lstm":
-            out, (h, c) = self.rnn(x, (parts[0], parts[1]))
-            after = torch.stack([h, c])
+    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
+        """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z)."""
+        if self.shape.cell == "gru" and self.shape.hidden_size <= SMALL:
+            for layer, weights in enumerate(self.rnn.all_weights):
+                x = unrolled.Layer.apply(x, hidden[:, layer, 0], *weights)  # type: ignore[no-untyped-call]
         else:
-            out, h = self.rnn(x, parts[0])
-            after = h[None]
-        return self.head(out), after.permute(2, 1, 0, 3)
+            parts = hidden.permute(2, 1, 0, 3).contiguous()  # (S, L, B, H)
+            x, _ = self.rnn(x, (parts[0], parts[1]) if self.shape.cell == "lstm" else parts[0])
+        change: Tensor = self.head(x)
+        return change
 
     def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One timestep: x (B, F), hidden (B, L, S, H) -> change (B, Z), hidden (B, L, S, H).
@@ -166,8 +168,18 @@ class Network(nn.Module):
     def take(self, weights: Weights) -> None:
         """Use these weights. Raises ValueError where they do not fit or are not finite."""
         self.check(weights)
-        self.load_state_dict(dict(weights))
+        with torch.no_grad():
+            for name, parameter in self.named_parameters():
+                parameter.copy_(weights[name])
         self._prepare()
+
+    def hold(self, flat: Tensor) -> None:
+        """Use these weights (P,), all in the order of `parameters`, in `forward` only."""
+        with torch.no_grad():
+            for parameter, part in zip(
+                self.parameters(), torch.split(flat, [p.numel() for p in self.parameters()]), strict=True
+            ):
+                parameter.copy_(part.view_as(parameter))
 
     def check(self, weights: Weights) -> None:
         """Raises ValueError where these do not fit or are not finite."""

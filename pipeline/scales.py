@@ -4,9 +4,9 @@
     qh <- EW(d_h^2, 500)    c_h = sqrt(qh)      horizon scale, d_h = z_t - z_{t-h}; h q1 before the first d_h
     m5, v5 mean and variance over 500 events, m2 over 200, mS over a season
 
-Clipping squared changes at 64 times their mean makes one spike harmless. All scales are in the units of z, the
-(transformed) value, and in float64, so that levels far from zero cost no precision. The first events are not clipped:
-a mad one among them (-9999 for "no reading") would count for thousands of events, in tables and sums too. So a stream
+Clipping squared changes at 64 times their mean makes one spike harmless. All is in the units of z, the (transformed)
+value; what is summed is in float64, so that levels far from zero cost no precision. The first events are not clipped: a
+mad one among them (-9999 for "no reading") would count for thousands of events, in tables and sums too. So a stream
 begins anew, once, when a change among them is far smaller than the one before it.
 """
 

@@ -189,7 +189,7 @@ class Shard:
         hidden[:b] = kept[r]
         change, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
         kept[r] = after.numpy()[:b]
-        move = change.numpy()[:b]
+        move = np.ascontiguousarray(change.numpy()[:b])  # a layout of its own would be a kernel of its own
         windows.heal(rows, r, wave.n, move)
         wave.forecast(ahead, x, move, said)
         rows["count"][r] = wave.n + 1

@@ -155,4 +155,4 @@ def changelog_record_bytes(made: Plan) -> int:
     """The largest record a changelog can get: a page with its names, or the weights."""
     table = Table(made.method)
     page = max(PAGE_BYTES, table.row_bytes) + table.page_rows * (255 + 5) + 4096
-    return max(page, 3 * len(made.network().dump()) + ADOPTION_BYTES)  # Adam keeps two moments of each weight
+    return max(page, 4 * len(made.network().dump()) + ADOPTION_BYTES)  # an optimiser has three more of each weight

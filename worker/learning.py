@@ -86,8 +86,8 @@ class Learning:
             return None
         try:
             adoption = Adoption.load(pupil.candidate)
-            for tensors in (adoption.weights, adoption.optimiser.first, adoption.optimiser.second):
-                shard.network.check(tensors)
+            shard.network.check(adoption.weights)
+            adoption.optimiser.check()
         except ValueError as error:
             log.warning("the trainer's weights are not adopted: %s", error)
             self._metrics.fine_tunes.labels("nonfinite").inc()

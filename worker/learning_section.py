@@ -17,7 +17,12 @@ class FineTune(Section):
     window: int = Field(
         default=24, ge=8, le=256, multiple_of=8, description="events an update goes back through, a multiple of 8"
     )
-    learning_rate: float = Field(default=2e-3, gt=0, le=1, description="Adam's; double in the first 1,000 updates")
+    learning_rate: float = Field(
+        default=2e-3,
+        gt=0,
+        le=1,
+        description="Adam's; the first 1,000 updates have four times that, up to 0.008",
+    )
     clip_norm: float = Field(default=1.0, gt=0, description="a gradient with a larger norm is cut to it")
     adopt_interval_s: float = Field(
         default=5, ge=0, le=86_400, description="newer weights come into service and are logged at most so often"

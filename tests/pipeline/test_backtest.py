@@ -661,14 +661,14 @@ def finite(forecasts: Forecasts, shard: Shard) -> bool:
     return weights and all(bool(np.isfinite(a).all()) for a in (forecasts.mean, forecasts.quantiles))
 
 
-@pytest.mark.parametrize("times", [1, 10, 50, 1000])
+@pytest.mark.parametrize("times", [1, 10, 200, 1000])
 def test_a_rate_that_is_far_too_high_is_rolled_back(times: float) -> None:
     schedule = Schedule(learning_rate=2e-3 * times)
     forecasts, (shard,), (learner,), _ = told(weather_records(), LEARNT, schedule)
     assert finite(forecasts, shard)
     assert learner.counts["updates"] > 80
     assert worth(learner, shard, forecasts) < 1.1, "at the end no worse than the last value, but for a little"
-    assert times < 50 or learner.counts["rolled_back"] > 0
+    assert times < 200 or learner.counts["rolled_back"] > 0
     assert times > 1 or learner.counts["rolled_back"] == 0
 
 

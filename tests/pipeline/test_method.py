@@ -137,9 +137,13 @@ def test_these_logs_have_what_they_are_for() -> None:
     assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
 
 
-@pytest.mark.parametrize("fine", [True, False])
+@pytest.mark.parametrize(
+    ("kept", "allowed"),
+    [({"fine_rings": True}, 1e-4), ({"fine_rings": False}, 1e-3), ({"fine_rings": False, "profile": "lite"}, 2e-2)],
+    ids=["float32", "fewer bits", "lite"],
+)
 @pytest.mark.parametrize("name", ["walk", "New York"])
-def test_forecasts_agree_to_a_thousandth_of_a_deviation(name: str, fine: bool) -> None:
+def test_forecasts_agree_to_a_thousandth_of_a_deviation(name: str, kept: dict[str, Any], allowed: float) -> None:
     """At the 99.9th percentile; to 1e-4 where what waits for labels is kept in float32 instead of fewer bits."""
     if name == "walk":
         values = np.cumsum(np.random.default_rng(14).normal(size=1500))
@@ -147,8 +151,8 @@ def test_forecasts_agree_to_a_thousandth_of_a_deviation(name: str, fine: bool) -
     else:
         some = [e for e in newyork.events() if e.stream == "JFK.temp" and e.value is not None][:1500]
         values, times = np.array([e.value for e in some]), np.array([e.time_ms for e in some])
-    _, forecasts, _, means, quantiles = both(replace(METHOD, fine_rings=fine), times, values)
-    deviation, allowed = values.std(), 1e-4 if fine else 1e-3
+    _, forecasts, _, means, quantiles = both(replace(METHOD, **kept), times, values)
+    deviation = values.std()
     assert np.quantile(np.abs(forecasts.mean - means), 0.999) < allowed * deviation
     assert np.quantile(np.abs(forecasts.quantiles - quantiles)[100:], 0.999) < 10 * allowed * deviation
 

@@ -1,0 +1,31 @@
+"""What is compiled at set-up is all that events need."""
+
+import numpy as np
+import pytest
+
+from pipeline.compiled import compilations
+from pipeline.shard import Shard
+from worker import assembly
+from worker.settings import Settings
+from worker.warm import warm
+
+
+@pytest.mark.parametrize("horizons", [(1,), (1, 5), (2, 4, 5, 7)])
+def test_after_it_no_wave_of_any_size_compiles_a_kernel(horizons: tuple[int, ...]) -> None:
+    """Few horizons make arrays whose layout numba takes for another one. No other test has these hidden sizes."""
+    plan = assembly.plan(Settings(model={"horizons": horizons, "hidden_size": 9 + len(horizons)}))
+    before, _ = warm(plan)
+    assert before > 0
+    shard = Shard(plan.method, plan.network(), 0, plan.settings)
+    at = 0
+    for streams in (1, 2, 3, 9, 1):
+        for turn in range(2):
+            bodies = [
+                b'{"stream": "s%d", "time": %d, "value": %d}' % (s, 60 * (at + 1), s + turn) for s in range(streams)
+            ]
+            batch, rejected = plan.decoder.decode(range(at, at + streams), [10**9] * streams, [None] * streams, bodies)
+            assert not rejected
+            shard.advance(batch)
+            at += streams
+    assert np.isfinite(shard.table.rows["scale"][:9]).all()
+    assert compilations()[0] == before
