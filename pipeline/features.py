@@ -19,7 +19,7 @@ WEEK_MS = 7 * DAY_MS
 
 
 def width(method: Method) -> int:
-    """F, inputs of the network: a multiple of 4, the rest is zero, else a row's bits depend on its wave."""
+    """F, inputs of the network: a multiple of 4, the rest zero; else a row's bits in torch's cells depend on others."""
     return -(-(own_width(method) + TIMES) // 4) * 4
 
 

@@ -13,9 +13,8 @@ from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector
 
-from pipeline.model import Network, Shape, Weights
+from pipeline.model import Network, Shape, Weights, are_finite
 from pipeline.windows import Windows
 
 HUBER = 0.5  # horizon scales
@@ -23,7 +22,8 @@ EARLY_UPDATES = 1000  # the rate is higher so long
 EARLY = 4.0  # times
 EARLY_MOST = 8e-3  # but not beyond this
 MEAN_OVER = 40  # updates, about
-LEAST_FACTOR = 1 / 64
+LEAST_FACTOR = 1 / 64  # of the rate, after roll-backs
+FORGIVEN_IN = 100  # updates, as one doubling: what was bad once, such as a stuck sensor, is not bad for ever
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
 
 Outcome = Literal["updated", "nonfinite", "too_few_windows"]
@@ -59,7 +59,7 @@ class Optimiser:
 
     def check(self) -> None:
         """Raises ValueError where a number is not finite."""
-        if self.state is not None and not torch.isfinite(self.state).all():
+        if self.state is not None and not are_finite(self.state):
             raise ValueError("the optimiser is not finite")
 
     def rate(self, learning_rate: float) -> float:
@@ -83,27 +83,25 @@ def fine_tune(
     shape: Shape, weights: Weights, optimiser: Optimiser, windows: Windows, schedule: Schedule
 ) -> tuple[Weights, Optimiser, Report]:
     """The next weights and optimiser, or the same ones where `report.outcome` is not `updated`."""
-    network = _network(shape)
-    parameters = dict(network.named_parameters())
-    served = parameters_to_vector(weights[name] for name in parameters)
-    begin, first, second = (served, *torch.zeros(2, len(served))) if optimiser.state is None else optimiser.state
-    network.hold(begin)
-    network.zero_grad()
     labels = torch.from_numpy(windows.labels)  # (T, B, Z)
     arrived = ~torch.isnan(labels)
     report = Report("too_few_windows", labels.shape[1], int(arrived.sum()))
     if report.labels == 0:
         return weights, optimiser, report
-    change = network(torch.from_numpy(windows.inputs), torch.from_numpy(windows.hidden))  # (T, B, Z)
+    desk = _desk(shape)
+    served = torch.cat([weights[name].flatten() for name in desk.names])
+    begin, first, second = (served, *torch.zeros(2, len(served))) if optimiser.state is None else optimiser.state
+    desk.weights.copy_(begin)
+    desk.gradient.zero_()
+    change = desk.network(torch.from_numpy(windows.inputs), torch.from_numpy(windows.hidden))  # (T, B, Z)
     loss = _loss(change, torch.nan_to_num(labels), arrived, shape.horizons)
     loss.backward()  # type: ignore[no-untyped-call]
-    gradient = parameters_to_vector(p.grad for p in parameters.values() if p.grad is not None)
-    norm = float(gradient.norm())
+    norm = float(desk.gradient.norm())
     report = report._replace(loss=float(loss.detach()), gradient_norm=norm, clipped=norm > schedule.clip_norm)
     infinite = bool(torch.isinf(labels).any())  # Huber's gradient would hide it
     if infinite or not (math.isfinite(report.loss) and math.isfinite(norm)):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    gradient *= min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0
+    gradient = desk.gradient * (min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0)
     steps = optimiser.steps + 1
     first = first.lerp(gradient, 1 - BETA_1)
     second = second.lerp(gradient * gradient, 1 - BETA_2)
@@ -111,18 +109,37 @@ def fine_tune(
     own = begin - optimiser.rate(schedule.learning_rate) / (1 - BETA_1**steps) * first / root
     mean = served.lerp(own, 1 / min(MEAN_OVER, steps + 1))  # at first of all, the weights it began with among them
     state = torch.stack([own, first, second])
-    if not (torch.isfinite(state).all() and torch.isfinite(mean).all()):
+    if not are_finite(state, mean):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    parts = torch.split(mean, [p.numel() for p in parameters.values()])
-    new = {name: part.view(p.shape).clone() for (name, p), part in zip(parameters.items(), parts, strict=True)}
-    after = Optimiser(state, steps, optimiser.updates + 1, optimiser.factor)
+    new = {
+        name: part.view_as(weights[name]).clone()
+        for name, part in zip(desk.names, torch.split(mean, desk.sizes), strict=True)
+    }
+    factor = min(1.0, optimiser.factor * 2 ** (1 / FORGIVEN_IN))
+    after = Optimiser(state, steps, optimiser.updates + 1, factor)
     return new, after, report._replace(outcome="updated")
 
 
+class _Desk(NamedTuple):
+    """A network to go forward with, its weights and gradient as one vector (P,) each, by name one after the other."""
+
+    network: Network
+    names: list[str]
+    sizes: list[int]
+    weights: Tensor
+    gradient: Tensor
+
+
 @cache
-def _network(shape: Shape) -> Network:
-    """To take weights: making one costs more than a small update's backward pass."""
-    return Network(shape)
+def _desk(shape: Shape) -> _Desk:
+    """Made once: that costs more than a small update's backward pass."""
+    network = Network(shape)
+    parameters = dict(network.named_parameters())
+    sizes = [p.numel() for p in parameters.values()]
+    weights, gradient = torch.zeros(2, sum(sizes))
+    for p, mine, by in zip(parameters.values(), weights.split(sizes), gradient.split(sizes), strict=True):
+        p.data, p.grad = mine.view_as(p), by.view_as(p)
+    return _Desk(network, list(parameters), sizes, weights, gradient)
 
 
 def _loss(change: Tensor, labels: Tensor, arrived: Tensor, horizons: tuple[int, ...]) -> Tensor:

@@ -1,13 +1,14 @@
 """What a shard says of a batch: arrays with one entry per accepted event, stream names beside them."""
 
 from itertools import chain
-from math import prod
 from typing import NamedTuple
 
 import numpy as np
 
 from pipeline.compiled import Bools, Floats, Ints
 from pipeline.method import Method
+
+PER_WAVE = ("step_ms", "mean", "quantiles", "parts", "expected", "error", "naive", "network_error", "inside")
 
 
 class Forecasts(NamedTuple):
@@ -31,24 +32,25 @@ class Forecasts(NamedTuple):
     born: list[str]  # streams that got a row
 
     @classmethod
-    def blank(cls, n: int, method: Method, parts: int = 0) -> "Forecasts":
-        """Room for n events."""
-        z, q, bands = len(method.horizons), len(method.quantiles), method.bands
-
-        def ints() -> Ints:
-            return np.zeros(n, np.int64)
-
-        shapes = ((), (z,), (z, q), (z, parts), (3,), (z,), (z,), ())
-        sizes = [n * prod(shape) for shape in shapes]
-        block, low, floats = np.full(sum(sizes), np.nan), 0, []  # one for all: most batches are small
-        for shape, size in zip(shapes, sizes, strict=True):
-            floats.append(block[low : low + size].reshape(n, *shape))
-            low += size
-        value, mean, quantiles, told, expected, error, naive, network_error = floats
+    def blank(cls, n: int, method: Method, verdict: Ints, parts: int = 0) -> "Forecasts":
+        """Room for n events, of a batch with this verdict. What is in it means nothing yet."""
+        z, q = len(method.horizons), len(method.quantiles)
         return cls(
-            ints(), [], ints(), ints(), value, ints(), mean, quantiles, told, expected, error, naive, network_error,
-            np.zeros((n, z, bands), np.bool_), ints(), [],
+            np.empty(n, np.int64), [], np.empty(n, np.int64), np.empty(n, np.int64), np.empty(n), np.empty(n, np.int64),
+            np.empty((n, z)), np.empty((n, z, q)), np.empty((n, z, parts)), np.empty((n, 3)), np.empty((n, z)),
+            np.empty((n, z)), np.empty(n), np.empty((n, z, method.bands), np.bool_), verdict, [],
         )  # fmt: skip
+
+    def between(self, low: int, high: int) -> "Forecasts":
+        """What a wave fills in of the events low to high, as views."""
+        if high - low == len(self.offset):
+            return self
+        return self._replace(**{name: getattr(self, name)[low:high] for name in PER_WAVE})
+
+    def put(self, said: "Forecasts", places: Ints) -> None:
+        """Take over what a wave said of the events at these places."""
+        for name in PER_WAVE:
+            getattr(self, name)[places] = getattr(said, name)
 
 
 def joined(parts: list[Forecasts]) -> Forecasts:

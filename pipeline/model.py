@@ -21,14 +21,13 @@ import torch
 from torch import Tensor, nn
 
 from pipeline import unrolled
-from pipeline.compiled import Field
+from pipeline.compiled import Field, Floats32, kernel
 from pipeline.features import width
 from pipeline.method import Cell, Method
 
-CHUNK = 1024  # rows of one call: above, temporaries leave the cache
+CHUNK = 1024  # rows of one call of torch: above, temporaries leave the cache
 LEAST_ROWS = 8  # smaller calls take another BLAS path, whose last bit differs
-LEAST_COLUMNS = 4  # the same for the head
-SMALL = 64  # hidden size up to which our own loops over a window are faster than torch's layer
+SMALL = 64  # hidden size up to which a GRU is our own loops: faster than torch for few rows, slower for hundreds
 
 CELLS = {"gru": torch.gru_cell, "rnn_tanh": torch.rnn_tanh_cell, "rnn_relu": torch.rnn_relu_cell}
 
@@ -67,6 +66,7 @@ class Network(nn.Module):
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.shape = shape
+        self._small = shape.cell == "gru" and shape.hidden_size <= SMALL
         size, layers = shape.hidden_size, shape.layers
         with torch.random.fork_rng(devices=[]):  # torch draws first weights from the global generator: leave no trace
             if shape.cell == "gru":
@@ -83,23 +83,20 @@ class Network(nn.Module):
                 weight.uniform_(-bound, bound, generator=generator)
             self.head.weight.zero_()
             self.head.bias.zero_()
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        self._layers = [[getattr(self.rnn, f"{name}_l{n}").detach() for name in names] for n in range(layers)]
+        self._bias = self.head.bias.detach().numpy()
         self._prepare()
 
     def _prepare(self) -> None:
-        """Plain tensors for `step`, the head padded to its least columns."""
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        self._layers = [
-            tuple(getattr(self.rnn, f"{name}_l{layer}").detach() for name in names)
-            for layer in range(self.shape.layers)
-        ]
-        self._states = self.shape.layers * states(self.shape.cell)
-        self._spare = max(0, LEAST_COLUMNS - len(self.shape.horizons))
-        self._head_weight = nn.functional.pad(self.head.weight.detach(), (0, 0, 0, self._spare))  # (Z or more, H)
-        self._head_bias = nn.functional.pad(self.head.bias.detach(), (0, self._spare))
+        """What `step` has transposed; the weights it has as they are change with the parameters."""
+        if self._small:
+            self._loops = [[np.ascontiguousarray(weight.numpy().T) for weight in layer] for layer in self._layers]
+        self._head = np.ascontiguousarray(self.head.weight.detach().numpy().T)  # (H, Z)
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
         """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z)."""
-        if self.shape.cell == "gru" and self.shape.hidden_size <= SMALL:
+        if self._small:
             for layer, weights in enumerate(self.rnn.all_weights):
                 x = unrolled.Layer.apply(x, hidden[:, layer, 0], *weights)  # type: ignore[no-untyped-call]
         else:
@@ -108,36 +105,45 @@ class Network(nn.Module):
         change: Tensor = self.head(x)
         return change
 
-    def step(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32]:
         """One timestep: x (B, F), hidden (B, L, S, H) -> change (B, Z), hidden (B, L, S, H).
 
-        A row's result has the same bits whatever else is in the call: at most `CHUNK` rows, at least `LEAST_ROWS`.
+        A row's result has the same bits whatever else is in the call.
         """
+        if self._small:
+            after = np.empty_like(hidden)
+            for layer, weights in enumerate(self._loops):
+                x = unrolled.layer(x[None], hidden[:, layer, 0], weights)[0][1]  # (B, H)
+                after[:, layer, 0] = x
+        else:
+            x, after = self._step(x, hidden)
+        change = np.empty((len(x), len(self.shape.horizons)), np.float32)
+        read_out(x, self._head, self._bias, change)
+        return change, after
+
+    def _step(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32]:
+        """That of torch's cells: the last layer's h (B, H), hidden (B, L, S, H).
+
+        For the same bits at most `CHUNK` rows at once, and at least `LEAST_ROWS`.
+        """
+        rows = len(x)
+        if rows > CHUNK:
+            parts = [self._step(x[lo : lo + CHUNK], hidden[lo : lo + CHUNK]) for lo in range(0, rows, CHUNK)]
+            return np.concatenate([h for h, _ in parts]), np.concatenate([after for _, after in parts])
+        if rows < LEAST_ROWS:
+            h, after = self._step(_padded(x), _padded(hidden))
+            return h[:rows], after[:rows]
+        seen, new = torch.from_numpy(x), list[Tensor]()
+        before = torch.from_numpy(hidden).flatten(1, 2).unbind(1)  # L S of (B, H)
         with torch.inference_mode():
-            if len(x) > CHUNK:
-                pairs = [
-                    self.step(a, b) for a, b in zip(torch.split(x, CHUNK), torch.split(hidden, CHUNK), strict=True)
-                ]
-                return torch.cat([p[0] for p in pairs]), torch.cat([p[1] for p in pairs])
-            rows = len(x)
-            if rows < LEAST_ROWS:
-                change, after = self.step(_padded(x), _padded(hidden))
-                return change[:rows], after[:rows]
-            before = hidden.flatten(1)  # by layer and state, H columns each
-            each = before.chunk(self._states, 1) if self._states > 1 else (before,)
-            new: list[Tensor] = []
             for layer, weights in enumerate(self._layers):
                 if self.shape.cell == "lstm":
-                    x, c = torch.lstm_cell(x, each[2 * layer : 2 * layer + 2], *weights)
-                    new += (x, c)
+                    seen, c = torch.lstm_cell(seen, before[2 * layer : 2 * layer + 2], *weights)
+                    new += (seen, c)
                 else:
-                    x = CELLS[self.shape.cell](x, each[layer], *weights)
-                    new.append(x)
-            # not addmm with a transposed copy: with AVX-512 a row's bits then depend on the number of rows
-            change = nn.functional.linear(x, self._head_weight, self._head_bias)  # (B, Z or more)
-            if self._spare:
-                change = change[:, : len(self.shape.horizons)]
-            return change, (x if self._states == 1 else torch.cat(new, 1)).view(hidden.shape)
+                    seen = CELLS[self.shape.cell](seen, before[layer], *weights)
+                    new.append(seen)
+            return seen.numpy(), torch.stack(new, 1).view(hidden.shape).numpy()
 
     def digest(self) -> str:
         """Names the weights, to the bit."""
@@ -173,34 +179,40 @@ class Network(nn.Module):
                 parameter.copy_(weights[name])
         self._prepare()
 
-    def hold(self, flat: Tensor) -> None:
-        """Use these weights (P,), all in the order of `parameters`, in `forward` only."""
-        with torch.no_grad():
-            for parameter, part in zip(
-                self.parameters(), torch.split(flat, [p.numel() for p in self.parameters()]), strict=True
-            ):
-                parameter.copy_(part.view_as(parameter))
-
     def check(self, weights: Weights) -> None:
         """Raises ValueError where these do not fit or are not finite."""
-        mine = self.state_dict()
-        theirs = {k: tuple(v.shape) for k, v in weights.items()}
-        if theirs != {k: tuple(v.shape) for k, v in mine.items()}:
+        theirs = {name: weight.shape for name, weight in weights.items()}
+        if theirs != {name: parameter.shape for name, parameter in self.named_parameters()}:
             raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
-        if not are_finite(weights):
+        if not are_finite(*weights.values()):
             raise ValueError("the weights are not finite")
 
 
-def are_finite(weights: Weights) -> bool:
-    """All of them, in one look."""
-    return bool(torch.isfinite(torch.cat([weight.flatten() for weight in weights.values()])).all())
+def are_finite(*tensors: Tensor) -> bool:
+    """All numbers of all of them, in float32."""
+    return all(np.isfinite(tensor.float().numpy()).all() for tensor in tensors)
 
 
-def _padded(rows: Tensor) -> Tensor:
+@kernel
+def read_out(
+    h: Floats32,  # (B, H)
+    weight: Floats32,  # (H, Z) transposed
+    bias: Floats32,  # (Z,)
+    change: Floats32,  # (B, Z) out
+) -> None:
+    """The head; a row's bits do not depend on the others."""
+    for b in range(len(h)):
+        change[b] = bias
+        for k in range(h.shape[1]):
+            for j in range(len(bias)):
+                change[b, j] += h[b, k] * weight[k, j]
+
+
+def _padded(rows: Floats32) -> Floats32:
     """With rows of zeros, so that there are `LEAST_ROWS`."""
-    padded = np.zeros((LEAST_ROWS, *rows.shape[1:]), np.float32)  # in numpy, where it takes half the time
-    padded[: len(rows)] = rows.numpy()
-    return torch.from_numpy(padded)
+    padded = np.zeros((LEAST_ROWS, *rows.shape[1:]), np.float32)
+    padded[: len(rows)] = rows
+    return padded
 
 
 def same_bits(shape: Shape) -> bool:
@@ -211,12 +223,12 @@ def same_bits(shape: Shape) -> bool:
         network.head.weight.uniform_(-1, 1, generator=generator)
     network._prepare()
     rows = CHUNK
-    x = torch.randn(rows, shape.inputs, generator=generator)
-    hidden = torch.randn(rows, shape.layers, states(shape.cell), shape.hidden_size, generator=generator)
+    x = torch.randn(rows, shape.inputs, generator=generator).numpy()
+    hidden = torch.randn(rows, shape.layers, states(shape.cell), shape.hidden_size, generator=generator).numpy()
     whole = network.step(x, hidden)
     for size in (1, 2, 3, 5, 8, 13, 64, 255, 256, 700):
         for lo in (0, 5, rows - size):
             part = network.step(x[lo : lo + size], hidden[lo : lo + size])
-            if not all(torch.equal(p, w[lo : lo + size]) for p, w in zip(part, whole, strict=True)):
+            if not all(np.array_equal(p, w[lo : lo + size]) for p, w in zip(part, whole, strict=True)):
                 return False
     return True

@@ -59,6 +59,7 @@ def score(
             label[b, j] = np.nan
             error[b, j] = np.nan
             naive[b, j] = np.nan
+            inside[b, j, :] = False
             if labels < 1:
                 continue
             place = start[j] + n[b] % h

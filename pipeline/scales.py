@@ -12,7 +12,7 @@ begins anew, once, when a change among them is far smaller than the one before i
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.compiled import Bools, Field, Floats, Ints, Rows, kernel
 from pipeline.method import Method
 
 MEMORY = 500.0  # events
@@ -43,17 +43,20 @@ def fields(method: Method) -> list[Field]:
     ]
 
 
-def mad(rows: Rows, index: Ints, raw: Floats) -> Ints:
-    """Those of rows index (B,) that begin anew with the values raw (B,)."""
-    n = rows["count"][index]
-    young = np.flatnonzero((n >= 2) & (n <= WARM))
-    if len(young) == 0:
-        return young
-    r, values = index[young], rows["values"]
-    change = np.abs(raw[young] - values[r, (n[young] - 1) % values.shape[1]])
-    before = np.abs(rows["changes"][r, 0])
-    found: Ints = r[(change > 0) & (ABSURD * change < before) & (rows["begun_anew"][r] == 0)]
-    return found
+@kernel
+def mad(rows: Rows, index: Ints, raw: Floats, found: Bools) -> int:
+    """Which of rows index (B,) begin anew with the values raw (B,), found (B,) out; how many."""
+    many = 0
+    for b in range(len(index)):
+        row = rows[index[b]]
+        n = row["count"]
+        if n < 2 or n > WARM or row["begun_anew"] != 0:
+            continue
+        values = row["values"]
+        change = abs(raw[b] - values[(n - 1) % len(values)])
+        found[b] = change > 0.0 and ABSURD * change < abs(row["changes"][0])
+        many += found[b]
+    return many
 
 
 @kernel

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 import numpy as np
-import torch
 
 from pipeline import admission, scales, watchdog, windows
 from pipeline.compiled import Floats, Ints
@@ -24,10 +23,6 @@ from pipeline.snapshot import Snapshot
 from pipeline.table import Table
 from pipeline.wave import Wave, part_names, waves_of
 
-# What a wave fills in of the forecasts
-PER_WAVE = (
-    "step_ms", "mean", "quantiles", "parts", "expected", "error", "naive", "network_error", "inside",
-)  # fmt: skip
 SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
 
 
@@ -128,14 +123,14 @@ class Shard:
     def _fold(self, batch: Batch) -> Forecasts:
         index, born = self._rows_of(batch)
         n = len(index)
-        self._about_to_change(set((index[index >= 0] // self.table.page_rows).tolist()))
+        self._about_to_change(set((index // self.table.page_rows).tolist()) - {-1})  # a row of -1 is none
         verdict, turn, elapsed = (np.zeros(n, np.int64) for _ in range(3))
         same_time = self.method.same_time == "accept"
         admission.admit(
             self.table.rows, index, batch.time_ms, batch.value, batch.record_ms, same_time, verdict, turn, elapsed
         )
-        accepted = np.flatnonzero(verdict == admission.ACCEPTED)
-        out = Forecasts.blank(len(accepted), self.method, self._parts)
+        accepted = (verdict == admission.ACCEPTED).nonzero()[0]
+        out = Forecasts.blank(len(accepted), self.method, verdict, self._parts)
         out.born.extend(born)
         out.name.extend([batch.name[e] for e in accepted.tolist()])
         out.offset[:] = batch.offset[accepted]
@@ -149,17 +144,17 @@ class Shard:
             self.table.rows, index[accepted], out.offset, out.network_error, out.naive[:, 0].copy(), self.watch
         )
         if n:
-            self.clock_ms = max(self.clock_ms, int(batch.record_ms.max()))
+            self.clock_ms = max(self.clock_ms, max(batch.record_ms.tolist()))
         self._count(verdict)
-        return out._replace(verdict=verdict)
+        return out
 
     def _rows_of(self, batch: Batch) -> tuple[Ints, list[str]]:
         """The row of each event; a stream gets one with its first value, none by a missing one."""
         table = self.table
         born = []
-        index = np.array([table.index.get(name, -1) for name in batch.name], np.int64)
-        unknown = index < 0
-        for e in np.flatnonzero(unknown & ~np.isnan(batch.value)).tolist() if unknown.any() else ():
+        found = [table.index.get(name, -1) for name in batch.name]
+        index = np.array(found, np.int64)
+        for e in np.flatnonzero((index < 0) & ~np.isnan(batch.value)).tolist() if -1 in found else ():
             name = batch.name[e]
             if name not in table.index:
                 self._about_to_change({table.next_page()})
@@ -172,12 +167,15 @@ class Shard:
         """Work on rows r (B,), each once; results go to `places` of `out`."""
         m, rows, b = self.method, self.table.rows, len(r)
         raw = np.log(out.value[places]) if m.transform == "log" else out.value[places]
-        whole = b == len(out.offset)  # one wave is all there is: nothing to copy
-        said = out if whole else Forecasts.blank(b, m, self._parts)
+        low, high = int(places[0]), int(places[-1]) + 1
+        direct = high - low == b  # one after the other in `out`: nothing to copy
+        said = out.between(low, high) if direct else Forecasts.blank(b, m, out.verdict, self._parts)
         broken = np.zeros(b, np.bool_)
         admission.pace(rows, r, elapsed, m.max_gap, said.step_ms, broken)
-        for row in scales.mad(rows, r, raw).tolist():
-            self.table.begin_anew(row)
+        mad = np.zeros(b, np.bool_)
+        if scales.mad(rows, r, raw, mad):
+            for row in r[mad].tolist():
+                self.table.begin_anew(row)
         wave = Wave(m, rows, r, raw, out.time_ms[places])
         label = wave.score(said)
         windows.label(rows, r, wave.n, m.horizon_array, self._coarse.numbers, label)
@@ -185,20 +183,15 @@ class Shard:
         ahead, x = wave.look(said.step_ms)
         windows.keep(rows, r, wave.n, wave.time_ms, x, broken, *self._coarse)
         kept = rows["hidden"]  # (R, L, S, H)
-        hidden = np.zeros((len(x), *kept.shape[1:]), np.float32)
-        hidden[:b] = kept[r]
-        change, after = self.network.step(torch.from_numpy(x), torch.from_numpy(hidden))
-        kept[r] = after.numpy()[:b]
-        move = np.ascontiguousarray(change.numpy()[:b])  # a layout of its own would be a kernel of its own
+        move, kept[r] = self.network.step(x, kept[r])
         windows.heal(rows, r, wave.n, move)
         wave.forecast(ahead, x, move, said)
         rows["count"][r] = wave.n + 1
         if m.transform == "log":
             for array in (said.mean, said.quantiles, said.parts, said.expected):
                 _exp(array)
-        if not whole:
-            for name in PER_WAVE:
-                getattr(out, name)[places] = getattr(said, name)
+        if not direct:
+            out.put(said, places)
 
     # ---- learning
 

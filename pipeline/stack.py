@@ -138,3 +138,23 @@ def forecast(
                 weights[j, LINEAR] = 1.0
                 total = said[b, j, LINEAR]
             moves[b, j] = total
+
+
+@kernel
+def tell(
+    rows: Rows,
+    index: Ints,  # (B,)
+    z: Floats,  # (B,)
+    said: Floats,  # (B, Z, columns)
+    last: Floats,  # (B, Z) K's moves
+    parts: Floats,  # (B, Z, 2 or 4) out
+) -> None:
+    """Single experts' forecasts in the units of z: seasonal naive, network, and in the full profile A and K."""
+    for b in range(len(index)):
+        scale = rows[index[b]]["scale"]
+        for j in range(said.shape[1]):
+            parts[b, j, 0] = z[b] + said[b, j, SEASON] * scale[j]
+            parts[b, j, 1] = z[b] + said[b, j, NETWORK] * scale[j]
+            if parts.shape[2] > 2:
+                parts[b, j, 2] = z[b] + said[b, j, LINEAR] * scale[j]
+                parts[b, j, 3] = z[b] + last[b, j] * scale[j]

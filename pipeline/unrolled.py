@@ -1,14 +1,15 @@
-"""A GRU's layer over a window, and its gradient: back-propagation through time (Werbos 1990).
+"""A GRU's layer over a window of any length, and its gradient: back-propagation through time (Werbos 1990).
 
-What torch's own layer computes, as one node of autograd in place of some ten per timestep: for windows as small as an
-update's those nodes cost five times what they compute. (Torch has such a node for an LSTM.) With a = W_ih x + b_ih and
-s = W_hh h + b_hh,
+What torch's own layer computes, without what torch costs around it: for one step of one row ten times what there is to
+compute, and for the windows of an update, for which it has ten nodes of autograd per timestep and we one in all, five
+times. (Torch has one for an LSTM.) With a = W_ih x + b_ih and s = W_hh h + b_hh,
 
     r, z = sigmoid(a + s),  n = tanh(a + r s),  h' = (1 - z) n + z h
 
 Shapes: T timesteps, B windows, F inputs, H hidden size; gates r, z, n of H each, in this order.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,29 +22,35 @@ from pipeline.compiled import Floats32, kernel
 
 @kernel
 def forth(
-    a: Floats32,  # (T, B, 3 H)
-    weight: Floats32,  # (H, 3 H) W_hh, transposed
-    bias: Floats32,  # (3 H,) b_hh
+    x: Floats32,  # (T, B, F)
+    w_ih: Floats32,  # (F, 3 H) transposed, like W_hh
+    w_hh: Floats32,  # (H, 3 H)
+    b_ih: Floats32,  # (3 H,)
+    b_hh: Floats32,  # (3 H,)
     h: Floats32,  # (T + 1, B, H) in: the first; out: the others
     kept: Floats32,  # (T, B, 4, H) out: r, z, n, and n's s
 ) -> None:
-    """The states after each timestep."""
+    """The states after each timestep; a row's bits do not depend on the others."""
     size = h.shape[2]
-    s = np.empty(len(bias), np.float32)
-    for t in range(len(a)):
-        for b in range(a.shape[1]):
+    a = np.empty(len(b_ih), np.float32)
+    s = np.empty(len(b_hh), np.float32)
+    for t in range(len(x)):
+        for b in range(x.shape[1]):
             before = h[t, b]
             after = h[t + 1, b]
             keep = kept[t, b]
-            seen = a[t, b]
-            s[:] = bias
+            a[:] = b_ih
+            s[:] = b_hh
+            for k in range(x.shape[2]):
+                for i in range(len(a)):
+                    a[i] += x[t, b, k] * w_ih[k, i]
             for k in range(size):
                 for i in range(len(s)):
-                    s[i] += before[k] * weight[k, i]
+                    s[i] += before[k] * w_hh[k, i]
             for j in range(size):
-                r = 1.0 / (1.0 + np.exp(-(seen[j] + s[j])))
-                z = 1.0 / (1.0 + np.exp(-(seen[size + j] + s[size + j])))
-                n = np.tanh(seen[2 * size + j] + r * s[2 * size + j])
+                r = 1.0 / (1.0 + np.exp(-(a[j] + s[j])))
+                z = 1.0 / (1.0 + np.exp(-(a[size + j] + s[size + j])))
+                n = np.tanh(a[2 * size + j] + r * s[2 * size + j])
                 after[j] = n + z * (before[j] - n)
                 keep[0, j] = r
                 keep[1, j] = z
@@ -87,6 +94,16 @@ def back(
                     later[j] += by_s[i] * weight[i, j]
 
 
+def layer(x: Floats32, first: Floats32, weights: Sequence[Floats32]) -> tuple[Floats32, Floats32]:
+    """x (T, B, F), first (B, H), weights as `forth` has them -> its h (T + 1, B, H) and kept (T, B, 4, H)."""
+    steps, many, size = len(x), *first.shape
+    h, kept = np.empty((steps + 1, many, size), np.float32), np.empty((steps, many, 4, size), np.float32)
+    h[0] = first
+    w_ih, w_hh, b_ih, b_hh = weights
+    forth(x, w_ih, w_hh, b_ih, b_hh, h, kept)
+    return h, kept
+
+
 class Layer(torch.autograd.Function):
     """`Layer.apply(x (T, B, F), first (B, H), W_ih, W_hh, b_ih, b_hh)` -> h' (T, B, H).
 
@@ -97,11 +114,8 @@ class Layer(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, first: Tensor, *weights: Tensor) -> Tensor:
         """The states after each timestep."""
         w_ih, w_hh, b_ih, b_hh = weights
-        steps, many, size = len(x), x.shape[1], w_hh.shape[1]
-        a = torch.addmm(b_ih, x.flatten(0, 1), w_ih.t()).view(steps, many, -1)
-        h, kept = np.empty((steps + 1, many, size), np.float32), np.empty((steps, many, 4, size), np.float32)
-        h[0] = first
-        forth(a.numpy(), w_hh.t().contiguous().numpy(), b_hh.numpy(), h, kept)
+        mine = [w_ih.t().contiguous(), w_hh.t().contiguous(), b_ih, b_hh]
+        h, kept = layer(x.contiguous().numpy(), first.numpy(), [weight.numpy() for weight in mine])
         ctx.save_for_backward(x, w_ih, w_hh)
         ctx.kept = h, kept
         return torch.from_numpy(h)[1:]

@@ -27,7 +27,6 @@ from pipeline import (
 from pipeline.compiled import Floats, Floats32, Ints, Rows
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
-from pipeline.model import LEAST_ROWS
 
 
 def part_names(method: Method) -> tuple[str, ...]:
@@ -36,9 +35,9 @@ def part_names(method: Method) -> tuple[str, ...]:
 
 
 def waves_of(turn: Ints) -> list[Ints]:
-    """Places of the events of each wave, given the turns (n,) of events within their row; at least one wave."""
-    if not turn.any():
-        return [np.arange(len(turn))]
+    """Places of the events of each wave, given the turns (n,) of events within their row."""
+    if len(turn) <= 1 or not turn.any():
+        return [np.arange(len(turn))] if len(turn) else []
     return np.split(np.argsort(turn, kind="stable"), np.cumsum(np.bincount(turn))[:-1])
 
 
@@ -96,12 +95,12 @@ class Wave:
             covariates.learn(rows, r, given)
 
     def look(self, step_ms: Ints) -> tuple[Ahead, Floats32]:
-        """What the season says of the time ahead, and what the network sees, x (B or more, F)."""
+        """What the season says of the time ahead, and what the network sees, x (B, F)."""
         m, b = self.method, len(self.index)
         k = len(m.spans)
         ahead = Ahead(np.empty((b, k)), np.empty((b, k)), np.empty((b, k), np.int64), np.empty((b, k), np.int64))
         season.look_ahead(self.rows, self.index, self.z, self.time_ms, step_ms, m.spans, *ahead)
-        x = np.zeros((max(b, LEAST_ROWS), features.width(m)), np.float32)
+        x = np.empty((b, features.width(m)), np.float32)
         features.build(
             self.rows, self.index, self.z, self.time_ms, ahead.naive, ahead.profile, m.fraction_places, x
         )  # fmt: skip
@@ -133,10 +132,7 @@ class Wave:
         )  # fmt: skip
         pending.keep(*waiting[:3], z, *waiting[3:], edge_unit, network, moves, width, edges, out.mean, out.quantiles)
         if out.parts.shape[2]:
-            mine = [said[:, :, stack.SEASON], network, said[:, :, stack.LINEAR], raw[:, :, -1]]
-            scale = rows["scale"][r][:, :h]
-            for place, move in enumerate(mine[: out.parts.shape[2]]):
-                out.parts[:, :, place] = z[:, None] + move * scale
+            stack.tell(rows, r, z, said, raw[:, :, -1], out.parts)
 
     def _regress(self, ahead: Ahead, x: Floats32, said: Floats) -> None:
         """Moves of the linear experts; both see the same, the companion the covariates too."""

@@ -141,14 +141,14 @@ def heal(rows: Rows, index: Ints, n: Ints, move: Floats32) -> None:
 
 
 def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -> Windows | None:
-    """Windows of at most so many active streams, drawn by `seed`; None where no stream has one.
+    """Windows of at most so many active streams, of more drawn by `seed`; None where no stream has one.
 
     Two kinds must not teach and are left out: a stream whose value has not changed in all that it keeps (a sensor that
     is stuck), and a window that holds what is not finite.
     """
     begins = rows["count"] // SAVE_EVERY * SAVE_EVERY - method.window  # of the newest window
     able = np.flatnonzero(active & (begins >= rows["window_from"]))
-    drawn = np.random.default_rng(seed).permutation(able)[: 2 * streams]
+    drawn = able if len(able) <= streams else np.random.default_rng(seed).permutation(able)[: 2 * streams]
     moves = rows["window_inputs"][drawn, :, 0] != 0
     drawn = drawn[moves.any(axis=1)][:streams]
     begin = begins[drawn]

@@ -15,10 +15,11 @@ import numpy as np
 import orjson
 from tqdm import tqdm
 
-from pipeline.backtest import WHOLE, Refused, Scoring, Tallies, Tally, backtest, mean_skills, scores
+from pipeline.backtest import Refused, backtest
 from pipeline.compiled import Floats
 from pipeline.learner import Learner
 from pipeline.method import Method
+from pipeline.scoring import WHOLE, Scoring, Tallies, Tally, mean_skills, scores
 from pipeline.shard import Shard
 from worker import assembly
 from worker.failures import Refusal
@@ -57,7 +58,7 @@ class BacktestError(Refusal):
 class Pass:
     """One time through a file."""
 
-    tallies: Tallies
+    tallies: Tallies = field(default_factory=dict)
     updates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     first: dict[str, Refused] = field(default_factory=dict)  # by reason
@@ -124,7 +125,7 @@ def fold(
 ) -> Pass:
     """Fold the file once. Raises BacktestError and HistoryError."""
     scoring = Scoring(plan.method, *rows)
-    done = Pass(scoring.tallies)
+    done = Pass()
     name = f"{path.name} {what}".strip()
     try:
         with (
@@ -141,6 +142,7 @@ def fold(
         raise BacktestError(f"{path} cannot be read: {error}") from error
     except HistoryError as error:
         raise HistoryError(f"{path}: {error}") from error
+    done.tallies = scoring.tallies
     done.updates = sum((learner.counts for learner in learners), Counter())
     if not done.tallies:
         why = next((f": row {r.record.place} was refused ({r.message})" for r in done.first.values()), "")

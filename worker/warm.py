@@ -17,7 +17,7 @@ def warm(plan: Plan) -> tuple[int, int]:
 
     Waves of two rows and of one: an array of one row may count as laid out otherwise.
     """
-    shard = Shard(plan.method, plan.network(), 0, plan.settings)
+    shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)
     form = plan.decoder.form
     template = '{"%s": "warm %d", "%s": %d, "%s": %d}'
     bodies = [

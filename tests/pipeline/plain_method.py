@@ -7,7 +7,6 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.method import Method
 from pipeline.model import Network, states
@@ -126,7 +125,7 @@ class Plain:
         self.q1, self.qh = Mean(500, 64), {h: Mean(500, 64) for h in spans}
         self.m5, self.v5, self.m2, self.mS = Mean(500), Mean(500), Mean(200), Mean(m.season_slots)
         self.unit2, self.rho, self.suspect = 0.0, 0.0, None
-        self.hidden = torch.zeros(1, m.layers, states(m.cell), m.hidden_size)
+        self.hidden = np.zeros((1, m.layers, states(m.cell), m.hidden_size), np.float32)
         F = 9 + len(m.fractions) + 6
         self.A = Least(F, Z, 0.999, 1.0)
         self.Ac = Least(F + 2 * len(m.covariates), Z, 0.999, 1.0)
@@ -275,9 +274,9 @@ class Plain:
         x = over([d[0]], s, 6) + over([z - self.m5.m], sd, 6) + over([sn[1] - prev], s, 6)
         x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in ks for v in over([pf[k] - z], scale[k], 6)] + time
         x += [0.0] * (-len(x) % 4)
-        change, self.hidden = self.net.step(torch.tensor([x], dtype=torch.float32), self.hidden)
+        change, self.hidden = self.net.step(np.array([x], np.float32), self.hidden)
         phi_, phic = np.array(phi), np.concatenate([phi, cov])
-        o: dict[str, Any] = {"phi": phi_, "phic": phic, "N": change[0].numpy().astype(float)}
+        o: dict[str, Any] = {"phi": phi_, "phic": phic, "N": change[0].astype(float)}
         o["c"] = np.array([scale[h] for h in self.hs])
         A, Ac = clip(self.A.W @ phi_, 32), clip(self.Ac.W @ phic, 32)
         o["gain"], o["gainc"] = (e.see(p, guard=n % 50 == 0) for e, p in ((self.A, phi_), (self.Ac, phic)))

@@ -18,13 +18,15 @@ import pytest
 from pyarrow import parquet
 from shard_rigs import restless, said, said_of
 
-from pipeline.backtest import Record, Scoring, backtest, partition_of, scores
+from pipeline.backtest import Record, backtest, partition_of
 from pipeline.events import Decoder, Format
 from pipeline.fine_tune import Schedule
 from pipeline.forecasts import Forecasts, joined
 from pipeline.learner import Learner
 from pipeline.method import Method
 from pipeline.model import Network, Shape
+from pipeline.regression import BOUND
+from pipeline.scoring import Scoring, scores
 from pipeline.shard import Shard
 from pipeline.wave import part_names
 from worker.backtest_command import UPDATE_WORDS, BacktestError, run, score_rows, silent
@@ -282,6 +284,19 @@ def test_parts_are_told_where_asked_and_change_no_bit(profile: Any) -> None:
         last_day = slice(24 * 10, 24 * 11)
         off = np.abs(parts[last_day, 0, 2:] - values[24 * 10 + 1 : 24 * 11 + 1, 0, None]).mean(axis=0)
         assert (off < 0.3 * np.abs(np.diff(values[:, 0])).mean()).all(), "linear expert and stacking know the day"
+        row, z = shards[1].table.rows[shards[1].table.index["s0"]], values[-1, 0]
+        phi = row["linear_seen"][(row["count"] - 1) % method.longest] / method.ring_unit(BOUND)
+        linear = z + row["linear_weights"] @ phi * row["scale"][: len(method.horizons)]
+        assert parts[-1, :, 2] == pytest.approx(linear, abs=1e-3 * float(row["step_scale"]))
+        assert np.abs(parts[-1, :, 3] - linear).min() > 0.01 * row["step_scale"], "the stacking is another"
+
+
+def test_what_says_nothing_does_not_pile_up() -> None:
+    scoring, missing = Scoring(METHOD), Record(0, "a", HOUR_MS, b'{"stream":"a","time":3600,"value":null}')
+    for part in backtest([missing] * 5, restless_shards(METHOD), Decoder(Format()), batch=1):
+        scoring.take(part.forecasts)
+    assert scoring._taken == []
+    assert scoring.tallies == {}
 
 
 def test_parts_are_scored_as_plain_numpy_does() -> None:

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from shard_rigs import Record, fold, restless, shard_of
 
-from pipeline.backtest import Scoring
 from pipeline.method import Method
 from pipeline.model import Network, Shape
+from pipeline.scoring import Scoring
 from pipeline.shard import Shard
 
 METHOD = Method(horizons=(1, 3, 7))

@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 from shard_rigs import said
 
-from pipeline.backtest import Record, Scoring, backtest, partition_of
+from pipeline.backtest import Record, backtest, partition_of
 from pipeline.events import Decoder, Format
 from pipeline.fine_tune import Schedule
 from pipeline.forecasts import Forecasts, joined
 from pipeline.learner import Learner
 from pipeline.method import Cell, Method
 from pipeline.model import Network, Shape, Weights
+from pipeline.scoring import Scoring
 from pipeline.shard import Shard
 from worker.newyork import events
 

@@ -1,5 +1,6 @@
 """A shard is a fold: cuts, waves, neighbours, the future, snapshots and restores change no bit of it."""
 
+import math
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,7 +24,9 @@ from shard_rigs import (
 )
 
 from pipeline import scales
+from pipeline.compiled import Floats32, Ints
 from pipeline.features import times, width
+from pipeline.forecasts import Forecasts
 from pipeline.image import MARKER_KEY, read_image, weights_key
 from pipeline.method import Method
 from pipeline.shard import Shard
@@ -67,6 +70,27 @@ def test_a_log_taken_in_one_by_one_gives_the_bits_of_one_batch(name: str) -> Non
     assert said(fold(shard, LOGS[name], range(N))) == forecasts
     assert state(shard) == state(once)
     assert once.table.pages >= 2
+
+
+@pytest.mark.parametrize("method", [METHOD, replace(MORTAL, profile="lite", transform="log")], ids=["full", "lite log"])
+def test_every_number_of_a_forecast_is_put_there(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever was in its memory, in waves of one event and of many."""
+    log = [record._replace(value=math.exp(record.value / 10)) for record in make_log(1, N, method)]
+    room = Forecasts.blank
+
+    def folded(dirt: int) -> tuple[dict[str, str], dict[str, object]]:
+        def blank(n: int, method: Method, verdict: Ints, parts: int = 0) -> Forecasts:
+            forecasts = room(n, method, verdict, parts)
+            for array in forecasts:
+                if isinstance(array, np.ndarray) and array is not verdict:
+                    array.fill(dirt)
+            return forecasts
+
+        monkeypatch.setattr(Forecasts, "blank", blank)
+        shard = Shard(method, restless(method), 0, SETTINGS, parts=True)
+        return said(fold(shard, log, [1, 2, 3, *range(10, N, 60)])), state(shard)
+
+    assert folded(0) == folded(99)
 
 
 @pytest.mark.parametrize("at", [0, 1, 5, 18, 25])
@@ -246,20 +270,18 @@ def test_a_gap_of_more_than_max_gap_steps_forgets_the_hidden_state_only() -> Non
     a, b = (shard.table.rows[0] for shard in shards)
     assert a["step_scale"] == b["step_scale"]
     assert a["quantile"].tobytes() == b["quantile"].tobytes()
-    hidden = restless(METHOD).step(*_inputs(b))[1].numpy()
+    hidden = restless(METHOD).step(*_inputs(b))[1]
     assert b["hidden"].tobytes() == hidden[0].tobytes(), "one step from zero"
     assert a["hidden"].tobytes() != b["hidden"].tobytes()
 
 
-def _inputs(row: np.void):  # type: ignore[no-untyped-def]
+def _inputs(row: np.void) -> tuple[Floats32, Floats32]:
     """What the network saw of the row's last event, and a hidden state of zero."""
-    import torch
-
     seen = row["window_inputs"]
     own, time = seen[(row["count"] - 1) % len(seen)], times(row["time_ms"])
     x = np.zeros((1, width(METHOD)), np.float32)
     x[0, : len(own) + len(time)] = [*own, *time]
-    return torch.from_numpy(x), torch.zeros(1, METHOD.layers, 1, METHOD.hidden_size)
+    return x, np.zeros((1, METHOD.layers, 1, METHOD.hidden_size), np.float32)
 
 
 # ---- snapshots and restores

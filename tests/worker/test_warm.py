@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.compiled import compilations
+from pipeline.learner import Learner
 from pipeline.shard import Shard
 from worker import assembly
 from worker.settings import Settings
@@ -16,16 +17,22 @@ def test_after_it_no_wave_of_any_size_compiles_a_kernel(horizons: tuple[int, ...
     plan = assembly.plan(Settings(model={"horizons": horizons, "hidden_size": 9 + len(horizons)}))
     before, _ = warm(plan)
     assert before > 0
-    shard = Shard(plan.method, plan.network(), 0, plan.settings)
+    shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)
+    learner = Learner(shard, assembly.schedule(Settings()), every=20)
     at = 0
-    for streams in (1, 2, 3, 9, 1):
+    for streams, waves in ((1, 1), (2, 1), (3, 1), (9, 1), (1, 1), (3, 2), (1, 90)):
         for turn in range(2):
+            names = sorted([*range(streams)] * waves + [0])  # the first once more than the others: a wave of its own
             bodies = [
-                b'{"stream": "s%d", "time": %d, "value": %d}' % (s, 60 * (at + 1), s + turn) for s in range(streams)
+                b'{"stream": "s%d", "time": %d, "value": %d}' % (s, 60 * (at + i), (s + turn + i * i) % 7)
+                for i, s in enumerate(names, 1)
             ]
+            streams = len(bodies)
             batch, rejected = plan.decoder.decode(range(at, at + streams), [10**9] * streams, [None] * streams, bodies)
             assert not rejected
             shard.advance(batch)
             at += streams
+            learner.turn()
+    assert learner.counts["updates"] > 0
     assert np.isfinite(shard.table.rows["scale"][:9]).all()
     assert compilations()[0] == before
