@@ -1,13 +1,14 @@
 """Intervals by tracking the quantiles of the mixture's own past errors, per stream and horizon.
 
-    e = z_t - M_h(o);  sigma <- EW(min(|e|, 8 sigma) / u[slot(t)], 200)
-    u[slot] <- EW-rate max(.05, 1/(visits + 10)) of min(|e|/sigma, 6)
+    e = z_t - M_h(o);  u[slot(t)] <- EW-rate max(.05, 1/(visits + 10)) of min(|e|/sigma, 6)
+    sigma <- EW(min(|e| / clip(u[slot(t)], .5..1.2), 8 sigma), 200), not below c_h/50
     for each level tau: q_tau += max(g_tau, min(.1, 2/count)) (tau - [e/width(o) <= q_tau])
     width = sigma max(u[slot(t+h)], .05) as it was at the origin;  band = M_h + sort(q) width
 
 Each quantile of the scaled error moves up by its level after a miss above and down after one below, so in the long
 run it is exceeded exactly as often as it should be (quantile tracking, as in Angelopoulos, Candes and Tibshirani,
-"Conformal PID control for time series prediction", 2023).
+"Conformal PID control for time series prediction", 2023). The share of an error that u explains to sigma is bounded, or
+u would hold sigma down while a stream's errors grow a thousandfold.
 """
 
 import numpy as np
@@ -19,7 +20,9 @@ MEMORY = 200.0  # labels
 CLIP = 8.0  # errors above so many times their mean are cut in the scale
 SLOT_CLIP = 6.0
 SLOT_RATE = 0.05
+LEAST_ERROR = 0.02  # least sigma, in horizon scales: after months of one constant it must find back
 LEAST_SLOT = 0.05  # of the slot factor
+SHARE = (0.5, 1.2)  # of an error that the slot factor may explain to the scale
 WARM = 20
 START = 1.2  # tracked quantiles start at so many times the normal's
 MEAN_TO_DEVIATION = 0.8  # mean absolute value of a standard normal, before there are errors to measure
@@ -37,7 +40,7 @@ def fields(method: Method) -> list[Field]:
     z = len(method.horizons)
     return [
         ("error_scale", "f4", (z,)),  # sigma, mean absolute error
-        ("quantile", "f8", (z, len(method.quantiles))),  # of error / width
+        ("quantile", "f8" if method.full else "f4", (z, len(method.quantiles))),  # of error / width
         ("slot_factor", factor_kept(method)[0], (z, method.season_slots)),  # u
         ("slot_scored", "u1", (z, method.season_slots)),  # no more than 255 matter
     ]
@@ -69,6 +72,7 @@ def learn(
         move = row["pending_move"]
         width = row["pending_width"]
         error_scale = row["error_scale"]
+        scale = row["scale"]
         quantile = row["quantile"]
         factor = row["slot_factor"]
         scored = row["slot_scored"]
@@ -86,17 +90,17 @@ def learn(
                     below = 1.0 if e / made_with <= quantile[j, q] else 0.0
                     quantile[j, q] += max(rate[q], min(0.1, 2.0 / labels)) * (levels[q] - below)
             size = abs(e)
-            sigma = error_scale[j]
+            sigma = max(error_scale[j], LEAST_ERROR * scale[j]) if labels > 1 else 0.0
             if sigma > 0.0:
-                if labels > WARM:
-                    size = min(size, CLIP * sigma)
                 scored[j, s] = min(scored[j, s] + 1, 255)
                 slot_rate = max(SLOT_RATE, 1.0 / (scored[j, s] + 10.0))
                 u = factor[j, s] / factor_unit
                 u += slot_rate * (min(size / sigma, SLOT_CLIP) - u)
                 factor[j, s] = np.rint(u * factor_unit)
-                size /= max(u, LEAST_SLOT)
-            error_scale[j] += max(1.0 / MEMORY, 1.0 / labels) * (size - sigma)
+                size /= min(max(u, SHARE[0]), SHARE[1])
+                if labels > WARM:
+                    size = min(size, CLIP * sigma)
+            error_scale[j] = sigma + max(1.0 / MEMORY, 1.0 / labels) * (size - sigma)
 
 
 @kernel
@@ -124,7 +128,7 @@ def forecast(
                 width[b, j] = MEAN_TO_DEVIATION
                 if n[b] >= horizons[j]:
                     u = factor[j, target_slot[b, j]] / factor_unit
-                    width[b, j] = min(error_scale[j] / scale[j] * max(u, LEAST_SLOT), WIDEST)
+                    width[b, j] = min(max(error_scale[j] / scale[j], LEAST_ERROR) * max(u, LEAST_SLOT), WIDEST)
             for q in range(edges.shape[2]):
                 edge = np.rint(min(max(quantile[j, q], -EDGE), EDGE) * edge_unit)
                 k = q

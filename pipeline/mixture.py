@@ -3,7 +3,9 @@
     when the label of origin o arrives: g = clip(2 (M(o) - z_t)/c, 4), r_e = g clip((E_e(o) - M(o))/c, 4),
         R_e = l R_e - r_e,  V_e = l V_e + r_e^2 (V starts at 1e-6),  l = 1 - 1/(500 + 20 (h-1))
     eta_e = min(1, sqrt(ln experts / V_e)),  w_e ~ prior_e eta_e exp(eta_e R_e), prior 4 for the last value, else 1
-    M_h = sum of w_e E_e
+    M_h = sum of w_e E_e,  each move E_e - z_t cut at the stream's reach, or at 2 c_h where that is more
+
+No expert is trusted beyond the largest move seen, so a young trend is not carried on for ever.
 
 Wintenberger, "Optimal learning with Bernstein online aggregation", 2017. Experts: last value, seasonal naive, seasonal
 profile, N~ and, in the full profile, K~.
@@ -17,6 +19,7 @@ from pipeline.method import Method
 LAST, NAIVE, PROFILE, SHRUNK = 0, 1, 2, 3  # columns of the experts' moves; N~ and K~ are the last
 CLIP = 4.0
 PRIOR = 4.0  # of the last value
+REACH = 2.0  # horizon scales that a move may always have
 FIRST_VARIATION = 1e-6
 
 
@@ -87,15 +90,20 @@ def forecast(
     """Weigh the experts' moves and put them into the rings."""
     many = said.shape[2]
     weight = np.empty(many)
+    move = np.empty(many)
     for b in range(len(index)):
         row = rows[index[b]]
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
         waiting = row["mixture_apart"]
+        reach = row["reach"]
+        scale = row["scale"]
         for j in range(len(horizons)):
+            bound = max(reach[j] / scale[j], REACH) if scale[j] > 0.0 else REACH
             largest = -np.inf
             for e in range(many):
                 eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
+                move[e] = min(max(said[b, j, e], -bound), bound)
                 weight[e] = np.log(eta * (PRIOR if e == LAST else 1.0)) + eta * regret[j, e]
                 largest = max(largest, weight[e])
             total = 0.0
@@ -103,9 +111,9 @@ def forecast(
             for e in range(many):
                 w = np.exp(weight[e] - largest)
                 total += w
-                sum_ += w * said[b, j, e]
+                sum_ += w * move[e]
             moves[b, j] = sum_ / total
             place = start[j] + n[b] % horizons[j]
             for e in range(LAST + 1, many):
-                apart = min(max(said[b, j, e] - moves[b, j], -CLIP), CLIP)
+                apart = min(max(move[e] - moves[b, j], -CLIP), CLIP)
                 waiting[place, e - 1] = np.copysign(np.rint(np.sqrt(abs(apart) / CLIP) * root), apart)

@@ -2,6 +2,7 @@
 
     q1 <- EW(d^2, 500)      s = sqrt(q1)        step scale, d = z_t - z_{t-1}
     qh <- EW(d_h^2, 500)    c_h = sqrt(qh)      horizon scale, d_h = z_t - z_{t-h}; h q1 before the first d_h
+    reach: the largest |d_h| so far, cut as its square is
     m5, v5 mean and variance over 500 events, m2 over 200, mS over a season
 
 Clipping squared changes at 64 times their mean makes one spike harmless. All is in the units of z, the (transformed)
@@ -37,6 +38,7 @@ def fields(method: Method) -> list[Field]:
         ("season_mean", "f8"),  # mS
         ("change2", "f8", (spans,)),  # qh, mean squared change over each span
         ("scale", "f4", (spans,)),  # its root: c_h, the unit in which a forecast of horizon h moves
+        ("reach", "f4", (spans,)),  # the largest change over each span
         ("step_scale", "f4"),  # s, the root of step2
         ("spread", "f4"),  # that of the variance
         ("begun_anew", "u1"),  # 1: after a mad value among the first
@@ -97,6 +99,7 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) 
 
         change2 = row["change2"]
         scale = row["scale"]
+        reach = row["reach"]
         for j in range(len(spans)):
             h = spans[j]
             labels = count - h + 1  # arrived for this span, with the present one
@@ -107,6 +110,7 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) 
                     squared = min(squared, CLIP * change2[j])
                 change2[j] += max(1.0 / MEMORY, 1.0 / labels) * (squared - change2[j])
                 scale[j] = np.sqrt(change2[j] + floor)
+                reach[j] = max(reach[j], np.sqrt(squared))
             else:
                 scale[j] = np.sqrt(h * row["step2"] + floor)
         values[count % longest] = z[b]

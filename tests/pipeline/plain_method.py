@@ -28,6 +28,7 @@ class Mean:
         self.count += 1
         if self.count > 20 and self.m > 0:
             x = min(x, self.cut * self.m)
+        self.taken = x
         self.m += max(1 / self.memory, 1 / self.count) * (x - self.m)
         return self.m
 
@@ -136,6 +137,7 @@ class Plain:
         G, E = (2, 5) if m.full else (1, 4)
         self.a, self.b = np.full((Z, G), 5.0), np.full((Z, G), 5.0)
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
+        self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
         self.sigma, self.labels = np.zeros(Z), np.zeros(Z, int)
         self.u = [dict.fromkeys(range(m.season_slots), 1.0) for _ in self.hs]
         self.un = [dict.fromkeys(range(m.season_slots), 0) for _ in self.hs]
@@ -190,13 +192,14 @@ class Plain:
             if n - h >= h and width > 0:
                 self.q[j] += np.maximum(self.g, min(0.1, 2 / self.labels[j])) * (self.tau - (e / width <= self.q[j]))
             size = abs(e)
+            self.sigma[j] = max(self.sigma[j], 0.02 * self.scale[j]) if self.labels[j] > 1 else 0.0
             if self.sigma[j] > 0:
-                if self.labels[j] > 20:
-                    size = min(size, 8 * self.sigma[j])
                 self.un[j][slot] += 1
                 rate = max(0.05, 1 / (self.un[j][slot] + 10))
                 self.u[j][slot] += rate * (min(size / self.sigma[j], 6) - self.u[j][slot])
-                size /= max(self.u[j][slot], 0.05)
+                size /= np.clip(self.u[j][slot], 0.5, 1.2)
+                if self.labels[j] > 20:
+                    size = min(size, 8 * self.sigma[j])
             self.sigma[j] += max(1 / 200, 1 / self.labels[j]) * (size - self.sigma[j])
             if o["c"][j] == 0:
                 continue
@@ -236,6 +239,7 @@ class Plain:
         for h, q in self.qh.items():
             if n >= h:
                 q.take((z - self.z[n - h]) ** 2)
+                self.reach[h] = max(self.reach[h], np.sqrt(q.taken))
 
     def covariates(self, given: tuple[float, ...]) -> np.ndarray:
         out = []
@@ -277,7 +281,7 @@ class Plain:
         change, self.hidden = self.net.step(np.array([x], np.float32), self.hidden)
         phi_, phic = np.array(phi), np.concatenate([phi, cov])
         o: dict[str, Any] = {"phi": phi_, "phic": phic, "N": change[0].astype(float)}
-        o["c"] = np.array([scale[h] for h in self.hs])
+        self.scale = o["c"] = np.array([scale[h] for h in self.hs])
         A, Ac = clip(self.A.W @ phi_, 32), clip(self.Ac.W @ phic, 32)
         o["gain"], o["gainc"] = (e.see(p, guard=n % 50 == 0) for e, p in ((self.A, phi_), (self.Ac, phic)))
         for name in ("X", "raw", "E", "M", "width"):
@@ -293,9 +297,11 @@ class Plain:
             X = np.append(clip(np.array(said), 4), 0.3)
             raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
             E = np.array([0.0, *season[:2], *(np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * clip(raw, 32))])
+            E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
-            width = self.sigma[j] * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
+            sigma = max(self.sigma[j], 0.02 * scale[h])
+            width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
             for name, value in zip(
                 ("X", "raw", "E", "M", "width"), (X, clip(raw, 4), E, w @ E / w.sum(), width), strict=True
             ):

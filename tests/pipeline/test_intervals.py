@@ -35,6 +35,44 @@ def test_bands_cover_what_they_say_on_random_walks() -> None:
     assert (np.abs(coverage - np.array([0.95, 0.8])) < 0.03).all(), coverage
 
 
+def test_bands_keep_up_with_a_stream_that_grows_a_thousandfold() -> None:
+    """A count that starts near nothing and doubles every 150 events, its noise with it; far horizons lag most."""
+    rng = np.random.default_rng(15)
+    values = 2.0 ** (np.arange(1500) / 150) * np.exp(rng.normal(0, 0.3, 1500))
+    method = Method()
+    scoring = Scoring(method, 300)
+    scoring.take(fold(Shard(method, Network(Shape.of(method)), 0, {}), records(values)))
+    (tally,) = scoring.tallies.values()
+    coverage = tally.inside / tally.n[:, None]
+    assert coverage[0].tolist() == pytest.approx([0.95, 0.8], abs=0.08)
+    assert (np.abs(coverage - np.array([0.95, 0.8])) < 0.2).all(), coverage
+
+
+def test_bands_find_back_after_months_of_one_constant() -> None:
+    """Noise, 6,000 events of a stuck sensor, noise again: far from what they say, but back within some hundreds."""
+    values = np.random.default_rng(16).normal(size=7000)
+    values[500:6500] = values[499]
+    method = Method(horizons=(1, 6))
+    quantiles = fold(Shard(method, Network(Shape.of(method)), 0, {}), records(values)).quantiles
+    at = np.arange(6700, 6800)
+    for j, h in enumerate(method.horizons):
+        inside = (quantiles[at, j, 0] <= values[at + h]) & (values[at + h] <= quantiles[at, j, -1])
+        assert inside.mean() > 0.4
+
+
+def test_no_forecast_moves_further_than_its_stream_has() -> None:
+    """A young trend that turns, which the stacking would carry on."""
+    t, rng = np.arange(160), np.random.default_rng(17)
+    values = np.minimum(t, 70) - 0.7 * np.maximum(t - 80, 0) + 3 * np.sin(t / 2) + rng.normal(size=160)
+    method = Method()
+    shard = Shard(method, Network(Shape.of(method)), 0, {})
+    for n, record in enumerate(records(values)):
+        moves = np.abs(fold(shard, [record]).mean[0] - values[n])
+        for j, h in enumerate(method.horizons):
+            went = np.abs(values[h : n + 1] - values[: max(n + 1 - h, 0)]).max(initial=0)
+            assert moves[j] <= max(went, 2 * shard.table.rows["scale"][0, j]) * (1 + 1e-5), (n, h)
+
+
 @pytest.mark.parametrize(("factor", "levels"), [(1e-6, 0), (1e6, 0), (1.0, 1e4), (-1.0, 0), (1e-6, 1e4)])
 def test_units_and_levels_move_forecasts_and_nothing_else(factor: float, levels: float) -> None:
     method = Method(hidden_size=8)

@@ -107,14 +107,16 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     np.testing.assert_allclose(row["shrink_uu"], plain.b, **near)
     np.testing.assert_allclose(row["mixture_regret"], plain.R, rtol=2e-2, atol=0.1)
     np.testing.assert_allclose(row["mixture_variation"], plain.V, **near)
+    np.testing.assert_allclose(row["reach"], list(plain.reach.values()), rtol=1e-5)
     np.testing.assert_allclose(row["error_scale"], plain.sigma, **near)
     factors = row["slot_factor"] / factor_kept(method)[1]
     np.testing.assert_allclose(factors, [[u[s] for s in sorted(u)] for u in plain.u], **near)
     np.testing.assert_allclose(row["quantile"], plain.q, atol=2e-2)
     deviation = np.diff(plain.z).std()
+    least = 0.1 if name == "constant, then not" else 0.3  # it hardly moves while its scale is that of no change
     assert np.quantile(np.abs(forecasts.mean - means), 0.999) < 1e-3 * deviation
     assert np.quantile(np.abs(forecasts.quantiles - quantiles), 0.99) < 1e-2 * deviation
-    assert (np.abs(means[-len(plain.z) :] - np.array(plain.z)[:, None]) > 0.01 * deviation).mean() > 0.3, (
+    assert (np.abs(means[-len(plain.z) :] - np.array(plain.z)[:, None]) > 0.01 * deviation).mean() > least, (
         "else nothing was compared"
     )
 
