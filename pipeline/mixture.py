@@ -19,7 +19,7 @@ from pipeline.method import Method
 LAST, NAIVE, PROFILE, SHRUNK = 0, 1, 2, 3  # columns of the experts' moves; N~ and K~ are the last
 CLIP = 4.0
 PRIOR = 4.0  # of the last value
-REACH = 2.0  # horizon scales that a move may always have
+LEAST_REACH = 2.0  # horizon scales that a move may always have
 FIRST_VARIATION = 1e-6
 
 
@@ -99,7 +99,7 @@ def forecast(
         reach = row["reach"]
         scale = row["scale"]
         for j in range(len(horizons)):
-            bound = max(reach[j] / scale[j], REACH) if scale[j] > 0.0 else REACH
+            bound = max(reach[j] / scale[j], LEAST_REACH) if scale[j] > 0.0 else LEAST_REACH
             largest = -np.inf
             for e in range(many):
                 eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
