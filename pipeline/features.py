@@ -16,6 +16,7 @@ OWN = 5  # inputs before those of the fractions
 TIMES = 6  # inputs that tell the time, after those
 DAY_MS = 86_400_000.0
 WEEK_MS = 7 * DAY_MS
+TURNS = 2 * np.pi / np.array([DAY_MS, DAY_MS / 2, WEEK_MS])  # per ms
 
 
 def width(method: Method) -> int:
@@ -29,10 +30,11 @@ def own_width(method: Method) -> int:
 
 
 def times(time_ms: Any) -> Floats32:
-    """The inputs (..., 6) that tell the time, as `build` has them, of times (...,) in ms."""
-    day, week = (2 * np.pi * (time_ms % period) / period for period in (DAY_MS, WEEK_MS))
-    angles = (day, 2 * day, week)
-    return np.stack([f(angle) for angle in angles for f in (np.sin, np.cos)], axis=-1).astype(np.float32)
+    """The inputs (..., 6) that tell the time, as `build` has them, of times of the week (...,) in ms."""
+    angles = time_ms[..., None] * TURNS
+    found = np.empty((*time_ms.shape, TIMES), np.float32)
+    found[..., ::2], found[..., 1::2] = np.sin(angles), np.cos(angles)
+    return found
 
 
 @kernel

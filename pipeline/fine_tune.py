@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal, NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from pipeline.model import Network, Shape, Weights, are_finite
+from pipeline.compiled import Floats32, Ints, kernel
+from pipeline.model import Network, Shape, Weights
 from pipeline.windows import Windows
 
 HUBER = 0.5  # horizon scales
@@ -59,7 +61,7 @@ class Optimiser:
 
     def check(self) -> None:
         """Raises ValueError where a number is not finite."""
-        if self.state is not None and not are_finite(self.state):
+        if self.state is not None and not np.isfinite(self.state.numpy()).all():
             raise ValueError("the optimiser is not finite")
 
     def rate(self, learning_rate: float) -> float:
@@ -79,72 +81,72 @@ class Report(NamedTuple):
     clipped: bool = False
 
 
+@np.errstate(all="ignore")  # what is not finite is looked for
 def fine_tune(
     shape: Shape, weights: Weights, optimiser: Optimiser, windows: Windows, schedule: Schedule
 ) -> tuple[Weights, Optimiser, Report]:
     """The next weights and optimiser, or the same ones where `report.outcome` is not `updated`."""
-    labels = torch.from_numpy(windows.labels)  # (T, B, Z)
-    arrived = ~torch.isnan(labels)
-    report = Report("too_few_windows", labels.shape[1], int(arrived.sum()))
+    labels = windows.labels  # (T, B, Z)
+    report = Report("too_few_windows", labels.shape[1], int(np.count_nonzero(~np.isnan(labels))))
     if report.labels == 0:
         return weights, optimiser, report
-    desk = _desk(shape)
-    served = torch.cat([weights[name].flatten() for name in desk.names])
-    begin, first, second = (served, *torch.zeros(2, len(served))) if optimiser.state is None else optimiser.state
-    desk.weights.copy_(begin)
-    desk.gradient.zero_()
-    change = desk.network(torch.from_numpy(windows.inputs), torch.from_numpy(windows.hidden))  # (T, B, Z)
-    loss = _loss(change, torch.nan_to_num(labels), arrived, shape.horizons)
-    loss.backward()  # type: ignore[no-untyped-call]
-    norm = float(desk.gradient.norm())
-    report = report._replace(loss=float(loss.detach()), gradient_norm=norm, clipped=norm > schedule.clip_norm)
-    infinite = bool(torch.isinf(labels).any())  # Huber's gradient would hide it
-    if infinite or not (math.isfinite(report.loss) and math.isfinite(norm)):
+    network = _network(shape)
+    served = network.checked(weights)
+    nothing = np.zeros_like(served)
+    begin, first, second = (served, nothing, nothing) if optimiser.state is None else optimiser.state.numpy()
+    network.put(begin)
+    change, back = network.vjp(windows.inputs, windows.hidden)
+    d_change = np.empty_like(change)
+    loss = huber(change, labels, np.array(shape.horizons), d_change)
+    gradient = back(d_change)
+    norm = float(np.linalg.norm(gradient))
+    report = report._replace(loss=loss, gradient_norm=norm, clipped=norm > schedule.clip_norm)
+    if not (math.isfinite(loss) and math.isfinite(norm)):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    gradient = desk.gradient * (min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0)
     steps = optimiser.steps + 1
-    first = first.lerp(gradient, 1 - BETA_1)
-    second = second.lerp(gradient * gradient, 1 - BETA_2)
-    root = (second / (1 - BETA_2**steps)).sqrt() + EPSILON
+    gradient *= min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0
+    first = BETA_1 * first + (1 - BETA_1) * gradient
+    second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
+    root = np.sqrt(second / (1 - BETA_2**steps)) + EPSILON
     own = begin - optimiser.rate(schedule.learning_rate) / (1 - BETA_1**steps) * first / root
-    mean = served.lerp(own, 1 / min(MEAN_OVER, steps + 1))  # at first of all, the weights it began with among them
-    state = torch.stack([own, first, second])
-    if not are_finite(state, mean):
+    mean = served + (own - served) / min(MEAN_OVER, steps + 1)  # at first of all, those it began with among them
+    state = np.stack([own, first, second])
+    if not (np.isfinite(state).all() and np.isfinite(mean).all()):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    new = {
-        name: part.view_as(weights[name]).clone()
-        for name, part in zip(desk.names, torch.split(mean, desk.sizes), strict=True)
-    }
     factor = min(1.0, optimiser.factor * 2 ** (1 / FORGIVEN_IN))
-    after = Optimiser(state, steps, optimiser.updates + 1, factor)
-    return new, after, report._replace(outcome="updated")
-
-
-class _Desk(NamedTuple):
-    """A network to go forward with, its weights and gradient as one vector (P,) each, by name one after the other."""
-
-    network: Network
-    names: list[str]
-    sizes: list[int]
-    weights: Tensor
-    gradient: Tensor
+    after = Optimiser(torch.from_numpy(state), steps, optimiser.updates + 1, factor)
+    return network.named(mean), after, report._replace(outcome="updated")
 
 
 @cache
-def _desk(shape: Shape) -> _Desk:
-    """Made once: that costs more than a small update's backward pass."""
-    network = Network(shape)
-    parameters = dict(network.named_parameters())
-    sizes = [p.numel() for p in parameters.values()]
-    weights, gradient = torch.zeros(2, sum(sizes))
-    for p, mine, by in zip(parameters.values(), weights.split(sizes), gradient.split(sizes), strict=True):
-        p.data, p.grad = mine.view_as(p), by.view_as(p)
-    return _Desk(network, list(parameters), sizes, weights, gradient)
+def _network(shape: Shape) -> Network:
+    """One to compute with. Made once: that costs more than a small update."""
+    return Network(shape)
 
 
-def _loss(change: Tensor, labels: Tensor, arrived: Tensor, horizons: tuple[int, ...]) -> Tensor:
-    """Mean over the labels of each horizon, these weighed by 1 / h."""
-    weight = 1 / torch.tensor(horizons)
-    each = nn.functional.huber_loss(change, labels, reduction="none", delta=HUBER) * arrived
-    mean = each.sum((0, 1)) / arrived.sum((0, 1)).clamp(min=1)  # (Z,)
-    return (mean * weight / weight.sum()).sum()
+@kernel
+def huber(
+    change: Floats32,  # (T, B, Z)
+    labels: Floats32,  # (T, B, Z), NaN: none
+    horizons: Ints,  # (Z,)
+    d_change: Floats32,  # (T, B, Z) out: the loss by each change
+) -> float:
+    """Mean loss over the labels of each horizon, these weighed by 1 / h."""
+    n = np.zeros(len(horizons))
+    for t in range(len(labels)):
+        for b in range(labels.shape[1]):
+            for j in range(len(horizons)):
+                n[j] += not np.isnan(labels[t, b, j])
+    weight = 1.0 / horizons
+    weight /= weight.sum() * np.maximum(n, 1.0)
+    loss = 0.0
+    for t in range(len(labels)):
+        for b in range(labels.shape[1]):
+            for j in range(len(horizons)):
+                d_change[t, b, j] = 0.0
+                if not np.isnan(labels[t, b, j]):
+                    error = change[t, b, j] - labels[t, b, j]
+                    cut = min(max(error, -HUBER), HUBER)
+                    loss += weight[j] * cut * (error - 0.5 * cut)
+                    d_change[t, b, j] = weight[j] * cut
+    return loss

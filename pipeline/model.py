@@ -11,7 +11,7 @@ Shapes: B rows, T timesteps, F inputs, L layers, S state tensors (LSTM: h and c,
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,27 +83,65 @@ class Network(nn.Module):
                 weight.uniform_(-bound, bound, generator=generator)
             self.head.weight.zero_()
             self.head.bias.zero_()
+        self._arrays = {name: parameter.detach().numpy() for name, parameter in self.named_parameters()}  # views
+        ends = np.cumsum([array.size for array in self._arrays.values()]).tolist()
+        self._places = {n: slice(end - a.size, end) for (n, a), end in zip(self._arrays.items(), ends, strict=True)}
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        self._layers = [[getattr(self.rnn, f"{name}_l{n}").detach() for name in names] for n in range(layers)]
-        self._bias = self.head.bias.detach().numpy()
+        self._layers = [[self._arrays[f"rnn.{name}_l{n}"] for name in names] for n in range(layers)]
+        self._cells = [[torch.from_numpy(weight) for weight in layer] for layer in self._layers]
+        self._bias = self._arrays["head.bias"]
         self._prepare()
 
     def _prepare(self) -> None:
-        """What `step` has transposed; the weights it has as they are change with the parameters."""
+        """What the loops have transposed; the weights they have as they are change with the parameters."""
         if self._small:
-            self._loops = [[np.ascontiguousarray(weight.numpy().T) for weight in layer] for layer in self._layers]
-        self._head = np.ascontiguousarray(self.head.weight.detach().numpy().T)  # (H, Z)
+            self._loops = [[np.ascontiguousarray(weight.T) for weight in layer] for layer in self._layers]
+        self._head = np.ascontiguousarray(self._arrays["head.weight"].T)  # (H, Z)
 
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
         """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z)."""
-        if self._small:
-            for layer, weights in enumerate(self.rnn.all_weights):
-                x = unrolled.Layer.apply(x, hidden[:, layer, 0], *weights)  # type: ignore[no-untyped-call]
-        else:
-            parts = hidden.permute(2, 1, 0, 3).contiguous()  # (S, L, B, H)
-            x, _ = self.rnn(x, (parts[0], parts[1]) if self.shape.cell == "lstm" else parts[0])
-        change: Tensor = self.head(x)
+        parts = hidden.permute(2, 1, 0, 3).contiguous()  # (S, L, B, H)
+        out, _ = self.rnn(x, (parts[0], parts[1]) if self.shape.cell == "lstm" else parts[0])
+        change: Tensor = self.head(out)
         return change
+
+    def vjp(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Callable[[Floats32], Floats32]]:
+        """`forward`, and what goes back from there: of the loss by each change (T, B, Z), that by each weight (P,).
+
+        A vector-Jacobian product, as JAX names it; good until the weights change. They are in the order of
+        `parameters`.
+        """
+        if self._small:
+            return self._unrolled(np.ascontiguousarray(x), hidden)
+        change = self(torch.from_numpy(x), torch.from_numpy(hidden))
+
+        def back(d_change: Floats32) -> Floats32:
+            by_weight = torch.autograd.grad(change, list(self.parameters()), torch.from_numpy(d_change))
+            return torch.cat([d.flatten() for d in by_weight]).numpy()
+
+        return change.detach().numpy(), back
+
+    def _unrolled(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Callable[[Floats32], Floats32]]:
+        """`vjp` by our own loops."""
+        passes = []
+        for layer, weights in enumerate(self._loops):
+            h, kept = unrolled.layer(x, hidden[:, layer, 0], weights)
+            passes.append((x, h, kept))
+            x = h[1:]
+        out, z = x.reshape(-1, self.shape.hidden_size), len(self.shape.horizons)
+        change = np.empty((len(out), z), np.float32)
+        read_out(out, self._head, self._bias, change)
+
+        def back(d_change: Floats32) -> Floats32:
+            by = d_change.reshape(-1, z)
+            by_weight = [by.T @ out, by.sum(0)]
+            above = self._arrays["head.weight"]  # of what makes `by` to the state below it
+            for (x, h, kept), (w_ih, w_hh, *_) in zip(reversed(passes), reversed(self._layers), strict=True):
+                by, own = unrolled.gradient(x, h, kept, (by @ above).reshape(h[1:].shape), w_hh)
+                by_weight, above = own + by_weight, w_ih
+            return np.concatenate([d.ravel() for d in by_weight])
+
+        return change.reshape(*x.shape[:2], z), back
 
     def step(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32]:
         """One timestep: x (B, F), hidden (B, L, S, H) -> change (B, Z), hidden (B, L, S, H).
@@ -136,7 +174,7 @@ class Network(nn.Module):
         seen, new = torch.from_numpy(x), list[Tensor]()
         before = torch.from_numpy(hidden).flatten(1, 2).unbind(1)  # L S of (B, H)
         with torch.inference_mode():
-            for layer, weights in enumerate(self._layers):
+            for layer, weights in enumerate(self._cells):
                 if self.shape.cell == "lstm":
                     seen, c = torch.lstm_cell(seen, before[2 * layer : 2 * layer + 2], *weights)
                     new += (seen, c)
@@ -173,24 +211,30 @@ class Network(nn.Module):
 
     def take(self, weights: Weights) -> None:
         """Use these weights. Raises ValueError where they do not fit or are not finite."""
-        self.check(weights)
-        with torch.no_grad():
-            for name, parameter in self.named_parameters():
-                parameter.copy_(weights[name])
+        self.put(self.checked(weights))
+
+    def checked(self, weights: Weights) -> Floats32:
+        """Weights as one vector (P,), in the order of `parameters`. Raises ValueError as `take` does."""
+        theirs = {name: weight.shape for name, weight in weights.items()}
+        if theirs != {name: array.shape for name, array in self._arrays.items()}:
+            raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
+        vector = np.concatenate([weights[name].float().numpy().ravel() for name in self._arrays])
+        if not np.isfinite(vector).all():
+            raise ValueError("the weights are not finite")
+        return vector
+
+    def put(self, vector: Floats32) -> None:
+        """Use weights that come as `checked` has them, finite or not."""
+        for name, array in self._arrays.items():
+            array.ravel()[:] = vector[self._places[name]]
         self._prepare()
 
-    def check(self, weights: Weights) -> None:
-        """Raises ValueError where these do not fit or are not finite."""
-        theirs = {name: weight.shape for name, weight in weights.items()}
-        if theirs != {name: parameter.shape for name, parameter in self.named_parameters()}:
-            raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
-        if not are_finite(*weights.values()):
-            raise ValueError("the weights are not finite")
-
-
-def are_finite(*tensors: Tensor) -> bool:
-    """All numbers of all of them, in float32."""
-    return all(np.isfinite(tensor.float().numpy()).all() for tensor in tensors)
+    def named(self, vector: Floats32) -> Weights:
+        """Weights that come as `checked` has them, by name; views."""
+        return {
+            name: torch.from_numpy(vector[self._places[name]].reshape(array.shape))
+            for name, array in self._arrays.items()
+        }
 
 
 @kernel

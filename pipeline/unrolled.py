@@ -1,8 +1,8 @@
 """A GRU's layer over a window of any length, and its gradient: back-propagation through time (Werbos 1990).
 
 What torch's own layer computes, without what torch costs around it: for one step of one row ten times what there is to
-compute, and for the windows of an update, for which it has ten nodes of autograd per timestep and we one in all, five
-times. (Torch has one for an LSTM.) With a = W_ih x + b_ih and s = W_hh h + b_hh,
+compute, and more for the few windows of a small update, with autograd's ten nodes per timestep. With
+a = W_ih x + b_ih and s = W_hh h + b_hh,
 
     r, z = sigmoid(a + s),  n = tanh(a + r s),  h' = (1 - z) n + z h
 
@@ -10,12 +10,8 @@ Shapes: T timesteps, B windows, F inputs, H hidden size; gates r, z, n of H each
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from pipeline.compiled import Floats32, kernel
 
@@ -104,31 +100,14 @@ def layer(x: Floats32, first: Floats32, weights: Sequence[Floats32]) -> tuple[Fl
     return h, kept
 
 
-class Layer(torch.autograd.Function):
-    """`Layer.apply(x (T, B, F), first (B, H), W_ih, W_hh, b_ih, b_hh)` -> h' (T, B, H).
+def gradient(
+    x: Floats32, h: Floats32, kept: Floats32, d_out: Floats32, w_hh: Floats32
+) -> tuple[Floats32, list[Floats32]]:
+    """Of what `layer` was given and said, and the loss by its h' (T, B, H): the loss by a (T B, 3 H), and by weights.
 
-    `first` is the state at the window's start; it gets no gradient.
+    W_hh as torch has it, (3 H, H); weights in torch's order, W_ih, W_hh, b_ih, b_hh.
     """
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, first: Tensor, *weights: Tensor) -> Tensor:
-        """The states after each timestep."""
-        w_ih, w_hh, b_ih, b_hh = weights
-        mine = [w_ih.t().contiguous(), w_hh.t().contiguous(), b_ih, b_hh]
-        h, kept = layer(x.contiguous().numpy(), first.numpy(), [weight.numpy() for weight in mine])
-        ctx.save_for_backward(x, w_ih, w_hh)
-        ctx.kept = h, kept
-        return torch.from_numpy(h)[1:]
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
-        """The loss by x, where that is asked for, and by the weights."""
-        x, w_ih, w_hh = ctx.saved_tensors
-        h, kept = ctx.kept
-        d_a, d_s = np.empty((2, *d_out.shape[:2], len(w_hh)), np.float32)
-        back(d_out.contiguous().numpy(), w_hh.numpy(), h, kept, d_a, d_s)
-        by_a, by_s = (torch.from_numpy(d).flatten(0, 1) for d in (d_a, d_s))
-        by_x = (by_a @ w_ih).view(x.shape) if ctx.needs_input_grad[0] else None
-        before = torch.from_numpy(h[:-1]).flatten(0, 1)
-        return by_x, None, by_a.t() @ x.flatten(0, 1), by_s.t() @ before, by_a.sum(0), by_s.sum(0)
+    d_a, d_s = np.empty((2, *d_out.shape[:2], len(w_hh)), np.float32)
+    back(d_out, w_hh, h, kept, d_a, d_s)
+    by_a, by_s, seen, before = (array.reshape(-1, array.shape[-1]) for array in (d_a, d_s, x, h[:-1]))
+    return by_a, [by_a.T @ seen, by_s.T @ before, by_a.sum(0), by_s.sum(0)]

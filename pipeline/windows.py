@@ -9,7 +9,7 @@ digits; hidden states in 8 bits where the cell bounds them, else in float32; the
 of the week. Updates forgive the rounding, and this is most of a small row. `Method.fine_rings` keeps all as it is.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -25,6 +25,9 @@ ROOT = 127.0  # the code of a bound, and of a hidden state of 1
 MASKED = -128  # of a label that is NaN
 WEEK_MS = 604_800_000
 TICK_MS = 10_000  # time of the week in 16 bits
+SHARE = np.concatenate([np.arange(128), np.arange(-128, 0)]).astype(np.float32) / np.float32(ROOT)  # by code
+PLAIN = SHARE * np.abs(SHARE)
+PLAIN[MASKED] = np.nan
 
 
 class Windows(NamedTuple):
@@ -164,18 +167,11 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -
     inputs = np.zeros((*place.shape, width(method)), np.float32)
     own = own_width(method)
     seen = rows["window_inputs"][row, place]
-    inputs[:, :, :own] = _plain(seen, CLIP) if coarse.numbers else seen
+    inputs[:, :, :own] = PLAIN[seen] * np.float32(CLIP) if coarse.numbers else seen
     inputs[:, :, own : own + TIMES] = times(rows["window_time"][row, place].astype(np.int64) * coarse.tick_ms)
     hidden = rows["window_hidden"][row, saved] / np.float32(ROOT if coarse.hidden else 1)
+    labels = rows["window_labels"][row, place]
+    if coarse.numbers:
+        labels = PLAIN[labels] * np.float32(LABEL_CAP)
     fine = np.isfinite(inputs).all((0, 2)) & np.isfinite(hidden).all((1, 2, 3))
-    if not fine.any():
-        return None
-    kept = rows["window_labels"][row, place][:, fine]
-    labels = np.where(kept == MASKED, np.float32(np.nan), _plain(kept, LABEL_CAP)) if coarse.numbers else kept
-    return Windows(inputs[:, fine], labels, hidden[fine])
-
-
-def _plain(codes: Any, bound: float) -> Any:
-    """What 8 bits stand for."""
-    share = codes.astype(np.float32) / np.float32(ROOT)
-    return share * np.abs(share) * np.float32(bound)
+    return Windows(inputs[:, fine], labels[:, fine], hidden[fine]) if fine.any() else None

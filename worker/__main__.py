@@ -1,9 +1,11 @@
 """The command line."""
 
 import argparse
+import gc
+import os
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
@@ -33,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _called(given: argparse.Namespace, running: bool) -> int:
+    os.environ.setdefault(
+        "OMP_NUM_THREADS", "1"
+    )  # before numpy: what is small loses by threads, and bits depend on them
     from worker.settings import SettingsError, load  # after signals have their handlers, as all that takes its time
 
     try:
@@ -106,8 +111,18 @@ def _command(
     return command
 
 
+@contextmanager
+def _lasting() -> Iterator[None]:
+    """What is imported in here is no garbage, nor walked through for any later: torch alone is 200,000 objects."""
+    gc.disable()
+    yield
+    gc.freeze()
+    gc.enable()
+
+
 def _run(given: argparse.Namespace, settings: "Settings") -> int:
-    from worker.run import run
+    with _lasting():
+        from worker.run import run
 
     return run(settings, given.leave, given.stop)
 
@@ -137,7 +152,8 @@ def _agreed() -> bool:
 
 
 def _backtest(given: argparse.Namespace, settings: "Settings") -> int:
-    from worker import backtest_command
+    with _lasting():
+        from worker import backtest_command
 
     return backtest_command.main(given, settings)
 
