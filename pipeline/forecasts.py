@@ -8,8 +8,6 @@ import numpy as np
 from pipeline.compiled import Bools, Floats, Ints
 from pipeline.method import Method
 
-PER_WAVE = ("step_ms", "mean", "quantiles", "parts", "expected", "error", "naive", "network_error", "inside")
-
 
 class Forecasts(NamedTuple):
     """What became of a batch: one entry for each accepted event, in offset order (n of them)."""
@@ -45,12 +43,16 @@ class Forecasts(NamedTuple):
         """What a wave fills in of the events low to high, as views."""
         if high - low == len(self.offset):
             return self
-        return self._replace(**{name: getattr(self, name)[low:high] for name in PER_WAVE})
+        part = (array[low:high] for array in self[PER_WAVE])
+        return Forecasts._make((*self[: PER_WAVE.start], *part, *self[PER_WAVE.stop :]))
 
     def put(self, said: "Forecasts", places: Ints) -> None:
         """Take over what a wave said of the events at these places."""
-        for name in PER_WAVE:
-            getattr(self, name)[places] = getattr(said, name)
+        for mine, theirs in zip(self[PER_WAVE], said[PER_WAVE], strict=True):
+            mine[places] = theirs
+
+
+PER_WAVE = slice(Forecasts._fields.index("step_ms"), Forecasts._fields.index("inside") + 1)
 
 
 def joined(parts: list[Forecasts]) -> Forecasts:
