@@ -53,17 +53,17 @@ class Method:
         """(Z + 1,) where each horizon's ring of pending forecasts begins; horizon h needs a ring of h."""
         return np.concatenate([[0], np.cumsum(self.horizon_array)]).astype(np.int64)
 
-    @property
+    @cached_property
     def full(self) -> bool:
         """Whether the linear experts and their stacking take part."""
         return self.profile == "full"
 
-    @property
+    @cached_property
     def has_week(self) -> bool:
         """Whether there is a weekly table beside the season's; only the stacking reads it."""
         return self.full and self.weekly == "on"
 
-    @property
+    @cached_property
     def has_companion(self) -> bool:
         """Whether there is a second linear expert, which sees the covariates."""
         return self.full and len(self.covariates) > 0
@@ -83,7 +83,7 @@ class Method:
         """Where in `spans` each fraction is; the first is 1."""
         return np.array([self.spans.tolist().index(k) for k in self.fractions], np.int64)
 
-    @property
+    @cached_property
     def ring(self) -> str:
         """Type of numbers that wait in rings and are known to be small."""
         return "f4" if self.fine_rings else "i2"
@@ -92,17 +92,17 @@ class Method:
         """Numbers up to `bound` are kept times this, rounded."""
         return 32_000 / bound * (4096 if self.fine_rings else 1)
 
-    @property
+    @cached_property
     def root_ring(self) -> str:
         """Type of bounded moves that wait as signed square roots, so that small ones keep their digits in few bits."""
         return "f4" if self.fine_rings else "i2" if self.full else "i1"
 
-    @property
+    @cached_property
     def root(self) -> float:
         """The code of their bound."""
         return 32_000.0 * 4096 if self.fine_rings else 32_000.0 if self.full else 127.0
 
-    @property
+    @cached_property
     def gain_steps(self) -> float:
         """A regression's gain waits as so many parts of the largest of its event."""
         return 32_000.0 * (4096 if self.fine_rings else 1)
@@ -113,12 +113,12 @@ class Method:
         density = np.exp(-(self.normal_quantiles**2) / 2) / np.sqrt(2 * np.pi)
         return np.asarray(0.0013 / density, np.float64)
 
-    @property
+    @cached_property
     def longest(self) -> int:
         """H, the longest horizon."""
         return self.horizons[-1]
 
-    @property
+    @cached_property
     def pending_size(self) -> int:
         """Forecasts of one stream that wait for their label."""
         return sum(self.horizons)
@@ -133,12 +133,12 @@ class Method:
         """(Q,) quantiles of the standard normal at `levels`."""
         return np.array([NormalDist().inv_cdf(q) for q in self.quantiles], np.float64)
 
-    @property
+    @cached_property
     def bands(self) -> int:
         """Pairs of quantiles that make a central interval, widest first."""
         return len(self.quantiles) // 2
 
-    @property
+    @cached_property
     def band_levels(self) -> tuple[float, ...]:
         """Coverage each pair aims at, e.g. (0.95, 0.8)."""
         return tuple(round(1 - 2 * q, 9) for q in self.quantiles[: self.bands])

@@ -19,9 +19,10 @@ from pipeline.forecasts import Forecasts, joined
 from pipeline.image import Counters, Image, ImageError, Marker, Page
 from pipeline.method import VERSION, Method
 from pipeline.model import Network, Weights
+from pipeline.regression import Expert
 from pipeline.snapshot import Snapshot
 from pipeline.table import Table
-from pipeline.wave import Wave, part_names, waves_of
+from pipeline.wave import Wave, part_names, regressions_of, waves_of
 
 SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
 
@@ -137,9 +138,10 @@ class Shard:
         out.time_ms[:] = batch.time_ms[accepted]
         out.record_ms[:] = batch.record_ms[accepted]
         out.value[:] = batch.value[accepted]
+        regressions = regressions_of(self.method, self.table.rows)
         for places in waves_of(turn[accepted]):
             events = accepted[places]
-            self._wave(index[events], elapsed[events], batch.covariates[events], out, places)
+            self._wave(regressions, index[events], elapsed[events], batch.covariates[events], out, places)
         watchdog.watch(
             self.table.rows, index[accepted], out.offset, out.network_error, out.naive[:, 0].copy(), self.watch
         )
@@ -163,7 +165,9 @@ class Shard:
             index[e] = table.index[name]
         return index, born
 
-    def _wave(self, r: Ints, elapsed: Ints, given: Floats, out: Forecasts, places: Ints) -> None:
+    def _wave(
+        self, regressions: list[Expert], r: Ints, elapsed: Ints, given: Floats, out: Forecasts, places: Ints
+    ) -> None:
         """Work on rows r (B,), each once; results go to `places` of `out`."""
         m, rows, b = self.method, self.table.rows, len(r)
         raw = np.log(out.value[places]) if m.transform == "log" else out.value[places]
@@ -176,7 +180,7 @@ class Shard:
         if scales.mad(rows, r, raw, mad):
             for row in r[mad].tolist():
                 self.table.begin_anew(row)
-        wave = Wave(m, rows, r, raw, out.time_ms[places])
+        wave = Wave(m, rows, regressions, r, raw, out.time_ms[places])
         label = wave.score(said)
         windows.label(rows, r, wave.n, m.horizon_array, self._coarse.numbers, label)
         wave.learn(label, elapsed, said.step_ms, given)

@@ -50,17 +50,23 @@ class Ahead(NamedTuple):
     time_ms: Ints  # (B, K)
 
 
+def regressions_of(method: Method, rows: Rows) -> list[regression.Expert]:
+    """Fields of the linear experts there are."""
+    names = [linear.NAME] * method.full + [companion.NAME] * method.has_companion
+    return [regression.Expert.of(rows, name) for name in names]
+
+
 class Wave:
     """Events that are stepped together, at most one per row."""
 
-    def __init__(self, method: Method, rows: Rows, index: Ints, raw: Floats, time_ms: Ints) -> None:
-        self.method, self.rows, self.index = method, rows, index
+    def __init__(
+        self, method: Method, rows: Rows, regressions: list[regression.Expert], index: Ints, raw: Floats, time_ms: Ints
+    ) -> None:
+        self.method, self.rows, self.regressions, self.index = method, rows, regressions, index
         self.n = rows["count"][index]
         self.raw, self.time_ms = raw, time_ms
         self.z = np.empty(len(index))  # what counts: the raw value, or the one before a spike that is held
         spikes.hold(rows, index, self.n, raw, self.z)
-        names = [linear.NAME] * method.full + [companion.NAME] * method.has_companion
-        self.regressions = [regression.Expert.of(rows, name) for name in names]
 
     def score(self, out: Forecasts) -> Floats:
         """Score what was said of these events; the labels (B, Z) they are."""

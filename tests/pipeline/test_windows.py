@@ -16,7 +16,7 @@ from pipeline.forecasts import Forecasts
 from pipeline.method import Cell, Method
 from pipeline.shard import Shard
 from pipeline.table import blank, layout
-from pipeline.wave import Wave
+from pipeline.wave import Wave, regressions_of
 from pipeline.windows import SAVE_EVERY, Windows
 
 METHODS = {
@@ -68,7 +68,7 @@ def told(log: Sequence[Record], name: str, gaps: Sequence[int], method: Method) 
         out, time_ms = Forecasts.blank(1, method, np.zeros(1, np.int64)), np.array([record.time_ms])
         elapsed = np.array([record.time_ms - mine[n - 1].time_ms if n else -1])
         admission.pace(twin, index, elapsed, method.max_gap, out.step_ms, np.zeros(1, np.bool_))
-        wave = Wave(method, twin, index, np.array([record.value]), time_ms)
+        wave = Wave(method, twin, regressions_of(method, twin), index, np.array([record.value]), time_ms)
         wave.learn(wave.score(out), elapsed, out.step_ms, np.zeros((1, 0)))
         ahead, x = wave.look(out.step_ms)
         if n in gaps:
