@@ -226,7 +226,7 @@ class Network(nn.Module):
     def put(self, vector: Floats32) -> None:
         """Use weights that come as `checked` has them, finite or not."""
         for name, array in self._arrays.items():
-            array.ravel()[:] = vector[self._places[name]]
+            array[...] = vector[self._places[name]].reshape(array.shape)
         self._prepare()
 
     def named(self, vector: Floats32) -> Weights:

@@ -25,9 +25,8 @@ ROOT = 127.0  # the code of a bound, and of a hidden state of 1
 MASKED = -128  # of a label that is NaN
 WEEK_MS = 604_800_000
 TICK_MS = 10_000  # time of the week in 16 bits
-SHARE = np.concatenate([np.arange(128), np.arange(-128, 0)]).astype(np.float32) / np.float32(ROOT)  # by code
-PLAIN = SHARE * np.abs(SHARE)
-PLAIN[MASKED] = np.nan
+PLAIN = np.array([code * abs(code) for code in (*range(128), *range(-128, 0))], np.float32) / np.float32(ROOT**2)
+PLAIN[MASKED] = np.nan  # what a code stands for, as a share of the bound
 
 
 class Windows(NamedTuple):

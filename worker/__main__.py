@@ -35,9 +35,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _called(given: argparse.Namespace, running: bool) -> int:
-    os.environ.setdefault(
-        "OMP_NUM_THREADS", "1"
-    )  # before numpy: what is small loses by threads, and bits depend on them
+    # before numpy is imported: matrices this small lose by threads, and their last bits depend on the number of them
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from worker.settings import SettingsError, load  # after signals have their handlers, as all that takes its time
 
     try:
