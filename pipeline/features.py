@@ -4,8 +4,6 @@ x = [clip(d/s, 6), clip((z-m5)/sd, 6), clip((sn_1-prev)/s, 6), clip((z-prev)/sd,
      clip((pf_k-z)/c_k, 6) for the fractions k of H, sin and cos of the day, of half a day, of the week]
 """
 
-from typing import Any
-
 import numpy as np
 
 from pipeline.compiled import Floats, Floats32, Ints, Rows, kernel
@@ -29,8 +27,8 @@ def own_width(method: Method) -> int:
     return OWN + len(method.fractions)
 
 
-def times(time_ms: Any) -> Floats32:
-    """The inputs (..., 6) that tell the time, as `build` has them, of times of the week (...,) in ms."""
+def times(time_ms: Ints) -> Floats32:
+    """The inputs (..., 6) that tell the time, of times (...,) in ms: those of `build`, but for a last bit."""
     angles = time_ms[..., None] * TURNS
     found = np.empty((*time_ms.shape, TIMES), np.float32)
     found[..., ::2], found[..., 1::2] = np.sin(angles), np.cos(angles)

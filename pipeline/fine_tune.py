@@ -91,7 +91,7 @@ def fine_tune(
     if report.labels == 0:
         return weights, optimiser, report
     network = _network(shape)
-    served = network.checked(weights)
+    served = network.flat(weights)
     nothing = np.zeros_like(served)
     begin, first, second = (served, nothing, nothing) if optimiser.state is None else optimiser.state.numpy()
     network.put(begin)

@@ -52,6 +52,7 @@ class Forecasts(NamedTuple):
             mine[places] = theirs
 
 
+# What a wave fills in; these fields stand together
 PER_WAVE = slice(Forecasts._fields.index("step_ms"), Forecasts._fields.index("inside") + 1)
 
 

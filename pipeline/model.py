@@ -106,13 +106,13 @@ class Network(nn.Module):
         return change
 
     def vjp(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Callable[[Floats32], Floats32]]:
-        """`forward`, and what goes back from there: of the loss by each change (T, B, Z), that by each weight (P,).
+        """What `forward` says, and a function from the loss by each change (T, B, Z) to the loss by each weight (P,).
 
-        A vector-Jacobian product, as JAX names it; good until the weights change. They are in the order of
-        `parameters`.
+        Weights are in the order of `parameters`. The function, a vector-Jacobian product, as JAX names it, holds until
+        other weights are put: then it says something wrong.
         """
         if self._small:
-            return self._unrolled(np.ascontiguousarray(x), hidden)
+            return self._unrolled(x, hidden)
         change = self(torch.from_numpy(x), torch.from_numpy(hidden))
 
         def back(d_change: Floats32) -> Floats32:
@@ -211,26 +211,29 @@ class Network(nn.Module):
 
     def take(self, weights: Weights) -> None:
         """Use these weights. Raises ValueError where they do not fit or are not finite."""
-        self.put(self.checked(weights))
+        self.check(weights)
+        self.put(self.flat(weights))
 
-    def checked(self, weights: Weights) -> Floats32:
-        """Weights as one vector (P,), in the order of `parameters`. Raises ValueError as `take` does."""
+    def check(self, weights: Weights) -> None:
+        """Raises ValueError where these do not fit or are not finite."""
         theirs = {name: weight.shape for name, weight in weights.items()}
         if theirs != {name: array.shape for name, array in self._arrays.items()}:
             raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
-        vector = np.concatenate([weights[name].float().numpy().ravel() for name in self._arrays])
-        if not np.isfinite(vector).all():
+        if not np.isfinite(self.flat(weights)).all():
             raise ValueError("the weights are not finite")
-        return vector
+
+    def flat(self, weights: Weights) -> Floats32:
+        """Weights as one vector (P,), in the order of `parameters`."""
+        return np.concatenate([weights[name].float().numpy().ravel() for name in self._arrays])
 
     def put(self, vector: Floats32) -> None:
-        """Use weights that come as `checked` has them, finite or not."""
+        """Use weights that come as `flat` has them, finite or not."""
         for name, array in self._arrays.items():
             array[...] = vector[self._places[name]].reshape(array.shape)
         self._prepare()
 
     def named(self, vector: Floats32) -> Weights:
-        """Weights that come as `checked` has them, by name; views."""
+        """Weights that come as `flat` has them, by name; views."""
         return {
             name: torch.from_numpy(vector[self._places[name]].reshape(array.shape))
             for name, array in self._arrays.items()

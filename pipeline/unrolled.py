@@ -1,7 +1,7 @@
 """A GRU's layer over a window of any length, and its gradient: back-propagation through time (Werbos 1990).
 
-What torch's own layer computes, without what torch costs around it: for one step of one row ten times what there is to
-compute, and more for the few windows of a small update, with autograd's ten nodes per timestep. With
+What torch's own layer computes, without what torch costs around it: ten times what there is to compute, for one step of
+one row; more for the few windows of a small update, of which autograd makes ten nodes per timestep. With
 a = W_ih x + b_ih and s = W_hh h + b_hh,
 
     r, z = sigmoid(a + s),  n = tanh(a + r s),  h' = (1 - z) n + z h
@@ -103,9 +103,9 @@ def layer(x: Floats32, first: Floats32, weights: Sequence[Floats32]) -> tuple[Fl
 def gradient(
     x: Floats32, h: Floats32, kept: Floats32, d_out: Floats32, w_hh: Floats32
 ) -> tuple[Floats32, list[Floats32]]:
-    """Of what `layer` was given and said, and the loss by its h' (T, B, H): the loss by a (T B, 3 H), and by weights.
+    """From what `layer` was given and said, and the loss by its h' (T, B, H), the loss by a (T B, 3 H) and by weights.
 
-    W_hh as torch has it, (3 H, H); weights in torch's order, W_ih, W_hh, b_ih, b_hh.
+    W_hh as torch has it, (3 H, H); the loss by weights in torch's order, W_ih, W_hh, b_ih, b_hh.
     """
     d_a, d_s = np.empty((2, *d_out.shape[:2], len(w_hh)), np.float32)
     back(d_out, w_hh, h, kept, d_a, d_s)

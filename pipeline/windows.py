@@ -173,4 +173,4 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -
     if coarse.numbers:
         labels = PLAIN[labels] * np.float32(LABEL_CAP)
     fine = np.isfinite(inputs).all((0, 2)) & np.isfinite(hidden).all((1, 2, 3))
-    return Windows(inputs[:, fine], labels[:, fine], hidden[fine]) if fine.any() else None
+    return Windows(inputs.compress(fine, 1), labels.compress(fine, 1), hidden[fine]) if fine.any() else None

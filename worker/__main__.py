@@ -4,13 +4,13 @@ import argparse
 import gc
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
-from worker import __version__
+from worker import ONE_THREAD, __version__
 from worker.log import configure, life
 from worker.signals import asked_to_stop
 
@@ -35,8 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _called(given: argparse.Namespace, running: bool) -> int:
-    # before numpy is imported: matrices this small lose by threads, and their last bits depend on the number of them
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.update(ONE_THREAD)
     from worker.settings import SettingsError, load  # after signals have their handlers, as all that takes its time
 
     try:
@@ -110,18 +109,8 @@ def _command(
     return command
 
 
-@contextmanager
-def _lasting() -> Iterator[None]:
-    """What is imported in here is no garbage, nor walked through for any later: torch alone is 200,000 objects."""
-    gc.disable()
-    yield
-    gc.freeze()
-    gc.enable()
-
-
 def _run(given: argparse.Namespace, settings: "Settings") -> int:
-    with _lasting():
-        from worker.run import run
+    from worker.run import run
 
     return run(settings, given.leave, given.stop)
 
@@ -151,9 +140,12 @@ def _agreed() -> bool:
 
 
 def _backtest(given: argparse.Namespace, settings: "Settings") -> int:
-    with _lasting():
+    gc.disable()  # while torch is imported, of which hardly anything is garbage
+    try:
         from worker import backtest_command
-
+    finally:
+        gc.enable()
+    gc.freeze()  # its 200,000 objects, which every full collection would walk through
     return backtest_command.main(given, settings)
 
 

@@ -86,7 +86,7 @@ class Learning:
             return None
         try:
             adoption = Adoption.load(pupil.candidate)
-            shard.network.checked(adoption.weights)
+            shard.network.check(adoption.weights)
             adoption.optimiser.check()
         except ValueError as error:
             log.warning("the trainer's weights are not adopted: %s", error)

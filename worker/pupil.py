@@ -40,7 +40,7 @@ class Pupil:
         base = Adoption.load(image.base)
         good = base if image.good is None else Adoption.load(image.good)
         for adoption in (base, good, *adoptions.values()):
-            shard.network.checked(adoption.weights)
+            shard.network.check(adoption.weights)
         in_service = adoptions[shard.weights_offset]
         pupil = cls(Standing(in_service, good, base), {offset: a.made_ms for offset, a in adoptions.items()})
         pupil.pending = [(offset, a) for offset, a in adoptions.items() if offset > shard.weights_offset]

@@ -58,8 +58,9 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
             metrics,
             pulse,
         )
+        # importing torch leaves 200,000 objects that every full collection would walk through
         gc.collect()
-        gc.freeze()  # kernels too
+        gc.freeze()
         gc.set_threshold(50_000, 20, 100)
         loop.run(stop, leave, status)
         status.update(loop)

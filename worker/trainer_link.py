@@ -17,6 +17,7 @@ from typing import Protocol
 
 import msgspec
 
+from worker import ONE_THREAD
 from worker.exchange import LENGTH_BYTES, Answer, Brief, Offer, decode_answer, encode
 from worker.log import life as log_life
 
@@ -28,7 +29,6 @@ START_S = 120.0  # until it says that it is ready: it loads torch, on a machine 
 PAUSE_S = 1.0  # between two turns
 READS = 4  # of a turn, a megabyte each
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 class Link(Protocol):

@@ -127,7 +127,7 @@ def test_a_header_with_any_wrong_bit_is_refused() -> None:
         damaged = bytearray(data)
         damaged[at] ^= 1 << at % 7
         with pytest.raises(ValueError, match=r"."):
-            network.checked(Adoption.load(bytes(damaged)).weights)
+            network.check(Adoption.load(bytes(damaged)).weights)
 
 
 @pytest.mark.parametrize("number", ["steps", "updates", "factor", "trained_through", "rolled_back", "made_ms"])

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from pipeline.fine_tune import Optimiser, Report, Schedule, fine_tune
 from pipeline.method import Cell
-from pipeline.model import Network, Shape, Weights, states
+from pipeline.model import SMALL, Network, Shape, Weights, states
 from pipeline.windows import Windows
 
 T, B, F, HORIZONS = 16, 6, 5, (1, 3, 8)
 CELLS: tuple[Cell, ...] = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 SHAPES = [Shape(cell, F, 12, layers, HORIZONS) for cell in CELLS for layers in (1, 2)]
+SHAPES.append(Shape("gru", F, SMALL + 1, 1, HORIZONS))  # torch's own
 SHAPE = Shape("gru", F, 12, 1, HORIZONS)
 SCHEDULE = Schedule()
 
@@ -108,7 +109,7 @@ def plain_loss(shape: Shape, rnn: nn.RNNBase, head: nn.Linear, windows: Windows)
     return sum((share * sum(s) / len(s) for share, s in zip(shares, sums, strict=True) if s), torch.zeros(()))
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers}")
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers} x {s.hidden_size}")
 def test_several_updates_are_those_of_a_few_plain_lines_of_torch(shape: Shape) -> None:
     """Through the change of the rate, and with a gradient that is clipped half of the time."""
     many = [sample(shape, seed) for seed in range(4)]
@@ -155,7 +156,7 @@ def test_weights_for_service_forget_those_of_long_ago() -> None:
 # ---- pure
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers}")
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers} x {s.hidden_size}")
 def test_an_update_leaves_no_trace_but_its_result(shape: Shape) -> None:
     weights, optimiser, _ = updates([sample(shape, 7)], shape)
     windows = sample(shape)
@@ -253,6 +254,13 @@ def test_what_is_not_finite_is_said_and_the_old_weights_are_given_back(where: st
     assert report.outcome == "nonfinite"
     assert after is weights
     assert adam is optimiser
+
+
+def test_weights_that_are_not_finite_are_given_back_too() -> None:
+    weights = first_weights()
+    weights["head.bias"][1] = math.nan
+    after, _, (report,) = updates([sample()], weights=weights)
+    assert (report.outcome, after is weights) == ("nonfinite", True)
 
 
 @pytest.mark.parametrize("bad", [math.inf, -math.inf])

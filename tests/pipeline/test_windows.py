@@ -292,6 +292,7 @@ def test_a_sample_has_both_windows_of_at_most_so_many_streams() -> None:
     whole = shard.windows(12)
     assert whole is not None
     assert whole.inputs.shape[1] == 24
+    assert all(array.flags.c_contiguous for array in whole), "a kernel is compiled anew for what lies otherwise"
     for most in (1, 5, 11):
         sample = shard.windows(most)
         assert sample is not None

@@ -1,6 +1,7 @@
 """The command line: help with an example, exit codes, and errors that are one sentence on stderr."""
 
 import json
+import os
 import subprocess
 import sys
 from io import StringIO
@@ -204,6 +205,38 @@ def test_update_every_makes_fewer_updates_and_says_so(tmp_path: Path, capsys: py
     assert sum(backtested(tmp_path, "--update-every", "5000").values()) == 0
     both = backtested(tmp_path, "--update-every", "300", "--partitions", "2")
     assert 2 <= both["updates"] <= 4, "of both partitions together"
+
+
+AFTER_A_BACKTEST = """
+from worker.__main__ import main
+assert main(["backtest", "no such file"]) == 1
+import gc, numpy as np
+from pipeline.fine_tune import Optimiser, Schedule, fine_tune
+from pipeline.model import Network, Shape
+from pipeline.windows import Windows
+draw = np.random.default_rng(1).normal
+windows = Windows(*(draw(size=size).astype(np.float32) for size in ((24, 128, 16), (24, 128, 5), (128, 1, 1, 64))))
+network = Network(Shape("gru", 16, 64, 1, (1, 3, 6, 12, 24)))
+for _ in range(3):
+    network.take(fine_tune(network.shape, network.weights, Optimiser.blank(), windows, Schedule())[0])
+print(network.digest(), gc.isenabled(), gc.get_freeze_count() > 100_000)
+"""
+
+
+def test_a_backtest_learns_the_same_bits_whatever_threads_the_shell_allows_and_spares_the_collector() -> None:
+    """Matrices and vectors so large that BLAS would share them out."""
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", AFTER_A_BACKTEST],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "OMP_NUM_THREADS": threads, "OPENBLAS_NUM_THREADS": threads},
+        ).stdout
+        for threads in ("1", "2")
+    }
+    [words] = told
+    assert words.endswith(" True True\n")
 
 
 def test_without_learning_there_are_no_updates(
