@@ -211,16 +211,17 @@ class Network(nn.Module):
 
     def take(self, weights: Weights) -> None:
         """Use these weights. Raises ValueError where they do not fit or are not finite."""
-        self.check(weights)
-        self.put(self.flat(weights))
+        self.put(self.check(weights))
 
-    def check(self, weights: Weights) -> None:
-        """Raises ValueError where these do not fit or are not finite."""
+    def check(self, weights: Weights) -> Floats32:
+        """As `flat` has them. Raises ValueError where they do not fit or are not finite."""
         theirs = {name: weight.shape for name, weight in weights.items()}
         if theirs != {name: array.shape for name, array in self._arrays.items()}:
             raise ValueError(f"the weights are of another shape ({theirs}) than the model's ({self.shape})")
-        if not np.isfinite(self.flat(weights)).all():
+        vector = self.flat(weights)
+        if not np.isfinite(vector).all():
             raise ValueError("the weights are not finite")
+        return vector
 
     def flat(self, weights: Weights) -> Floats32:
         """Weights as one vector (P,), in the order of `parameters`."""
