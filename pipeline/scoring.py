@@ -1,11 +1,12 @@
 """How good forecasts were, as their labels come: per stream and horizon, beside the last value and single experts."""
 
+import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.compiled import Floats
+from pipeline.compiled import Floats, Ints
 from pipeline.forecasts import Forecasts, joined
 from pipeline.method import Method
 from pipeline.wave import part_names
@@ -60,6 +61,18 @@ class Tally:
 Tallies = dict[str, Tally]  # by stream
 
 
+class Trace(NamedTuple):
+    """A stream's last events, and what was said at them for the shortest and for the longest horizon."""
+
+    time_ms: Ints  # (n,)
+    value: Floats  # (n,)
+    mean: Floats  # (n, 2)
+    quantiles: Floats  # (n, 2, Q)
+
+
+ENDS = [0, -1]  # of the horizons
+
+
 class _Stream:
     """A stream's tally, and its last forecasts, which wait for their labels."""
 
@@ -71,10 +84,14 @@ class _Stream:
 
 
 class Scoring:
-    """Scores forecasts made at event indices `first` <= i < `last` of their stream, as their labels come."""
+    """Scores forecasts made at event indices `first` <= i < `last` of their stream, as their labels come.
 
-    def __init__(self, method: Method, first: int = 0, last: int | None = None) -> None:
-        self.method, self.first, self.last = method, first, last
+    `traces` keeps each stream's last `keep` events among them and their labels.
+    """
+
+    def __init__(self, method: Method, first: int = 0, last: int | None = None, keep: int = 0) -> None:
+        self.method, self.first, self.last, self.keep = method, first, last, keep
+        self.traces: dict[str, Trace] = {}  # complete once `tallies` was asked for
         self._streams: dict[str, _Stream] = {}
         self._tallies: Tallies = {}
         self._taken: list[Forecasts] = []  # and not scored yet
@@ -105,10 +122,24 @@ class Scoring:
             if name not in self._streams:
                 self._streams[name] = _Stream(self.method, forecasts.parts.shape[2])
                 self._tallies[name] = self._streams[name].tally
+            if self.keep:
+                self._remember(name, forecasts, mine)
             self._take(
                 self._streams[name], forecasts.value[mine], forecasts.mean[mine], forecasts.quantiles[mine],
                 forecasts.parts[mine],
             )  # fmt: skip
+
+    def _remember(self, name: str, forecasts: Forecasts, mine: list[int]) -> None:
+        start = self._tallies[name].events  # event index of the first of them
+        end = None if self.last is None else max(self.last + self.method.longest - start, 0)
+        mine = mine[max(self.first - start, 0) : end]
+        new = Trace(
+            forecasts.time_ms[mine], forecasts.value[mine], forecasts.mean[mine][:, ENDS],
+            forecasts.quantiles[mine][:, ENDS],
+        )  # fmt: skip
+        if name in self.traces:
+            new = Trace._make(np.concatenate(pair) for pair in zip(self.traces[name], new, strict=True))
+        self.traces[name] = Trace._make(array[-self.keep :] for array in new)
 
     def _take(self, stream: _Stream, value: Floats, mean: Floats, quantiles: Floats, parts: Floats) -> None:
         tally, longest, waiting = stream.tally, self.method.longest, len(stream.value)
@@ -203,6 +234,17 @@ def _overall(tallies: Tallies, method: Method, without: Tallies | None) -> dict[
                 "n": int(n), "skill": mine, **_apart(parts), "coverage": _by_level(coverage, method),
             }  # fmt: skip
     return {"events": sum(t.events for t in tallies.values()), "horizons": horizons}
+
+
+def worst_first(tallies: Tallies) -> list[str]:
+    """The streams by mean skill over horizons; those without any come last."""
+
+    def worth(name: str) -> float:
+        skill = tallies[name].skill
+        some = skill[~np.isnan(skill)]
+        return float(some.mean()) if len(some) else math.inf
+
+    return sorted(tallies, key=worth)
 
 
 WHOLE = "forecast"  # what is published, among its parts

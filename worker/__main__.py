@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = {
     "run": "foldcast run --config configs/sensors.toml",
     "topics": "foldcast topics create --partitions 8 --replication 3",
-    "backtest": "foldcast backtest history.csv --score-rows 500: --ablate --json scores.json",
+    "backtest": "foldcast backtest history.csv --score-rows 500: --ablate --plot scores.html",
     "demo": "foldcast demo --no-keep",
     "warm": "foldcast warm",
 }
@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     backtest.add_argument("--ablate", action="store_true", help="fold it again to score the method without network")
     backtest.add_argument("--json", type=Path, metavar="OUT", help="write the scores")
+    backtest.add_argument("--plot", type=Path, metavar="OUT", help="draw the worst streams: OUT.html or OUT.png")
 
     demo = _command(commands, "demo", _demo, "local Kafka, real data, two workers, a summary")
     demo.add_argument("--no-keep", action="store_true", help="end after the summary, on a terminal too")

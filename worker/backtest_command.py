@@ -19,9 +19,9 @@ from pipeline.backtest import Refused, backtest
 from pipeline.compiled import Floats
 from pipeline.learner import Learner
 from pipeline.method import Method
-from pipeline.scoring import WHOLE, Scoring, Tallies, Tally, mean_skills, scores
+from pipeline.scoring import WHOLE, Scoring, Tallies, Trace, mean_skills, scores, worst_first
 from pipeline.shard import Shard
-from worker import assembly
+from worker import assembly, plot
 from worker.failures import Refusal
 from worker.history import HistoryError, records
 from worker.life import Plan
@@ -59,6 +59,7 @@ class Pass:
     """One time through a file."""
 
     tallies: Tallies = field(default_factory=dict)
+    traces: dict[str, Trace] = field(default_factory=dict)
     updates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     first: dict[str, Refused] = field(default_factory=dict)  # by reason
@@ -72,11 +73,13 @@ def main(given: argparse.Namespace, settings: Settings) -> int:
         raise BacktestError(f"--update-every is {given.update_every}; it must be 1 or more")
     if given.update_every is not None and not settings.fine_tune.enabled:
         raise BacktestError("--update-every needs learning: leave it out, or set fine_tune.enabled = true")
+    if given.plot is not None:
+        plot.check(given.plot)
     plan, schedule, learns = assembly.plan(settings), assembly.schedule(settings), settings.fine_tune.enabled
     shards = [Shard(plan.method, plan.network(), 0, plan.settings, parts=True) for _ in range(given.partitions)]
     learners = [Learner(shard, schedule, given.update_every) for shard in shards if learns]
     without = silent(plan, given.partitions) if given.ablate else []
-    return run(given.file, plan, shards, learners, score_rows(given.score_rows), without, given.json)
+    return run(given.file, plan, shards, learners, score_rows(given.score_rows), without, given.json, given.plot)
 
 
 def run(
@@ -87,10 +90,11 @@ def run(
     rows: Rows,
     silent: Sequence[Shard] = (),
     json_path: Path | None = None,
+    plot_path: Path | None = None,
 ) -> int:
-    """Fold the file, by `silent` shards too where there are some; print the table and write the JSON."""
+    """Fold the file, by `silent` shards too where there are some; print the table, write the JSON and the plot."""
     began = time.monotonic()
-    whole = fold(path, plan, shards, learners, rows)
+    whole = fold(path, plan, shards, learners, rows, keep=plot.EVENTS + plan.method.longest if plot_path else 0)
     without = fold(path, plan, silent, [], rows, "without network").tallies if silent else None
     for reason, number in whole.refused.items():
         r = whole.first[reason]
@@ -100,7 +104,10 @@ def run(
         print(
             ", ".join(f"{number:,} {name}" for name, number in dropped.items()), "events were dropped", file=sys.stderr
         )
-    print("\n".join(table(whole.tallies, plan.method, without)))
+    lines = table(whole.tallies, plan.method, without)
+    print("\n".join(lines))
+    if not any(tally.n.any() for tally in whole.tallies.values()):
+        print("nothing is scored: no forecast among the rows to score has its label in the file", file=sys.stderr)
     if learners:
         print(", ".join(f"{whole.updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
     state = shards[0].table.row_bytes
@@ -110,6 +117,8 @@ def run(
         told |= {"refused": whole.refused, "dropped": dropped, "state_bytes": state}
         told["updates"] = {name: whole.updates[name] for name in UPDATE_WORDS}
         _write(json_path, told | {"seconds": round(time.monotonic() - began, 3)})
+    if plot_path is not None:
+        plot.write(plot_path, plot.figure(whole.tallies, whole.traces, plan.method, without), path.name, lines)
     return 0
 
 
@@ -121,10 +130,16 @@ def silent(plan: Plan, partitions: int) -> list[Shard]:
 
 
 def fold(
-    path: Path, plan: Plan, shards: Sequence[Shard], learners: Sequence[Learner], rows: Rows, what: str = ""
+    path: Path,
+    plan: Plan,
+    shards: Sequence[Shard],
+    learners: Sequence[Learner],
+    rows: Rows,
+    what: str = "",
+    keep: int = 0,
 ) -> Pass:
     """Fold the file once. Raises BacktestError and HistoryError."""
-    scoring = Scoring(plan.method, *rows)
+    scoring = Scoring(plan.method, *rows, keep)
     done = Pass()
     name = f"{path.name} {what}".strip()
     try:
@@ -142,7 +157,7 @@ def fold(
         raise BacktestError(f"{path} cannot be read: {error}") from error
     except HistoryError as error:
         raise HistoryError(f"{path}: {error}") from error
-    done.tallies = scoring.tallies
+    done.tallies, done.traces = scoring.tallies, scoring.traces
     done.updates = sum((learner.counts for learner in learners), Counter())
     if not done.tallies:
         why = next((f": row {r.record.place} was refused ({r.message})" for r in done.first.values()), "")
@@ -185,7 +200,7 @@ def table(tallies: Tallies, method: Method, without: Tallies | None = None) -> l
     width = min(40, max(len(word) for word in ["stream", *MEAN_WORDS.values(), *tallies]))
     heads = [f"skill@{h}" for h in method.horizons] + [f"in {level:.0%}" for level in method.band_levels]
     lines = [" ".join([f"{'stream':<{width}}", f"{'events':>9}", *(f"{head:>9}" for head in heads)])]
-    order = sorted(tallies, key=lambda name: _worth(tallies[name]))
+    order = worst_first(tallies)
     for name in order[:SHOWN]:
         tally = tallies[name]
         numbers = [_cell(s, ".3f") for s in tally.skill]
@@ -197,12 +212,6 @@ def table(tallies: Tallies, method: Method, without: Tallies | None = None) -> l
         numbers = [_cell(s, ".3f") for s in skill]
         lines.append(" ".join([f"{MEAN_WORDS[name]:<{width}}", f"{'':>9}", *numbers]))
     return lines
-
-
-def _worth(tally: Tally) -> float:
-    """Mean skill; streams without one come last."""
-    some = tally.skill[~np.isnan(tally.skill)]
-    return float(some.mean()) if len(some) else math.inf
 
 
 def _ratio(inside: Floats, n: float) -> Floats:
