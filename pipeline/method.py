@@ -13,7 +13,7 @@ Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 
 Season = Literal["auto", "day", "week", "events", "none"]
 
-VERSION = 7  # raised whenever the same events would give another state
+VERSION = 8  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)

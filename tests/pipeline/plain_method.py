@@ -136,6 +136,7 @@ class Plain:
             k.W[0, 0] = 1
         G, E = (2, 5) if m.full else (1, 4)
         self.a, self.b = np.full((Z, G), 5.0), np.full((Z, G), 5.0)
+        self.L, self.L0 = np.zeros((Z, G)), np.zeros(Z)
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
         self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
         self.sigma, self.labels = np.zeros(Z), np.zeros(Z, int)
@@ -212,6 +213,9 @@ class Plain:
                 miss = y - k.W[0] @ x
                 k.W[0] += k.see(x, guard=True) * miss
             u = o["raw"][j]
+            miss = y - np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * u
+            self.L[j] += (miss * miss - self.L[j]) / (12 + h)
+            self.L0[j] += (y * y - self.L0[j]) / (12 + h)
             self.a[j] += u * y - self.a[j] / 3000
             self.b[j] += u * u - self.b[j] / 3000
             keep = 1 - 1 / (500 + 20 * (h - 1))
@@ -296,7 +300,9 @@ class Plain:
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
             raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
-            E = np.array([0.0, *season[:2], *(np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * clip(raw, 32))])
+            trust = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1)
+            guard = np.clip(2 - self.L[j] / (1.5 * self.L0[j] + 1e-9), 0, 1)
+            E = np.array([0.0, *season[:2], *(guard * trust * clip(raw, 32))])
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
