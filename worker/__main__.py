@@ -43,14 +43,21 @@ def _called(given: argparse.Namespace, running: bool) -> int:
     except SettingsError as error:
         return _failed(error, 2)
     from worker.broker.contract import BrokerError  # after the settings: importing torch takes seconds
-    from worker.failures import Refusal
+    from worker.failures import Refusal, WrongUsage
 
     if running:
         configure(settings.log.level, settings.log.format)
     try:
         code: int = given.call(given, settings)
+        if not running:
+            sys.stdout.flush()  # while somebody can be told that it does not work
     except (Refusal, BrokerError) as error:
-        return _failed(error, 1)
+        return _failed(error, 2 if isinstance(error, WrongUsage) else 1)
+    except BrokenPipeError:
+        if running:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: nothing more to say
+        return 1
     except KeyboardInterrupt:
         return 130
     return code

@@ -22,7 +22,7 @@ from pipeline.method import Method
 from pipeline.scoring import WHOLE, Scoring, Tallies, Trace, mean_skills, scores, worst_first
 from pipeline.shard import Shard
 from worker import assembly, plot
-from worker.failures import Refusal
+from worker.failures import Refusal, WrongUsage
 from worker.history import HistoryError, records
 from worker.life import Plan
 from worker.settings import Settings
@@ -36,6 +36,7 @@ UPDATE_WORDS = {
     "too_few_windows": "without windows",
 }
 DROPPED = ("late", "duplicate", "missing")
+RECORD = 200  # bytes of one that was refused, on the terminal
 SHOWN = 30  # streams in the table; the JSON has all
 QUIET_S = 2.0  # no progress bar on what is done sooner
 MEAN_WORDS = {
@@ -66,13 +67,16 @@ class Pass:
 
 
 def main(given: argparse.Namespace, settings: Settings) -> int:
-    """The command, with its arguments as the command line has them. Raises BacktestError and HistoryError."""
+    """The command, with its arguments as the command line has them. Raises Refusal."""
     if given.partitions < 1:
-        raise BacktestError(f"--partitions is {given.partitions}; it must be 1 or more")
+        raise WrongUsage(f"--partitions is {given.partitions}; it must be 1 or more")
     if given.update_every is not None and given.update_every < 1:
-        raise BacktestError(f"--update-every is {given.update_every}; it must be 1 or more")
+        raise WrongUsage(f"--update-every is {given.update_every}; it must be 1 or more")
     if given.update_every is not None and not settings.fine_tune.enabled:
-        raise BacktestError("--update-every needs learning: leave it out, or set fine_tune.enabled = true")
+        raise WrongUsage("--update-every needs learning: leave it out, or set fine_tune.enabled = true")
+    for option, path in (("--json", given.json), ("--plot", given.plot)):
+        if path is not None and not path.parent.is_dir():
+            raise WrongUsage(f"{option} is {path}; it must be in a directory that there is")
     if given.plot is not None:
         plot.check(given.plot)
     plan, schedule, learns = assembly.plan(settings), assembly.schedule(settings), settings.fine_tune.enabled
@@ -98,12 +102,11 @@ def run(
     without = fold(path, plan, silent, [], rows, "without network").tallies if silent else None
     for reason, number in whole.refused.items():
         r = whole.first[reason]
-        print(f"{number:,} refused ({reason}), the first in row {r.record.place}: {r.message}", file=sys.stderr)
-    dropped = {name: sum(getattr(shard.counters, name) for shard in shards) for name in DROPPED}
+        print(f"{number:,} refused ({reason}), the first in {_told(r)}", file=sys.stderr)
+    dropped = _dropped(shards)
     if any(dropped.values()):
-        print(
-            ", ".join(f"{number:,} {name}" for name, number in dropped.items()), "events were dropped", file=sys.stderr
-        )
+        late = "; rows must be in time order" if dropped["late"] else ""
+        print(f"{_words(dropped)} events were dropped{late}", file=sys.stderr)
     lines = table(whole.tallies, plan.method, without)
     print("\n".join(lines))
     if not any(tally.n.any() for tally in whole.tallies.values()):
@@ -160,9 +163,22 @@ def fold(
     done.tallies, done.traces = scoring.tallies, scoring.traces
     done.updates = sum((learner.counts for learner in learners), Counter())
     if not done.tallies:
-        why = next((f": row {r.record.place} was refused ({r.message})" for r in done.first.values()), "")
-        raise BacktestError(f"{path} has no event to forecast{why}")
+        refused = next((f"; {sum(done.refused.values()):,} refused, {_told(r)}" for r in done.first.values()), "")
+        raise BacktestError(f"{path} has no event to forecast: {_words(_dropped(shards))}{refused}")
     return done
+
+
+def _dropped(shards: Sequence[Shard]) -> dict[str, int]:
+    return {name: sum(getattr(shard.counters, name) for shard in shards) for name in DROPPED}
+
+
+def _words(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
+
+
+def _told(refused: Refused) -> str:
+    record = refused.record
+    return f"row {record.place}: {refused.message}; it is {record.value[:RECORD].decode(errors='replace')}"
 
 
 def _write(path: Path, whole: dict[str, object]) -> None:
@@ -182,10 +198,10 @@ def score_rows(text: str | None) -> Rows:
         return 0, None
     found = re.fullmatch(r"(\d*):(\d*)", text)
     if found is None:
-        raise BacktestError(f"--score-rows is {text!r}; it must be A:B, as in 500:1000 or 500:")
+        raise WrongUsage(f"--score-rows is {text!r}; it must be A:B, as in 500:1000 or 500:")
     first, last = int(found[1] or 0), int(found[2]) if found[2] else None
     if last is not None and first >= last:
-        raise BacktestError(f"--score-rows is {text!r}, which is none; it must be A:B with A less than B")
+        raise WrongUsage(f"--score-rows is {text!r}, which is none; it must be A:B with A less than B")
     return first, last
 
 
@@ -205,7 +221,8 @@ def table(tallies: Tallies, method: Method, without: Tallies | None = None) -> l
         tally = tallies[name]
         numbers = [_cell(s, ".3f") for s in tally.skill]
         numbers += [_cell(c, ".1%") for c in _ratio(tally.inside.sum(0), tally.n.sum())]
-        lines.append(" ".join([f"{name[:width]:<{width}}", f"{tally.events:>9,}", *numbers]))
+        shown = "".join(letter if letter.isprintable() else "?" for letter in name[:width])
+        lines.append(" ".join([f"{shown:<{width}}", f"{tally.events:>9,}", *numbers]))
     if len(order) > SHOWN:
         lines.append(f"and {len(order) - SHOWN:,} streams that are better; --json has all")
     for name, skill in mean_skills(tallies, method, without).items():

@@ -16,6 +16,10 @@ class Refusal(Exception):  # noqa: N818 - the worker declines to go on
     """Going on would be wrong and trying again would not help; one sentence that says why, and the fix."""
 
 
+class WrongUsage(Refusal):
+    """The command line asks for what there is not."""
+
+
 class Failures:
     """Failures in a row: pauses grow, and there is an end to it. A broker restart is not a crash loop."""
 

@@ -8,6 +8,7 @@ import csv
 import gzip
 import io
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, BinaryIO, cast
@@ -18,9 +19,13 @@ from pipeline.backtest import Record
 from pipeline.events import NO_TIMESTAMP, Format, from_epoch, from_iso
 from worker.failures import Refusal
 
-MISSING = ("", "NA")
+MISSING = ("", "NA", "NaN", "nan")
+DATE = re.compile(
+    r"(19|20)[0-9]{2}(0[1-9]|1[0-2])([0-2][0-9]|3[01])"
+)  # ISO 8601 too; as seconds all are in August 1970
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 EPOCH_DIGITS = 19  # more would not fit what JSON decoders take as an integer
+SHOWN = 200  # characters of a header
 AT_ONCE = 20_000  # rows of a Parquet file
 UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -61,7 +66,7 @@ def _csv(raw: BinaryIO, form: Format) -> Iterator[Record]:
     except csv.Error as error:
         raise HistoryError(f"line {rows.line_num} is no CSV: {error}") from error
     except UnicodeDecodeError as error:
-        raise HistoryError(f"after line {rows.line_num} there is text that is not UTF-8: {error.reason}") from error
+        raise HistoryError(f"it is not text in UTF-8 ({error.reason}): save it as that, as CSV, gzip or not") from error
     finally:
         text.detach()  # else it closes the file, which is not ours
 
@@ -129,15 +134,18 @@ def _maker(header: list[str], form: Format) -> Maker:
     time_at = _column(header, form.time_field, "time")
     stream_at = _column(header, form.stream_field, "stream")
     value_at = _column(header, form.target_field, "value")
+    there = f"among {', '.join(map(repr, header))[:SHOWN]}"
     if time_at is None:
-        raise HistoryError(f"there is no column {form.time_field!r}")
+        raise HistoryError(f"there is no column {form.time_field!r} {there}")
     if stream_at is None:
+        if value_at is not None and len(header) > 2:
+            raise HistoryError(f"there is no column {form.stream_field!r} beside {header[value_at]!r} {there}")
         return partial(_wide, header, time_at, form)
     if value_at is None:
-        raise HistoryError(f"there is no column {form.target_field!r}")
+        raise HistoryError(f"there is no column {form.target_field!r} {there}")
     for name in form.covariates:
         if name not in header:
-            raise HistoryError(f"there is no column {name!r} (events.covariates)")
+            raise HistoryError(f"there is no column {name!r} (events.covariates) {there}")
     return partial(_long, (stream_at, time_at, value_at), [(c, header.index(c)) for c in form.covariates], form)
 
 
@@ -167,9 +175,11 @@ def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covar
 
 
 def _time(text: str) -> str | int | float | None:
-    """As JSON would have it; digits are epoch seconds, ms, us or ns."""
+    """As JSON would have it; digits are epoch seconds, ms, us or ns, but for those of a date."""
     if text in MISSING:
         return None
+    if DATE.fullmatch(text):
+        return text
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) < EPOCH_DIGITS:
         return int(text)

@@ -11,7 +11,7 @@ import numpy as np
 
 from pipeline.method import Method
 from pipeline.scoring import WHOLE, Tallies, Trace, mean_skills, worst_first
-from worker.failures import Refusal
+from worker.failures import Refusal, WrongUsage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,9 +42,9 @@ class PlotError(Refusal):
 
 
 def check(path: Path) -> None:
-    """Before hours of work: raises PlotError where that would be in vain."""
+    """Before hours of work: raises WrongUsage or PlotError where that would be in vain."""
     if path.suffix not in (".html", ".png"):
-        raise PlotError(f"--plot is {path}; it must end in .html or .png")
+        raise WrongUsage(f"--plot is {path}; it must end in .html or .png")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

@@ -30,7 +30,7 @@ from pipeline.scoring import Scoring, scores
 from pipeline.shard import Shard
 from pipeline.wave import part_names
 from worker.backtest_command import UPDATE_WORDS, BacktestError, run, score_rows, silent
-from worker.failures import Refusal
+from worker.failures import Refusal, WrongUsage
 from worker.history import HistoryError, records
 from worker.life import Plan
 from worker.newyork import events
@@ -475,6 +475,28 @@ def test_bad_rows_are_refused_by_reason_and_the_rest_goes_on(
     assert "2 refused (wrong_type), the first in row 3: " in capsys.readouterr().err
 
 
+def test_eight_digits_are_a_date_where_they_can_be_one(tmp_path: Path) -> None:
+    days = ("20200131", "20200201", "20201301", "19700229", "1577836800")
+    some = read(written(tmp_path, "time,a\n" + "".join(f"{day},1\n" for day in days)))
+    batch, rejected = Decoder(Format()).decode(
+        range(5), [r.timestamp_ms for r in some], [b"a"] * 5, [r.value for r in some]
+    )
+    midnight = 1_580_428_800_000  # of January the 31st
+    assert batch.time_ms.tolist() == [midnight, midnight + 24 * HOUR_MS, 20_201_301_000, 1_577_836_800_000]
+    assert [(r.place, r.reason) for r in rejected] == [(3, "bad_time")], "no such day"
+
+
+@pytest.mark.parametrize("text", ["", "NA", "nan", "NaN"])
+def test_what_is_missing_in_csv(text: str, tmp_path: Path) -> None:
+    whole = result(written(tmp_path, f"time,a\n1,2\n2,{text}\n3,4\n"))
+    assert (whole["dropped"]["missing"], whole["refused"]) == (1, {})
+
+
+def test_names_do_not_break_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "a\x1b[31m\nb" in result(written(tmp_path, 'time,"a\x1b[31m\nb"\n1,2\n2,3\n'))["streams"]
+    assert "\na?[31m?b " in capsys.readouterr().out
+
+
 def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
     form = Format("symbol", "at", "price")
     for header in ("price,symbol,at", "value,stream,time"):
@@ -495,11 +517,15 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
         ("stream,time,value\na,1\n", "line 2 ends before column 'value'"),
         ("time,a,b\n1,2,3\n\n2,3,4,5\n", "line 4 goes on after the last column, 'b', with '5'"),
         ('time,a\n1,"2\n', "line 2 is no CSV: unexpected end of data"),
-        (b"time,a\n1,\xff\n", "after line 0 there is text that is not UTF-8"),
+        (b"time,a\n1,\xff\n", "it is not text in UTF-8 (invalid start byte): save it as that"),
+        ("time;a\n1;2\n", "there is no column 'time' among 'time;a'"),
+        ("id,time,value\na,1,2\n", "there is no column 'stream' beside 'value' among 'id', 'time', 'value'"),
         (gzip.compress(b"time,a\n1,2\n" * 50)[:-9], "cannot be read: Compressed file ended"),
         (b"\x1f\x8bnothing of the kind", "cannot be read"),
-        ("time,a\n", "has no event to forecast"),
-        ("time,a\n1,x\n", "has no event to forecast: row 2 was refused ("),
+        ("time,a\n", "has no event to forecast: 0 late, 0 duplicate, 0 missing"),
+        ("time,a\n1,\n2,\n", "has no event to forecast: 0 late, 0 duplicate, 2 missing"),
+        ("time,a\n1,x\n2,x\n", "0 missing; 2 refused, row 2: Expected `float | null`, got `str`"),
+        ("time,a\n1,x\n", 'it is {"stream":"a","time":1,"value":"x"}'),
     ],
 )
 def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text: str | bytes, message: str) -> None:
@@ -511,7 +537,7 @@ def test_a_malformed_file_is_refused_naming_line_and_column(tmp_path: Path, text
 
 
 def test_a_missing_covariate_column_and_a_missing_file_are_named(tmp_path: Path) -> None:
-    with pytest.raises(HistoryError, match=r"there is no column 'wind' \(events.covariates\)"):
+    with pytest.raises(HistoryError, match=r"no column 'wind' \(events.covariates\) among 'stream', "):
         read(written(tmp_path, "stream,time,value\n"), Format(covariates=("wind",)))
     with pytest.raises(BacktestError, match=r"nowhere\.csv cannot be read"):
         fold_file(tmp_path / "nowhere.csv")
@@ -519,7 +545,7 @@ def test_a_missing_covariate_column_and_a_missing_file_are_named(tmp_path: Path)
 
 @pytest.mark.parametrize("text", ["5", "a:b", "-1:5", "1:2:3", "", "5:5", "500:100", "0:0"])
 def test_score_rows_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(BacktestError, match="must be A:B"):
+    with pytest.raises(WrongUsage, match="must be A:B"):
         score_rows(text)
 
 
@@ -527,7 +553,9 @@ def test_what_is_dropped_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
     newest_first = "time,a\n" + "".join(f"{3600 * (50 - i)},{i % 7}\n" for i in range(40)) + "183600,\n180000,0\n"
     whole = result(written(tmp_path, newest_first))
     assert whole["dropped"] == {"late": 39, "duplicate": 1, "missing": 1}
-    assert capsys.readouterr().err == "39 late, 1 duplicate, 1 missing events were dropped\n"
+    dropped, scored = capsys.readouterr().err.splitlines()
+    assert dropped == "39 late, 1 duplicate, 1 missing events were dropped; rows must be in time order"
+    assert scored.startswith("nothing is scored: ")
 
 
 def test_walks_are_covered_as_often_as_said(tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ METHOD = Method(horizons=(1, 3, 7))
 LEVELS = METHOD.quantiles
 
 
-def records(values: np.ndarray, name: str = "a") -> list[Record]:
-    return [Record(i, name, 60_000 * i, 0, float(v)) for i, v in enumerate(values)]
+def records(values: np.ndarray, name: str = "a", step_ms: int = 60_000) -> list[Record]:
+    return [Record(i, name, step_ms * i, 0, float(v)) for i, v in enumerate(values)]
 
 
 def test_bands_cover_what_they_say_on_random_walks() -> None:
@@ -58,6 +58,26 @@ def test_bands_find_back_after_months_of_one_constant() -> None:
     for j, h in enumerate(method.horizons):
         inside = (quantiles[at, j, 0] <= values[at + h]) & (values[at + h] <= quantiles[at, j, -1])
         assert inside.mean() > 0.4
+
+
+ENDED = {
+    "grows and holds": lambda i: np.exp(np.minimum(i, 1000) / 140),
+    "grows and crashes": lambda i: np.where(i < 1000, np.exp(i / 140), 0),
+    "rises and falls back": lambda i: np.where(i < 1000, i, 0),
+}
+
+
+@pytest.mark.parametrize("name", ENDED)
+def test_where_a_trend_has_ended_the_last_value_is_found_again(name: str) -> None:
+    """Its horizon scales, and what the stacking had learnt in them, would make errors a thousand times as large."""
+    n = 2000
+    values = ENDED[name](np.arange(n)) + np.cumsum(0.1 * np.random.default_rng(18).normal(size=n))
+    method = Method()
+    for rows in ((1300, 1600), (1600, None)):
+        scoring = Scoring(method, *rows)
+        scoring.take(fold(Shard(method, Network(Shape.of(method)), 0, {}), records(values, step_ms=3_600_000)))
+        (tally,) = scoring.tallies.values()
+        assert (tally.squared < 2 * tally.naive_squared).all(), tally.skill
 
 
 def test_no_forecast_moves_further_than_its_stream_has() -> None:

@@ -75,6 +75,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "a mad value among the first": (
         METHOD, hourly(300), np.where(np.arange(300) == 3, -9999.0, walk(17, 300)), None,
     ),
+    "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip
 
@@ -105,6 +106,8 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
         np.testing.assert_allclose(row["companion_weights"], plain.Ac.W, **near)
     np.testing.assert_allclose(row["shrink_uy"], plain.a, **near)
     np.testing.assert_allclose(row["shrink_uu"], plain.b, **near)
+    np.testing.assert_allclose(row["shrink_loss"], plain.L, rtol=2e-2, atol=2e-3)
+    np.testing.assert_allclose(row["shrink_loss_idle"], plain.L0, **near)
     np.testing.assert_allclose(row["mixture_regret"], plain.R, rtol=2e-2, atol=0.1)
     np.testing.assert_allclose(row["mixture_variation"], plain.V, **near)
     np.testing.assert_allclose(row["reach"], list(plain.reach.values()), rtol=1e-5)
@@ -135,6 +138,8 @@ def test_these_logs_have_what_they_are_for() -> None:
     assert 3 < held.sum() < 20
     assert end("nights missing").season.merit > 0.05
     assert [end(n).season.kind for n in ("every day", "every month")] == ["week", "none"]
+    ended = end("a trend that ends")
+    assert (ended.L[:, 1] > 1.5 * ended.L0).any(), "the guard takes something back"
     covariates = end("covariates")
     assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
 

@@ -250,17 +250,51 @@ def test_without_learning_there_are_no_updates(
             assert horizon["mse"] < 2 * horizon["last_value"]["mse"], "the base weights say no change"
 
 
-def test_update_every_without_learning_is_1_and_one_sentence(
+def test_update_every_without_learning_is_2_and_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FOLDCAST_FINE_TUNE__ENABLED", "false")
-    assert main(["backtest", str(walks_csv(tmp_path)), "--update-every", "10"]) == 1
+    assert main(["backtest", str(walks_csv(tmp_path)), "--update-every", "10"]) == 2
     assert "--update-every needs learning" in sentence(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("number", ["0", "-3"])
-def test_update_every_less_than_one_is_1_and_one_sentence(
+def test_update_every_less_than_one_is_2_and_one_sentence(
     number: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["backtest", str(walks_csv(tmp_path)), "--update-every", number]) == 1
+    assert main(["backtest", str(walks_csv(tmp_path)), "--update-every", number]) == 2
     assert f"--update-every is {number}; it must be 1 or more" in sentence(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--partitions", "0"], "--partitions is 0; it must be 1 or more"),
+        (["--score-rows", "5:3"], "--score-rows is '5:3', which is none"),
+        (["--json", "nowhere/scores.json"], "--json is nowhere/scores.json; it must be in a directory that there is"),
+        (["--plot", "nowhere/x.png"], "--plot is nowhere/x.png; it must be in a directory that there is"),
+        (["--plot", "x.pdf"], "--plot is x.pdf; it must end in .html or .png"),
+    ],
+)
+def test_a_backtest_that_cannot_be_is_2_before_the_work(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["backtest", "no such file", *arguments]) == 2
+    assert words in sentence(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_where_nobody_reads_on_it_ends_quietly(unbuffered: str, tmp_path: Path) -> None:
+    history = walks_csv(tmp_path, streams=2, events=30)
+    command = [sys.executable, "-m", "worker", "backtest", str(history)]
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as nobody:
+        said = subprocess.run(
+            command,
+            stdout=nobody,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
+        )
+    assert (said.returncode, said.stderr) == (1, "")
