@@ -8,7 +8,7 @@ That forgets slowly, and in the horizon scales of days gone by. So a guard watch
 lately beside no move, whatever the scale, and takes back the rest of it where a trend or a swing has ended:
 
         L <- EW((y - clip(a/b) u)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
-    E~_h *= clip(2 - L / (1.5 L0), 0..1)
+    E~_h *= clip(2 - L / (2 L0), 0..1)
 
 Applied to the network and to the stacking.
 """
@@ -23,7 +23,7 @@ START = 5.0
 CLIP = 4.0
 BOUND = 32.0  # horizon scales: neither moves further, whatever its weights
 LATELY = 12.0  # labels of the guard's memory, and the horizon
-WORSE = 1.5  # times no move's loss before the guard takes back anything; at twice that, all
+WORSE = 2.0  # times no move's loss before the guard takes back anything; at twice that, all
 LEAST = 1e-9
 
 

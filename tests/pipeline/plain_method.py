@@ -301,7 +301,7 @@ class Plain:
             X = np.append(clip(np.array(said), 4), 0.3)
             raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
             trust = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1)
-            guard = np.clip(2 - self.L[j] / (1.5 * self.L0[j] + 1e-9), 0, 1)
+            guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-9), 0, 1)
             E = np.array([0.0, *season[:2], *(guard * trust * clip(raw, 32))])
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))

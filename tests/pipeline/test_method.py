@@ -139,7 +139,7 @@ def test_these_logs_have_what_they_are_for() -> None:
     assert end("nights missing").season.merit > 0.05
     assert [end(n).season.kind for n in ("every day", "every month")] == ["week", "none"]
     ended = end("a trend that ends")
-    assert (ended.L[:, 1] > 1.5 * ended.L0).any(), "the guard takes something back"
+    assert (ended.L[:, 1] > 2 * ended.L0).any(), "the guard takes something back"
     covariates = end("covariates")
     assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
 
