@@ -7,6 +7,13 @@
 
 No expert is trusted beyond the largest move seen, so a young trend is not carried on for ever.
 
+All that remembers hundreds of labels, in the scales of days gone by: where a trend or a swing has ended, what is small
+in them can be a hundred times the last value's error. So a guard compares both lately, whatever the scale, and
+withholds the move where it did worse; what is published is the last value and the rest of the move:
+
+    y and the mixture's move m cut at 4:  L <- EW((y - m)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
+    published: z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t)
+
 Wintenberger, "Optimal learning with Bernstein online aggregation", 2017. Experts: last value, seasonal naive, seasonal
 profile, N~ and, in the full profile, K~.
 """
@@ -21,6 +28,9 @@ CLIP = 4.0
 PRIOR = 4.0  # of the last value
 LEAST_REACH = 2.0  # horizon scales that a move may always have
 FIRST_VARIATION = 1e-6
+LATELY = 12.0  # labels of the guard's memory, and the horizon
+WORSE = 2.0  # times the last value's loss from which on it withholds, at twice that the whole move
+LEAST = 1e-30
 
 
 def experts(method: Method) -> int:
@@ -29,12 +39,14 @@ def experts(method: Method) -> int:
 
 
 def fields(method: Method) -> list[Field]:
-    """Two sums per horizon and expert, and how far from the mixture each expert but the last value moved."""
+    """Two sums per horizon and expert, how far from the mixture each expert but the last value moved, the guard's."""
     z, e = len(method.horizons), experts(method)
     return [
         ("mixture_regret", "f4", (z, e)),  # R
         ("mixture_variation", "f4", (z, e)),  # V
         ("mixture_apart", method.root_ring, (method.pending_size, e - 1)),
+        ("mixture_loss", "f4", (z, 2)),  # L, L0
+        ("mixture_withheld", method.root_ring, (method.pending_size,)),  # of the move
     ]
 
 
@@ -59,15 +71,24 @@ def learn(
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
         waiting = row["mixture_apart"]
-        combined = row["pending_move"]
+        loss = row["mixture_loss"]
+        withheld = row["mixture_withheld"]
+        published = row["pending_move"]
         for j in range(len(horizons)):
             if np.isnan(label[b, j]):
                 continue
             keep = 1.0 - 1.0 / (500.0 + 20.0 * (horizons[j] - 1))
             place = start[j] + n[b] % horizons[j]
-            g = min(max(2.0 * (combined[place] - label[b, j]), -CLIP), CLIP)
+            share = withheld[place] / root
+            combined = published[place] + share * abs(share) * CLIP
+            y = min(max(label[b, j], -CLIP), CLIP)
+            miss = y - min(max(combined, -CLIP), CLIP)
+            rate = 1.0 / (LATELY + horizons[j])
+            loss[j, 0] += rate * (miss * miss - loss[j, 0])
+            loss[j, 1] += rate * (y * y - loss[j, 1])
+            g = min(max(2.0 * (combined - label[b, j]), -CLIP), CLIP)
             for e in range(regret.shape[1]):
-                apart = min(max(-combined[place], -CLIP), CLIP)  # the last value's
+                apart = min(max(-combined, -CLIP), CLIP)  # the last value's
                 if e != LAST:
                     share = waiting[place, e - 1] / root
                     apart = share * abs(share) * CLIP
@@ -85,7 +106,7 @@ def forecast(
     start: Ints,  # (Z + 1,)
     root: float,
     said: Floats,  # (B, Z, E) the experts' moves
-    moves: Floats,  # (B, Z) out
+    moves: Floats,  # (B, Z) out: as they are published
 ) -> None:
     """Weigh the experts' moves and put them into the rings."""
     many = said.shape[2]
@@ -96,6 +117,8 @@ def forecast(
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
         waiting = row["mixture_apart"]
+        loss = row["mixture_loss"]
+        withheld = row["mixture_withheld"]
         reach = row["reach"]
         scale = row["scale"]
         for j in range(len(horizons)):
@@ -112,8 +135,12 @@ def forecast(
                 w = np.exp(weight[e] - largest)
                 total += w
                 sum_ += w * move[e]
-            moves[b, j] = sum_ / total
+            combined = sum_ / total
+            guard = min(max(2.0 - loss[j, 0] / (WORSE * loss[j, 1] + LEAST), 0.0), 1.0)
+            moves[b, j] = guard * combined
             place = start[j] + n[b] % horizons[j]
             for e in range(LAST + 1, many):
-                apart = min(max(move[e] - moves[b, j], -CLIP), CLIP)
+                apart = min(max(move[e] - combined, -CLIP), CLIP)
                 waiting[place, e - 1] = np.copysign(np.rint(np.sqrt(abs(apart) / CLIP) * root), apart)
+            rest = min(max(combined - moves[b, j], -CLIP), CLIP)
+            withheld[place] = np.copysign(np.rint(np.sqrt(abs(rest) / CLIP) * root), rest)

@@ -4,12 +4,6 @@
         a += u y - a/3000,  b += u^2 - b/3000  (both start at 5)
     E~_h = clip(a/b, 0..1) E_h
 
-That forgets slowly, and in the horizon scales of days gone by. So a guard watches what the shrunk move has been worth
-lately beside no move, whatever the scale, and takes back the rest of it where a trend or a swing has ended:
-
-        L <- EW((y - clip(a/b) u)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
-    E~_h *= clip(2 - L / (2 L0), 0..1)
-
 Applied to the network and to the stacking.
 """
 
@@ -22,9 +16,6 @@ MEMORY = 3000.0  # labels
 START = 5.0
 CLIP = 4.0
 BOUND = 32.0  # horizon scales: neither moves further, whatever its weights
-LATELY = 12.0  # labels of the guard's memory, and the horizon
-WORSE = 2.0  # times no move's loss before the guard takes back anything; at twice that, all
-LEAST = 1e-9
 
 
 def experts(method: Method) -> int:
@@ -33,13 +24,11 @@ def experts(method: Method) -> int:
 
 
 def fields(method: Method) -> list[Field]:
-    """Two sums and a loss per expert and horizon, that of no move, and the moves that wait for their label."""
+    """Two sums per expert and horizon, and the moves that wait for their label."""
     g, z = experts(method), len(method.horizons)
     return [
         ("shrink_uy", "f4", (z, g)),  # a
         ("shrink_uu", "f4", (z, g)),  # b
-        ("shrink_loss", "f4", (z, g)),  # L
-        ("shrink_loss_idle", "f4", (z,)),  # L0
         ("shrink_moves", method.root_ring, (method.pending_size, g)),  # u
     ]
 
@@ -65,20 +54,14 @@ def learn(
         row = rows[index[b]]
         uy = row["shrink_uy"]
         uu = row["shrink_uu"]
-        loss = row["shrink_loss"]
-        idle = row["shrink_loss_idle"]
         waiting = row["shrink_moves"]
         for j in range(len(horizons)):
             if np.isnan(label[b, j]):
                 continue
             y = min(max(label[b, j], -CLIP), CLIP)
-            rate = 1.0 / (LATELY + horizons[j])
-            idle[j] += rate * (y * y - idle[j])
             for g in range(uy.shape[1]):
                 share = waiting[start[j] + n[b] % horizons[j], g] / root
                 u = share * abs(share) * CLIP
-                miss = y - min(max(uy[j, g] / (uu[j, g] + LEAST), 0.0), 1.0) * u
-                loss[j, g] += rate * (miss * miss - loss[j, g])
                 uy[j, g] += u * y - uy[j, g] / MEMORY
                 uu[j, g] += u * u - uu[j, g] / MEMORY
 
@@ -99,13 +82,10 @@ def forecast(
         row = rows[index[b]]
         uy = row["shrink_uy"]
         uu = row["shrink_uu"]
-        loss = row["shrink_loss"]
-        idle = row["shrink_loss_idle"]
         waiting = row["shrink_moves"]
         for j in range(len(horizons)):
             for g in range(said.shape[2]):
                 u = min(max(said[b, j, g], -CLIP), CLIP)
                 waiting[start[j] + n[b] % horizons[j], g] = np.copysign(np.rint(np.sqrt(abs(u) / CLIP) * root), u)
-                slope = min(max(uy[j, g] / (uu[j, g] + LEAST), 0.0), 1.0)
-                guard = min(max(2.0 - loss[j, g] / (WORSE * idle[j] + LEAST), 0.0), 1.0)
-                moves[b, j, g] = guard * slope * min(max(said[b, j, g], -BOUND), BOUND)
+                slope = min(max(uy[j, g] / (uu[j, g] + 1e-9), 0.0), 1.0)
+                moves[b, j, g] = slope * min(max(said[b, j, g], -BOUND), BOUND)

@@ -136,7 +136,7 @@ class Plain:
             k.W[0, 0] = 1
         G, E = (2, 5) if m.full else (1, 4)
         self.a, self.b = np.full((Z, G), 5.0), np.full((Z, G), 5.0)
-        self.L, self.L0 = np.zeros((Z, G)), np.zeros(Z)
+        self.L, self.L0 = np.zeros(Z), np.zeros(Z)
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
         self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
         self.sigma, self.labels = np.zeros(Z), np.zeros(Z, int)
@@ -187,7 +187,7 @@ class Plain:
             if n < h:
                 continue
             o, zo, slot = self.origin[n - h], self.z[n - h], self.season.slot
-            e = z - zo - o["M"][j] * o["c"][j]
+            e = z - zo - o["said"][j] * o["c"][j]
             self.labels[j] += 1
             width = o["width"][j]
             if n - h >= h and width > 0:
@@ -213,11 +213,10 @@ class Plain:
                 miss = y - k.W[0] @ x
                 k.W[0] += k.see(x, guard=True) * miss
             u = o["raw"][j]
-            miss = y - np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * u
-            self.L[j] += (miss * miss - self.L[j]) / (12 + h)
-            self.L0[j] += (y * y - self.L0[j]) / (12 + h)
             self.a[j] += u * y - self.a[j] / 3000
             self.b[j] += u * u - self.b[j] / 3000
+            self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
+            self.L0[j] += (y * y - self.L0[j]) / (12 + h)
             keep = 1 - 1 / (500 + 20 * (h - 1))
             r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
             self.R[j] = keep * self.R[j] - r
@@ -288,7 +287,7 @@ class Plain:
         self.scale = o["c"] = np.array([scale[h] for h in self.hs])
         A, Ac = clip(self.A.W @ phi_, 32), clip(self.Ac.W @ phic, 32)
         o["gain"], o["gainc"] = (e.see(p, guard=n % 50 == 0) for e, p in ((self.A, phi_), (self.Ac, phic)))
-        for name in ("X", "raw", "E", "M", "width"):
+        for name in ("X", "raw", "E", "M", "said", "width"):
             o[name] = []
         for j, h in enumerate(self.hs):
             season = over([sn[h] - z, pf[h] - z, sn[h] - prev, pf[h] - pprev], scale[h], 1e6)
@@ -300,19 +299,19 @@ class Plain:
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
             raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
-            trust = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1)
-            guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-9), 0, 1)
-            E = np.array([0.0, *season[:2], *(guard * trust * clip(raw, 32))])
+            E = np.array([0.0, *season[:2], *(np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * clip(raw, 32))])
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
             sigma = max(self.sigma[j], 0.02 * scale[h])
             width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
+            M = w @ E / w.sum()
+            guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
             for name, value in zip(
-                ("X", "raw", "E", "M", "width"), (X, clip(raw, 4), E, w @ E / w.sum(), width), strict=True
+                ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):
                 o[name].append(value)
         self.origin.append(o)
-        mean = z + np.array(o["M"]) * o["c"]
+        mean = z + np.array(o["said"]) * o["c"]
         width = np.where(o["c"] > 0, o["width"], 0)
         return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]
