@@ -91,7 +91,7 @@ class Scoring:
 
     def __init__(self, method: Method, first: int = 0, last: int | None = None, keep: int = 0) -> None:
         self.method, self.first, self.last, self.keep = method, first, last, keep
-        self.traces: dict[str, Trace] = {}  # complete once `tallies` was asked for
+        self._traces: dict[str, Trace] = {}
         self._streams: dict[str, _Stream] = {}
         self._tallies: Tallies = {}
         self._taken: list[Forecasts] = []  # and not scored yet
@@ -111,6 +111,13 @@ class Scoring:
         if self._taken:
             self._score()
         return self._tallies
+
+    @property
+    def traces(self) -> dict[str, Trace]:
+        """Of all that was taken, by stream."""
+        if self._taken:
+            self._score()
+        return self._traces
 
     def _score(self) -> None:
         forecasts = joined(self._taken)
@@ -137,9 +144,9 @@ class Scoring:
             forecasts.time_ms[mine], forecasts.value[mine], forecasts.mean[mine][:, ENDS],
             forecasts.quantiles[mine][:, ENDS],
         )  # fmt: skip
-        if name in self.traces:
-            new = Trace._make(np.concatenate(pair) for pair in zip(self.traces[name], new, strict=True))
-        self.traces[name] = Trace._make(array[-self.keep :] for array in new)
+        if name in self._traces:
+            new = Trace._make(np.concatenate(pair) for pair in zip(self._traces[name], new, strict=True))
+        self._traces[name] = Trace._make(array[-self.keep :] for array in new)
 
     def _take(self, stream: _Stream, value: Floats, mean: Floats, quantiles: Floats, parts: Floats) -> None:
         tally, longest, waiting = stream.tally, self.method.longest, len(stream.value)
@@ -224,14 +231,14 @@ def _apart(parts: dict[str, Any]) -> dict[str, Any]:
 def _overall(tallies: Tallies, method: Method, without: Tallies | None) -> dict[str, object]:
     horizons: dict[str, object] = {}
     skills = mean_skills(tallies, method, without)
+    inside = coverage(tallies)
     for j, h in enumerate(method.horizons):
         n = sum(t.n[j] for t in tallies.values())
         if n:
-            coverage = np.sum([t.inside[j] for t in tallies.values()], axis=0) / n
             skill = {name: None if np.isnan(row[j]) else float(row[j]) for name, row in skills.items()}
             mine, parts = skill.pop(WHOLE), {name: {"skill": s} for name, s in skill.items()}
             horizons[str(h)] = {
-                "n": int(n), "skill": mine, **_apart(parts), "coverage": _by_level(coverage, method),
+                "n": int(n), "skill": mine, **_apart(parts), "coverage": _by_level(inside[j], method),
             }  # fmt: skip
     return {"events": sum(t.events for t in tallies.values()), "horizons": horizons}
 
@@ -245,6 +252,13 @@ def worst_first(tallies: Tallies) -> list[str]:
         return float(some.mean()) if len(some) else math.inf
 
     return sorted(tallies, key=worth)
+
+
+def coverage(tallies: Tallies) -> Floats:
+    """(Z, bands) share of all labels inside; NaN where there is none."""
+    n = np.sum([tally.n for tally in tallies.values()], axis=0)
+    inside: Floats = np.sum([tally.inside for tally in tallies.values()], axis=0)
+    return inside / np.where(n > 0, n, np.nan)[:, None]
 
 
 WHOLE = "forecast"  # what is published, among its parts

@@ -49,18 +49,25 @@ def _called(given: argparse.Namespace, running: bool) -> int:
         configure(settings.log.level, settings.log.format)
     try:
         code: int = given.call(given, settings)
-        if not running:
-            sys.stdout.flush()  # while somebody can be told that it does not work
     except (Refusal, BrokerError) as error:
-        return _failed(error, 2 if isinstance(error, WrongUsage) else 1)
-    except BrokenPipeError:
-        if running:
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nobody reads on: nothing more to say
-        return 1
+        code = _failed(error, 2 if isinstance(error, WrongUsage) else 1)
     except KeyboardInterrupt:
-        return 130
+        code = 130
+    return code if running else _flushed(code)
+
+
+def _flushed(code: int) -> int:
+    """What was printed is out, or it is said that it is not; quietly where nobody reads on."""
+    try:
+        print(end="", flush=True)
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else Python tries again at its end
+        return _unsaid(error)
     return code
+
+
+def _unsaid(error: OSError) -> int:
+    return 1 if isinstance(error, BrokenPipeError) else _failed(error, 1)
 
 
 def _failed(error: Exception, code: int) -> int:
@@ -154,7 +161,10 @@ def _backtest(given: argparse.Namespace, settings: "Settings") -> int:
     finally:
         gc.enable()
     gc.freeze()  # its 200,000 objects, which every full collection would walk through
-    return backtest_command.main(given, settings)
+    try:
+        return backtest_command.main(given, settings)
+    except OSError as error:  # of its table, where output is not buffered; those of files are refusals
+        return _unsaid(error)
 
 
 def _demo(given: argparse.Namespace, _settings: "Settings") -> int:

@@ -75,8 +75,8 @@ def main(given: argparse.Namespace, settings: Settings) -> int:
     if given.update_every is not None and not settings.fine_tune.enabled:
         raise WrongUsage("--update-every needs learning: leave it out, or set fine_tune.enabled = true")
     for option, path in (("--json", given.json), ("--plot", given.plot)):
-        if path is not None and not path.parent.is_dir():
-            raise WrongUsage(f"{option} is {path}; it must be in a directory that there is")
+        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+            raise WrongUsage(f"{option} is {path}; it must be a file in a directory that there is")
     if given.plot is not None:
         plot.check(given.plot)
     plan, schedule, learns = assembly.plan(settings), assembly.schedule(settings), settings.fine_tune.enabled
@@ -221,8 +221,7 @@ def table(tallies: Tallies, method: Method, without: Tallies | None = None) -> l
         tally = tallies[name]
         numbers = [_cell(s, ".3f") for s in tally.skill]
         numbers += [_cell(c, ".1%") for c in _ratio(tally.inside.sum(0), tally.n.sum())]
-        shown = "".join(letter if letter.isprintable() else "?" for letter in name[:width])
-        lines.append(" ".join([f"{shown:<{width}}", f"{tally.events:>9,}", *numbers]))
+        lines.append(" ".join([f"{plot.shown(name, width):<{width}}", f"{tally.events:>9,}", *numbers]))
     if len(order) > SHOWN:
         lines.append(f"and {len(order) - SHOWN:,} streams that are better; --json has all")
     for name, skill in mean_skills(tallies, method, without).items():

@@ -1,7 +1,8 @@
 """Files of history as records, in file order: CSV (gzip or not) and Parquet, long or wide.
 
-Long: columns stream, time, value and covariates. Wide: time, then one stream per column. A record's timestamp is its
-event's time. What is wrong with a single value is the decoder's to say, as it is in a worker.
+Long: columns stream, time, value and covariates. Wide: time, then one stream per column. Where the first time of a CSV
+is eight digits that are a date, such as 20200131, all dates are written so; else digits are epoch time. A record's
+timestamp is its event's time. What is wrong with a single value is the decoder's to say, as it is in a worker.
 """
 
 import csv
@@ -20,9 +21,7 @@ from pipeline.events import NO_TIMESTAMP, Format, from_epoch, from_iso
 from worker.failures import Refusal
 
 MISSING = ("", "NA", "NaN", "nan")
-DATE = re.compile(
-    r"(19|20)[0-9]{2}(0[1-9]|1[0-2])([0-2][0-9]|3[01])"
-)  # ISO 8601 too; as seconds all are in August 1970
+DATE = re.compile(r"\A((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])\Z")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 EPOCH_DIGITS = 19  # more would not fit what JSON decoders take as an integer
 SHOWN = 200  # characters of a header
@@ -57,16 +56,21 @@ def _csv(raw: BinaryIO, form: Format) -> Iterator[Record]:
         header = next(rows, None)
         if not header:
             raise HistoryError("line 1 has no columns: it must name them, as in stream,time,value")
-        make = _maker(header, form)
+        make, dated = _maker(header, form), None
+        time_at = cast(int, _column(header, form.time_field, "time"))
         for row in rows:
             if len(row) == len(header):
+                if dated is None:  # the first time decides: a count of seconds may come past such digits
+                    dated = bool(DATE.match(row[time_at]))
+                if dated:
+                    row[time_at] = DATE.sub(r"\1-\2-\3", row[time_at])
                 yield from make(rows.line_num, row)
             elif row:
                 raise HistoryError(f"line {rows.line_num} {_misfit(row, header)}")
     except csv.Error as error:
         raise HistoryError(f"line {rows.line_num} is no CSV: {error}") from error
     except UnicodeDecodeError as error:
-        raise HistoryError(f"it is not text in UTF-8 ({error.reason}): save it as that, as CSV, gzip or not") from error
+        raise HistoryError(f"it is no text in UTF-8 ({error.reason}): give CSV in UTF-8 or Parquet") from error
     finally:
         text.detach()  # else it closes the file, which is not ours
 
@@ -139,7 +143,8 @@ def _maker(header: list[str], form: Format) -> Maker:
         raise HistoryError(f"there is no column {form.time_field!r} {there}")
     if stream_at is None:
         if value_at is not None and len(header) > 2:
-            raise HistoryError(f"there is no column {form.stream_field!r} beside {header[value_at]!r} {there}")
+            known = f"{form.stream_field!r} for the names of the streams in {header[value_at]!r}"
+            raise HistoryError(f"there is no column {known} {there}: name it so, or set events.stream_field")
         return partial(_wide, header, time_at, form)
     if value_at is None:
         raise HistoryError(f"there is no column {form.target_field!r} {there}")
@@ -175,11 +180,9 @@ def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covar
 
 
 def _time(text: str) -> str | int | float | None:
-    """As JSON would have it; digits are epoch seconds, ms, us or ns, but for those of a date."""
+    """As JSON would have it; digits are epoch seconds, ms, us or ns."""
     if text in MISSING:
         return None
-    if DATE.fullmatch(text):
-        return text
     digits = text.removeprefix("-")
     if digits.isascii() and digits.isdigit() and len(digits) < EPOCH_DIGITS:
         return int(text)

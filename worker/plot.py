@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.method import Method
-from pipeline.scoring import WHOLE, Tallies, Trace, mean_skills, worst_first
+from pipeline.scoring import ENDS, WHOLE, Tallies, Trace, coverage, mean_skills, worst_first
 from worker.failures import Refusal, WrongUsage
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 STREAMS = 6  # drawn, the worst first
-EVENTS = 200  # of each
+EVENTS = 120  # of each; until the end they are kept of every stream
 NAME = 40  # characters of a stream's name
 MOST = 2.0  # times the last value's error; what is worse leaves the picture
 DATES = np.array(["0100", "9000"], "datetime64[ms]").astype(np.int64)  # what matplotlib can draw with room at both ends
@@ -51,13 +51,18 @@ def check(path: Path) -> None:
         raise PlotError("--plot needs matplotlib, which is not installed: pip install 'foldcast[plot]'") from error
 
 
+def shown(name: str, width: int) -> str:
+    """A stream's name on one line and at most so wide."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:width])
+
+
 def write(path: Path, drawn: "Figure", title: str, lines: Sequence[str]) -> None:
     """The figure as PNG, or as a page of its own with these lines below. Raises PlotError."""
     from matplotlib import rc_context
 
     try:
         with rc_context({"svg.fonttype": "none", "svg.hashsalt": "foldcast"}), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of letters that the font has not
+            warnings.filterwarnings("ignore", "Glyph .* missing")
             if path.suffix == ".png":
                 drawn.savefig(path, dpi=120)
                 return
@@ -80,11 +85,11 @@ def figure(tallies: Tallies, traces: dict[str, Trace], method: Method, without: 
     _errors(drawn.add_subplot(grid[0, 0]), tallies, method, without)
     _coverage(drawn.add_subplot(grid[0, 1]), tallies, method)
     for row, name in enumerate(names, 1):
-        for column, j in enumerate((0, -1)):
+        for column, j in enumerate(ENDS[: len(method.horizons)]):
             axes = drawn.add_subplot(grid[row, column])
             h, skill = method.horizons[j], tallies[name].skill[j]
             worth = "" if np.isnan(skill) else f", skill {skill:.3f}"
-            axes.set_title(f"{name[:NAME]}, {h} ahead{worth}", fontsize=10, parse_math=False)
+            axes.set_title(f"{shown(name, NAME)}, {h} ahead{worth}", fontsize=10, parse_math=False)
             _stream(axes, traces[name], column, h, method)
             if row == 1:
                 axes.legend(fontsize=8, loc="upper left")
@@ -97,14 +102,13 @@ def _errors(axes: "Axes", tallies: Tallies, method: Method, without: Tallies | N
         axes.plot(method.horizons, 1 - skill, marker=".", label=name.replace("_", " "), **style)
     axes.axhline(1, color="black", linestyle="dotted", label="last value")
     axes.set_ylim(0, min(MOST, max(1.1, axes.get_ylim()[1])))
-    axes.set_title("squared error by the last value's, mean over streams", fontsize=10)
+    axes.set_title(f"squared error by the last value's (up to {MOST:g}), mean over streams", fontsize=10)
     axes.set_xlabel("horizon")
     axes.legend(fontsize=8)
 
 
 def _coverage(axes: "Axes", tallies: Tallies, method: Method) -> None:
-    n = np.sum([tally.n for tally in tallies.values()], axis=0)
-    inside = np.sum([tally.inside for tally in tallies.values()], axis=0) / np.where(n > 0, n, np.nan)[:, None]
+    inside = coverage(tallies)
     for k, level in enumerate(method.band_levels):
         axes.plot(method.horizons, inside[:, k], marker=".", color=f"C{k}", label=f"inside {level:.0%}")
         axes.axhline(level, color=f"C{k}", linestyle="dotted")
@@ -120,13 +124,13 @@ def _stream(axes: "Axes", trace: Trace, column: int, h: int, method: Method) -> 
     time = trace.time_ms
     dated = bool(np.all((DATES[0] < time) & (time < DATES[1])))
     when: Any = time.astype("datetime64[ms]") if dated else time / 1000
-    said = max(len(time) - method.longest, 0)  # forecasts all of whose labels are there
+    said = max(len(time) - h, 0)  # forecasts whose label came
     came = when[h : h + said]
     for k in range(method.bands):
         low, high = trace.quantiles[:said, column, k], trace.quantiles[:said, column, -1 - k]
         axes.fill_between(came, low, high, color="C0", alpha=0.2, linewidth=0)
     black: dict[str, Any] = {"color": "black", "linewidth": 0.8, "marker": ".", "markersize": 2}
-    axes.plot(when[: h + said], trace.value[: h + said], label="what came", **black)
+    axes.plot(when, trace.value, label="what came", **black)
     axes.plot(came, trace.mean[:said, column], color="C0", label=f"the forecast {h} before")
     axes.tick_params(labelsize=8)
     if dated:

@@ -475,15 +475,20 @@ def test_bad_rows_are_refused_by_reason_and_the_rest_goes_on(
     assert "2 refused (wrong_type), the first in row 3: " in capsys.readouterr().err
 
 
-def test_eight_digits_are_a_date_where_they_can_be_one(tmp_path: Path) -> None:
-    days = ("20200131", "20200201", "20201301", "19700229", "1577836800")
-    some = read(written(tmp_path, "time,a\n" + "".join(f"{day},1\n" for day in days)))
-    batch, rejected = Decoder(Format()).decode(
-        range(5), [r.timestamp_ms for r in some], [b"a"] * 5, [r.value for r in some]
-    )
-    midnight = 1_580_428_800_000  # of January the 31st
-    assert batch.time_ms.tolist() == [midnight, midnight + 24 * HOUR_MS, 20_201_301_000, 1_577_836_800_000]
-    assert [(r.place, r.reason) for r in rejected] == [(3, "bad_time")], "no such day"
+def times_of(folder: Path, *texts: str) -> tuple[list[int], list[tuple[int, str]]]:
+    """Of the events, and which were refused why."""
+    some = read(written(folder, "time,a\n" + "".join(f"{text},1\n" for text in texts)))
+    form = [r.timestamp_ms for r in some], [b"a"] * len(some), [r.value for r in some]
+    batch, rejected = Decoder(Format()).decode(range(len(some)), *form)
+    return batch.time_ms.tolist(), [(r.place, r.reason) for r in rejected]
+
+
+def test_eight_digits_are_a_date_where_the_first_time_is_one(tmp_path: Path) -> None:
+    midnight, day = 1_580_428_800_000, 24 * HOUR_MS  # of January the 31st
+    taken, refused = times_of(tmp_path, "20200131", "20200201", "20210230", "2020-02-02", "1580688000")
+    assert taken == [midnight + i * day for i in range(4)]
+    assert refused == [(2, "bad_time")], "no such day"
+    assert times_of(tmp_path, "20200060", "20200120") == ([20_200_060_000, 20_200_120_000], []), "seconds"
 
 
 @pytest.mark.parametrize("text", ["", "NA", "nan", "NaN"])
@@ -517,9 +522,12 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
         ("stream,time,value\na,1\n", "line 2 ends before column 'value'"),
         ("time,a,b\n1,2,3\n\n2,3,4,5\n", "line 4 goes on after the last column, 'b', with '5'"),
         ('time,a\n1,"2\n', "line 2 is no CSV: unexpected end of data"),
-        (b"time,a\n1,\xff\n", "it is not text in UTF-8 (invalid start byte): save it as that"),
+        (b"time,a\n1,\xff\n", "it is no text in UTF-8 (invalid start byte): give CSV in UTF-8 or Parquet"),
         ("time;a\n1;2\n", "there is no column 'time' among 'time;a'"),
-        ("id,time,value\na,1,2\n", "there is no column 'stream' beside 'value' among 'id', 'time', 'value'"),
+        (
+            "id,time,value\na,1,2\n",
+            "no column 'stream' for the names of the streams in 'value' among 'id', 'time', 'value'",
+        ),
         (gzip.compress(b"time,a\n1,2\n" * 50)[:-9], "cannot be read: Compressed file ended"),
         (b"\x1f\x8bnothing of the kind", "cannot be read"),
         ("time,a\n", "has no event to forecast: 0 late, 0 duplicate, 0 missing"),

@@ -1,6 +1,7 @@
 """What intervals cover, and that no unit, level or odd series upsets forecasts."""
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,20 +63,22 @@ def test_bands_find_back_after_months_of_one_constant() -> None:
 
 ENDED = {
     "grows and holds": lambda i: np.exp(np.minimum(i, 1000) / 140),
+    "grows far and holds": lambda i: np.exp(np.minimum(i, 1000) / 70),
     "grows and crashes": lambda i: np.where(i < 1000, np.exp(i / 140), 0),
     "rises and falls back": lambda i: np.where(i < 1000, i, 0),
 }
 
 
+@pytest.mark.parametrize("profile", ["full", "lite"])
 @pytest.mark.parametrize("name", ENDED)
-def test_where_a_trend_has_ended_the_last_value_is_found_again(name: str) -> None:
-    """Its horizon scales, and what the stacking had learnt in them, would make errors a thousand times as large."""
-    n = 2000
-    values = ENDED[name](np.arange(n)) + np.cumsum(0.1 * np.random.default_rng(18).normal(size=n))
-    method = Method()
+def test_where_a_trend_has_ended_the_last_value_is_found_again(name: str, profile: Any) -> None:
+    """Its horizon scales, and what the experts had learnt in them, would make errors a thousand times as large."""
+    values = ENDED[name](np.arange(2000)) + np.cumsum(0.1 * np.random.default_rng(18).normal(size=2000))
+    method = Method(profile=profile)
+    said = fold(Shard(method, Network(Shape.of(method)), 0, {}), records(values, step_ms=3_600_000))
     for rows in ((1300, 1600), (1600, None)):
         scoring = Scoring(method, *rows)
-        scoring.take(fold(Shard(method, Network(Shape.of(method)), 0, {}), records(values, step_ms=3_600_000)))
+        scoring.take(said)
         (tally,) = scoring.tallies.values()
         assert (tally.squared < 2 * tally.naive_squared).all(), tally.skill
 

@@ -271,8 +271,12 @@ def test_update_every_less_than_one_is_2_and_one_sentence(
     [
         (["--partitions", "0"], "--partitions is 0; it must be 1 or more"),
         (["--score-rows", "5:3"], "--score-rows is '5:3', which is none"),
-        (["--json", "nowhere/scores.json"], "--json is nowhere/scores.json; it must be in a directory that there is"),
-        (["--plot", "nowhere/x.png"], "--plot is nowhere/x.png; it must be in a directory that there is"),
+        (
+            ["--json", "nowhere/scores.json"],
+            "--json is nowhere/scores.json; it must be a file in a directory that there is",
+        ),
+        (["--plot", "nowhere/x.png"], "--plot is nowhere/x.png; it must be a file in a directory that there is"),
+        (["--json", "."], "--json is .; it must be a file in a directory that there is"),
         (["--plot", "x.pdf"], "--plot is x.pdf; it must end in .html or .png"),
     ],
 )
@@ -297,4 +301,22 @@ def test_where_nobody_reads_on_it_ends_quietly(unbuffered: str, tmp_path: Path) 
             text=True,
             env={**os.environ, "PYTHONUNBUFFERED": unbuffered},
         )
-    assert (said.returncode, said.stderr) == (1, "")
+    assert said.returncode == 1
+    assert [line for line in said.stderr.splitlines() if "B/s" not in line] == [], "but for the progress"
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_is_one_sentence(unbuffered: str, tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "worker", "backtest", str(walks_csv(tmp_path, streams=2, events=30))]
+    with Path("/dev/full").open("w") as full:
+        said = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, env=env)
+    assert said.returncode == 1
+    assert said.stderr.splitlines()[-1] == "foldcast: [Errno 28] No space left on device"
+
+
+def test_without_a_standard_output_there_is_still_an_exit_code(tmp_path: Path) -> None:
+    history, out = walks_csv(tmp_path, streams=2, events=30), tmp_path / "scores.json"
+    command = f"{sys.executable} -m worker backtest {history} --json {out} >&-"
+    assert subprocess.run(["sh", "-c", command], stderr=subprocess.PIPE).returncode == 0
+    assert out.exists()
