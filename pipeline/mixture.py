@@ -11,8 +11,10 @@ All that remembers hundreds of labels, in the scales of days gone by: where a tr
 in them can be a hundred times the last value's error. So a guard compares both lately, whatever the scale, and
 withholds the move where it did worse; what is published is the last value and the rest of the move:
 
-    y and the mixture's move m cut at 4:  L <- EW((y - m)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
+    y and the mixture's move m cut at 4, where y is not 0:  L <- EW((y - m)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
     published: z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t)
+
+A label of exactly 0 says nothing there: where events are rare it is the rule, and a stuck sensor is no end of a trend.
 
 Wintenberger, "Optimal learning with Bernstein online aggregation", 2017. Experts: last value, seasonal naive, seasonal
 profile, N~ and, in the full profile, K~.
@@ -82,10 +84,11 @@ def learn(
             share = withheld[place] / root
             combined = published[place] + share * abs(share) * CLIP
             y = min(max(label[b, j], -CLIP), CLIP)
-            miss = y - min(max(combined, -CLIP), CLIP)
-            rate = 1.0 / (LATELY + horizons[j])
-            loss[j, 0] += rate * (miss * miss - loss[j, 0])
-            loss[j, 1] += rate * (y * y - loss[j, 1])
+            if y != 0.0:
+                miss = y - min(max(combined, -CLIP), CLIP)
+                rate = 1.0 / (LATELY + horizons[j])
+                loss[j, 0] += rate * (miss * miss - loss[j, 0])
+                loss[j, 1] += rate * (y * y - loss[j, 1])
             g = min(max(2.0 * (combined - label[b, j]), -CLIP), CLIP)
             for e in range(regret.shape[1]):
                 apart = min(max(-combined, -CLIP), CLIP)  # the last value's

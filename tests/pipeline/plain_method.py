@@ -215,8 +215,9 @@ class Plain:
             u = o["raw"][j]
             self.a[j] += u * y - self.a[j] / 3000
             self.b[j] += u * u - self.b[j] / 3000
-            self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
-            self.L0[j] += (y * y - self.L0[j]) / (12 + h)
+            if y:
+                self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
+                self.L0[j] += (y * y - self.L0[j]) / (12 + h)
             keep = 1 - 1 / (500 + 20 * (h - 1))
             r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
             self.R[j] = keep * self.R[j] - r
