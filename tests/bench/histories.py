@@ -200,7 +200,8 @@ def plain(name: str, *columns: str, time: str = "ts") -> Callable[[], History]:
 
 
 FAR = (1, 3, 6, 12, 24)
-OTHERS = {  # nothing was ever chosen by these but how fast bands follow errors that grow, and how far a trend may reach
+# Nothing was ever chosen by these but how fast bands follow errors, how far a trend may reach and when the guard acts
+OTHERS = {
     "electricity": plain("hourly/hourly_electricity", "y"),
     "city-traffic": plain("hourly/hourly_sf_traffic", "y"),
     "solar": plain("hourly/hourly_solarpower", "y"),
