@@ -12,15 +12,16 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import numpy as np
 
-from pipeline import admission, scales, watchdog, windows
 from pipeline.compiled import Floats, Ints
+from pipeline.durable.image import Counters, Image, ImageError, Marker, Page
+from pipeline.durable.snapshot import Snapshot
 from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
-from pipeline.image import Counters, Image, ImageError, Marker, Page
+from pipeline.learning import watchdog, windows
 from pipeline.method import VERSION, Method
-from pipeline.model import Network, Weights
-from pipeline.regression import Expert
-from pipeline.snapshot import Snapshot
+from pipeline.network.model import Network, Weights
+from pipeline.parts import admission, scales
+from pipeline.parts.regression import Expert
 from pipeline.table import Table
 from pipeline.wave import Wave, part_names, regressions_of, waves_of
 
@@ -45,7 +46,7 @@ class Shard:
         """
         self.method = method
         self._parts = len(part_names(method)) if parts else 0
-        self._coarse = windows.Coarse.of(method)
+        self._packing = windows.Packing.of(method)
         self.network = network
         self.weights_offset = start
         self.position = start
@@ -176,16 +177,16 @@ class Shard:
         said = out.between(low, high) if direct else Forecasts.blank(b, m, out.verdict, self._parts)
         broken = np.zeros(b, np.bool_)
         admission.pace(rows, r, elapsed, m.max_gap, said.step_ms, broken)
-        mad = np.zeros(b, np.bool_)
-        if scales.mad(rows, r, raw, mad):
-            for row in r[mad].tolist():
+        absurd = np.zeros(b, np.bool_)
+        if scales.absurd_start(rows, r, raw, absurd):
+            for row in r[absurd].tolist():
                 self.table.begin_anew(row)
         wave = Wave(m, rows, regressions, r, raw, out.time_ms[places])
         label = wave.score(said)
-        windows.label(rows, r, wave.n, m.horizon_array, self._coarse.numbers, label)
+        windows.label(rows, r, wave.n, m.horizon_array, self._packing.numbers, label)
         wave.learn(label, elapsed, said.step_ms, given)
-        ahead, x = wave.look(said.step_ms)
-        windows.keep(rows, r, wave.n, wave.time_ms, x, broken, *self._coarse)
+        ahead, x = wave.look_ahead(said.step_ms)
+        windows.keep(rows, r, wave.n, wave.time_ms, x, broken, *self._packing)
         kept = rows["hidden"]  # (R, L, S, H)
         move, kept[r] = self.network.step(x, kept[r])
         windows.heal(rows, r, wave.n, move)

@@ -10,26 +10,25 @@ from functools import cache
 
 import numpy as np
 
-from pipeline import (
+from pipeline.compiled import Rows
+from pipeline.learning import watchdog, windows
+from pipeline.method import Method
+from pipeline.network import model
+from pipeline.parts import (
     admission,
     companion,
     covariates,
     intervals,
     linear,
     mixture,
-    model,
     pending,
     scales,
     season,
     shrink,
     spikes,
     stack,
-    watchdog,
     weekly,
-    windows,
-)  # fmt: skip
-from pipeline.compiled import Rows
-from pipeline.method import Method
+)
 
 PAGE_BYTES = 256 * 1024
 
@@ -67,9 +66,9 @@ def blank(method: Method) -> np.void:
     """A stream before its first event."""
     row: np.void = np.zeros(1, layout(method))[0]
     for part in (weekly, linear, companion, stack, intervals):
-        part.born(method, row)
+        part.initialise(method, row)
     for rest in (shrink, mixture):
-        rest.born(row)
+        rest.initialise(row)
     return row
 
 

@@ -8,7 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline import (
+from pipeline.compiled import Floats, Floats32, Ints, Rows
+from pipeline.forecasts import Forecasts
+from pipeline.method import Method
+from pipeline.parts import (
     companion,
     covariates,
     features,
@@ -23,10 +26,7 @@ from pipeline import (
     spikes,
     stack,
     weekly,
-)  # fmt: skip
-from pipeline.compiled import Floats, Floats32, Ints, Rows
-from pipeline.forecasts import Forecasts
-from pipeline.method import Method
+)
 
 
 def part_names(method: Method) -> tuple[str, ...]:
@@ -82,7 +82,7 @@ class Wave:
         """Learn the parts of each row: from labels first, then from the values."""
         m, rows, r, n, z = self.method, self.rows, self.index, self.n, self.z
         waiting = (rows, r, n, label, m.horizon_array, m.pending_start)
-        season.settle(rows, r, n, self.time_ms, elapsed_ms, step_ms, season.CODES[m.season])
+        season.find_slot(rows, r, n, self.time_ms, elapsed_ms, step_ms, season.CODES[m.season])
         if m.full:
             for expert in self.regressions:
                 regression.learn(r, n, label, m.horizon_array, *expert[1:], m.ring_unit(regression.BOUND))
@@ -100,7 +100,7 @@ class Wave:
         if m.has_companion:
             covariates.learn(rows, r, given)
 
-    def look(self, step_ms: Ints) -> tuple[Ahead, Floats32]:
+    def look_ahead(self, step_ms: Ints) -> tuple[Ahead, Floats32]:
         """What the season says of the time ahead, and what the network sees, x (B, F)."""
         m, b = self.method, len(self.index)
         k = len(m.spans)
@@ -150,7 +150,7 @@ class Wave:
             companion.regressors(rows, r, phi)
         for expert, width, column in zip(self.regressions, (own, phi.shape[1]), (stack.LINEAR, -1), strict=False):
             seen = phi[:, :width]
-            regression.see(
+            regression.take_in(
                 r, n, seen, expert.factors, *expert[2:], m.ring_unit(regression.BOUND), m.gain_steps
             )  # fmt: skip
             regression.forecast(r, seen, expert.weights, said[:, :, column])

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from worker.local_kafka import BOOTSTRAP_VARIABLE, LocalKafkaUnavailable, local_kafka
+from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, LocalKafkaUnavailable, local_kafka
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; small models lose by more
 

@@ -17,18 +17,20 @@ def remark(module: Path) -> str:
 
 
 def tree() -> str:
-    """One line per module with its remark."""
+    """Every package with its remark and its modules, as deep as they lie."""
     lines = []
-    for folder in ("pipeline", "worker", "worker/broker"):
-        lines.append(f"{folder + '/':<24}{remark(ROOT / folder / '__init__.py')}")
-        for module in sorted((ROOT / folder).glob("*.py")):
-            if module.name != "__init__.py":
-                lines.append(f"  {module.name:<22}{remark(module)}")
+    for package in ("pipeline", "worker"):
+        for folder in sorted({path.parent for path in (ROOT / package).rglob("*.py")}):
+            lines.append(f"{str(folder.relative_to(ROOT)) + '/':<24}{remark(folder / '__init__.py')}")
+            for module in sorted(folder.glob("*.py")):
+                if module.name != "__init__.py":
+                    lines.append(f"  {module.name:<22}{remark(module)}")
     return "\n".join(lines)
 
 
-def test_the_readme_has_every_module_with_its_remark():
-    assert tree() in README, f"put this into the README's tree:\n{tree()}"
+def test_the_architecture_has_every_module_with_its_remark():
+    said = (ROOT / "docs" / "architecture.md").read_text()
+    assert tree() in said, f"put this into docs/architecture.md:\n{tree()}"
 
 
 def test_every_file_the_readme_links_to_is_there():

@@ -4,20 +4,13 @@ import logging
 import time
 
 from worker.broker.contract import BrokerError, CommitError
+from worker.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 FENCED_TWICE_S = 600.0
 RATIO_OF = 1000  # records before a ratio means anything
-
-
-class Refusal(Exception):  # noqa: N818 - the worker declines to go on
-    """Going on would be wrong and trying again would not help; one sentence that says why, and the fix."""
-
-
-class WrongUsage(Refusal):
-    """The command line asks for what there is not."""
 
 
 class Failures:
@@ -34,11 +27,11 @@ class Failures:
         """Nothing was committed since the last failure."""
         return self._since is not None
 
-    def over(self) -> None:
+    def succeeded(self) -> None:
         """A transaction committed."""
         self._since, self._number = None, 0
 
-    def note(self, error: BrokerError) -> float:
+    def pause_after(self, error: BrokerError) -> float:
         """Seconds to pause before trying again. Raises Refusal when it is enough."""
         now = time.monotonic()
         log.warning("%s: %s", type(error).__name__, error)
@@ -87,19 +80,3 @@ class DeadLetterCatch:
     def committed(self) -> None:
         """What was checked last is done; a commit that fails is checked again."""
         self._now = self._new
-
-
-class Pulse:
-    """When the main thread last showed that it is not stuck."""
-
-    def __init__(self) -> None:
-        self.beat()
-
-    def beat(self) -> None:
-        """It is not."""
-        self._at = time.monotonic()
-
-    @property
-    def age_s(self) -> float:
-        """Since the last beat."""
-        return time.monotonic() - self._at

@@ -10,16 +10,16 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from pipeline import watchdog
-from pipeline.adoption import Adoption
-from pipeline.fine_tune import Schedule
-from pipeline.image import GOOD_KEY, weights_key
+from pipeline.durable.image import GOOD_KEY, weights_key
+from pipeline.learning import watchdog
+from pipeline.learning.adoption import Adoption
+from pipeline.learning.fine_tune import Schedule
 from pipeline.shard import Shard
-from worker.exchange import Answer, Offer
-from worker.life import Life
-from worker.metrics import Metrics
-from worker.pupil import MOST_ADOPTIONS, Pupil
-from worker.trainer_link import Link
+from worker.lives.learning_state import MOST_ADOPTIONS, LearningState
+from worker.lives.life import Life
+from worker.observe.metrics import Metrics
+from worker.trainer.link import Link
+from worker.trainer.messages import Answer, Offer
 
 log = logging.getLogger(__name__)
 
@@ -54,52 +54,54 @@ class Learning:
 
     def adopt(self, life: Life) -> list[tuple[bytes, bytes]]:
         """Bring newer or older weights into service, where it is this shard's turn; what to log of it."""
-        shard, pupil, now = life.shard, life.pupil, time.monotonic()
+        shard, learning, now = life.shard, life.learning, time.monotonic()
         assert shard is not None, "only a live shard learns"
-        assert pupil is not None, "a live shard has a pupil"
+        assert learning is not None, "a live shard has a learning"
         if self._link is None or shard.position <= shard.weights_offset:
             return []
-        if now < pupil.adopt_after and not watchdog.is_bad(shard.watch):
+        if now < learning.adopt_after and not watchdog.is_bad(shard.watch):
             return []
-        if pupil.outstanding(shard) >= MOST_ADOPTIONS:  # a restore would have to read them all: a snapshot comes first
+        if (
+            learning.outstanding(shard) >= MOST_ADOPTIONS
+        ):  # a restore would read them all: first a snapshot
             return []
-        good = pupil.standing.good
-        adoption = pupil.standing.follow(self._candidate(shard, pupil), shard.watch, shard.position)
+        good = learning.held.good
+        adoption = learning.held.next_in_service(self._candidate(shard, learning), shard.watch, shard.position)
         if adoption is None:
             return []
         shard.adopt(adoption.weights, shard.position, adoption.rolled_back)
-        pupil.adopt_after = now + self._policy.adopt_interval_s
-        pupil.candidate = None
-        pupil.outcome = "rolled_back" if adoption.rolled_back else "adopted"
+        learning.adopt_after = now + self._policy.adopt_interval_s
+        learning.candidate = None
+        learning.outcome = "rolled_back" if adoption.rolled_back else "adopted"
         if adoption.rolled_back:
-            pupil.parent, pupil.generation = shard.position, 0
+            learning.parent, learning.generation = shard.position, 0
         adoption = replace(adoption, made_ms=round(time.time() * 1000))
-        pupil.logged[shard.position] = adoption.made_ms
+        learning.logged[shard.position] = adoption.made_ms
         records = [(weights_key(shard.position), adoption.dump())]
-        if pupil.standing.good is not good:
-            records.append((GOOD_KEY, pupil.standing.good.dump()))
+        if learning.held.good is not good:
+            records.append((GOOD_KEY, learning.held.good.dump()))
         return records
 
-    def _candidate(self, shard: Shard, pupil: Pupil) -> Adoption | None:
+    def _candidate(self, shard: Shard, learning: LearningState) -> Adoption | None:
         """The newest weights for a shard, if they are fit for use."""
-        if pupil.candidate is None:
+        if learning.candidate is None:
             return None
         try:
-            adoption = Adoption.load(pupil.candidate)
+            adoption = Adoption.load(learning.candidate)
             shard.network.check(adoption.weights)
             adoption.optimiser.check()
         except ValueError as error:
             log.warning("the trainer's weights are not adopted: %s", error)
             self._metrics.fine_tunes.labels("nonfinite").inc()
-            pupil.candidate, pupil.generation = None, 0  # it begins again with what is in service
+            learning.candidate, learning.generation = None, 0  # it begins again with what is in service
             return None
         return adoption
 
     def committed(self, life: Life) -> None:
         """What was adopted is in service for good."""
-        if life.pupil is not None and life.pupil.outcome is not None:
-            self._metrics.fine_tunes.labels(life.pupil.outcome).inc()
-            life.pupil.outcome = None
+        if life.learning is not None and life.learning.outcome is not None:
+            self._metrics.fine_tunes.labels(life.learning.outcome).inc()
+            life.learning.outcome = None
 
     # ---- offer
 
@@ -121,44 +123,44 @@ class Learning:
         why = _objection(answer, asked, life)
         if why is not None:
             self._metrics.answers_dropped.labels(why).inc()
-            if life is not None and life.pupil is not None:
-                life.pupil.generation = 0
+            if life is not None and life.learning is not None:
+                life.learning.generation = 0
             return
         assert life is not None, "an answer without objection has a life"
-        assert life.pupil is not None, "and a pupil"
+        assert life.learning is not None, "and a learning"
         self._rest_until = time.monotonic() + answer.cpu_s * (1 / self._policy.max_cpu_share - 1)
         if answer.outcome == "updated":
-            life.pupil.candidate = answer.state
-            seconds = time.monotonic() - life.pupil.offered_at
+            life.learning.candidate = answer.state
+            seconds = time.monotonic() - life.learning.offered_at
             self._metrics.updated(answer.gradient_norm, answer.clipped, seconds, answer.cpu_s)
         else:
             self._metrics.fine_tunes.labels(answer.outcome).inc()
 
     def _offer(self, link: Link, lives: Iterable[Life]) -> None:
         """To the shard whose update is due longest, in intervals of its own."""
-        able = [(life, life.shard, life.pupil) for life in lives if life.shard and life.pupil and life.live]
-        due = [(self._due(shard, pupil), life, shard, pupil) for life, shard, pupil in able]
+        able = [(life, life.shard, life.learning) for life in lives if life.shard and life.learning and life.live]
+        due = [(self._due(shard, learning), life, shard, learning) for life, shard, learning in able]
         if not due:
             return
-        ratio, life, shard, pupil = max(due, key=lambda one: one[0])
+        ratio, life, shard, learning = max(due, key=lambda one: one[0])
         if ratio < 1:
             return
         assert shard.position == life.committed, "windows of what is not committed must not teach"
-        pupil.learnt_from = shard.counters.forecasts
+        learning.learnt_from = shard.counters.forecasts
         self._metrics.fine_tune_skipped.inc(int(ratio) - 1)
         windows = shard.windows(self._policy.schedule.streams)
         if windows is None:
             self._metrics.fine_tunes.labels("too_few_windows").inc()
             return
         self._number += 1
-        fresh = pupil.generation != link.generation
+        fresh = learning.generation != link.generation
         offer = Offer(
             number=self._number,
             partition=life.partition,
             incarnation=life.incarnation,
-            parent=pupil.parent,
+            parent=learning.parent,
             trained_through=shard.position,
-            state=pupil.standing.in_service.dump() if fresh else None,
+            state=learning.held.in_service.dump() if fresh else None,
             windows=windows.labels.shape[1],
             inputs=windows.inputs.tobytes(),
             labels=windows.labels.tobytes(),
@@ -166,20 +168,20 @@ class Learning:
         )
         link.send(offer)
         self._asked = offer
-        pupil.generation, pupil.offered_at = link.generation, time.monotonic()
+        learning.generation, learning.offered_at = link.generation, time.monotonic()
 
-    def _due(self, shard: Shard, pupil: Pupil) -> float:
+    def _due(self, shard: Shard, learning: LearningState) -> float:
         interval = self._policy.schedule.interval(watchdog.active(shard.watch))
-        return (shard.counters.forecasts - pupil.learnt_from) / interval
+        return (shard.counters.forecasts - learning.learnt_from) / interval
 
 
 def _objection(answer: Answer, asked: Offer | None, life: Life | None) -> str | None:
     """Why an answer is thrown away; None where it is not."""
     if asked is None or answer.number != asked.number:
         return "late"
-    if life is None or life.shard is None or life.pupil is None:
+    if life is None or life.shard is None or life.learning is None:
         return "orphaned"
-    if (answer.incarnation, answer.parent) != (life.incarnation, life.pupil.parent):
+    if (answer.incarnation, answer.parent) != (life.incarnation, life.learning.parent):
         return "orphaned"
     same = (answer.partition, answer.trained_through) == (asked.partition, asked.trained_through)
     sane = 0 <= answer.cpu_s < math.inf and answer.outcome in OUTCOMES

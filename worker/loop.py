@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import Event
 
-from pipeline.image import weights_key
+from pipeline.durable.image import weights_key
 from pipeline.shard import Shard
 from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled
-from worker.durability import MOST_PAGES, SnapshotClock, SnapshotPolicy
-from worker.failures import DeadLetterCatch, Failures, Pulse
+from worker.failures import DeadLetterCatch, Failures
 from worker.learning import Learning
-from worker.life import Life, Plan
-from worker.log import life as log_life
-from worker.metrics import Metrics, Stopwatch
+from worker.lives.life import Life
+from worker.lives.snapshot_clock import MOST_PAGES, SnapshotClock, SnapshotPolicy
+from worker.observe.log import event as log_event
+from worker.observe.metrics import Metrics, Stopwatch
+from worker.observe.pulse import Pulse
+from worker.plan import Plan
 from worker.publish import Topics, dead_letters, forecast_messages
 from worker.transaction import Transaction
 
@@ -138,7 +140,7 @@ class Loop:
         if transaction.offsets:
             self._commit(transaction)
         elif not self.lives and polled.membership is not None:
-            self._failures.over()  # nothing to commit, and the group has us
+            self._failures.succeeded()  # nothing to commit, and the group has us
         self._watch.lap("commit")
         self._learning.turn(self.lives)
         self._watch.lap("offer")
@@ -175,7 +177,7 @@ class Loop:
                 life.wait(str(reason))
             if loaded:
                 tail = life.pending
-                log_life("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
+                log_event("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
                 self._metrics.replayed.inc(life.replayed)
             else:
                 self.lives[life.partition] = self.lives.pop(life.partition)  # behind the others
@@ -191,23 +193,23 @@ class Loop:
             forecasts, self._plan.method, life.shard.version, self._topics, life.partition
         )
         transaction.messages += dead_letters(advanced.rejected, advanced.records, self._topics, life.partition)
-        transaction.touch(life)
+        transaction.include(life)
         self._watch.lap("publish")
 
     def _add_durable(self, life: Life, records: int, transaction: Transaction) -> None:
         """Adoption 0 with the shard's first transaction, newer ones, and this cycle's share of a snapshot."""
         assert life.shard is not None, "only a live shard is written"
-        assert life.pupil is not None, "a loaded shard has a pupil"
+        assert life.learning is not None, "a loaded shard has a learning"
         if life.restored_s is None:
             life.restored_s = time.monotonic() - life.began
-            life.pupil.learnt_from = life.shard.counters.forecasts  # what was replayed has been learnt from
+            life.learning.learnt_from = life.shard.counters.forecasts  # what was replayed has been learnt from
             self._metrics.restore_seconds.set(life.restored_s)
-            log_life("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
+            log_event("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
             if log.isEnabledFor(logging.DEBUG):
                 self._log_state(life.partition, life.shard)
         adopted = self._learning.adopt(life)
         self._watch.lap("adopt")
-        outstanding = life.pupil.outstanding(life.shard)
+        outstanding = life.learning.outstanding(life.shard)
         pieces, last = self._clocks[life.partition].pieces(life.shard, records, outstanding)
         self._write(life, adopted, pieces, last, transaction)
         self._snapshot_s += self._watch.lap("snapshot")
@@ -220,24 +222,24 @@ class Loop:
 
     def _write(self, life: Life, adopted: Pieces, pieces: Pieces, last: bool, transaction: Transaction) -> None:
         assert life.shard is not None, "only a live shard is written"
-        assert life.pupil is not None, "a loaded shard has a pupil"
+        assert life.learning is not None, "a loaded shard has a learning"
         transaction.snapshot_bytes += sum(len(value) for _, value in pieces)
         transaction.snapshot_records += len(pieces)
         transaction.snapshots += last
         durable: list[tuple[bytes, bytes | None]] = [*life.first_messages, *adopted, *pieces]
         if last:
             before_ms = round((time.time() - self._limits.history_s) * 1000)
-            durable += [(weights_key(offset), None) for offset in life.pupil.superseded(life.shard, before_ms)]
+            durable += [(weights_key(offset), None) for offset in life.learning.superseded(life.shard, before_ms)]
         if durable or life.must_commit:
             transaction.messages += [Message(self._topics.changelog, life.partition, *pair) for pair in durable]
-            transaction.touch(life)
+            transaction.include(life)
 
     # ---- commit
 
     def _commit(self, transaction: Transaction) -> None:
         self._dead.check([(len(a.records.offsets), len(a.rejected)) for a in transaction.advanced])
         self._broker.commit(transaction.messages, transaction.offsets, self._membership)
-        self._failures.over()
+        self._failures.succeeded()
         self._dead.committed()
         transaction.committed(self._metrics, self.lives)
         for life in transaction.lives:
@@ -253,13 +255,13 @@ class Loop:
         life.last_record_ms = before.last_record_ms if before else 0  # it is as far behind as it was
         life.must_commit = self._failures.failing  # one commit of C shows that the way is open again
         self._clocks[partition] = SnapshotClock(self._limits.snapshots)
-        log_life("restoring", partition=partition, incarnation=self._incarnations, why=why)
+        log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
 
     def _end(self, partition: int, why: str) -> None:
         life = self.lives.pop(partition, None)
         if life is not None:
             life.end()
-            log_life("dropped", partition=partition, incarnation=life.incarnation, why=why)
+            log_event("dropped", partition=partition, incarnation=life.incarnation, why=why)
 
     @contextmanager
     def _recovery(self, stop: Event) -> Iterator[None]:
@@ -270,7 +272,7 @@ class Loop:
             self._metrics.failures.inc()
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
-            self._recover(stop, self._failures.note(error))
+            self._recover(stop, self._failures.pause_after(error))
         self._pulse.beat()
 
     def _recover(self, stop: Event, pause_s: float) -> None:
@@ -293,4 +295,4 @@ class Loop:
                 transaction = Transaction()
                 self._write(life, [], pieces, last, transaction)
                 self._commit(transaction)
-        log_life("stopped", shards=len(live))
+        log_event("stopped", shards=len(live))

@@ -10,32 +10,34 @@ from threading import Event, Thread
 
 from prometheus_client import ProcessCollector
 
-from pipeline.model import Shape, same_bits
+from pipeline.network.model import Shape, same_bits
 from pipeline.table import Table
-from worker import __version__, assembly, topics
+from worker import __version__, topics, wiring
 from worker.broker.contract import BrokerError
 from worker.broker.kafka import BrokerOptions, KafkaBroker
-from worker.failures import Failures, Pulse
-from worker.http import Pages, Server
-from worker.log import life as log_life
+from worker.failures import Failures
+from worker.http.server import Pages, Server
+from worker.http.status import Status
+from worker.kernels.warming import warm
 from worker.loop import Loop
-from worker.metrics import Metrics, Stopwatch
-from worker.settings import Settings
-from worker.status import Status
-from worker.warm import warm
+from worker.observe.log import event as log_event
+from worker.observe.metrics import Metrics, Stopwatch
+from worker.observe.pulse import Pulse
+from worker.plan import Plan
+from worker.settings.settings import Settings
 
 log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, leave: bool, stop: Event) -> int:
     """The worker, until `stop` is set. Returns the exit code. Raises Refusal."""
-    plan = assembly.plan(settings)
+    plan = Plan.of(settings)
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
-    log_life("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
-    log_life("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
+    log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
+    log_event("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
     compiled, found = warm(plan)  # before it joins: nobody waits for a kernel
-    log_life("kernels", compiled=compiled, found=found)
+    log_event("kernels", compiled=compiled, found=found)
     metrics = Metrics(plan.method, __version__)
     ProcessCollector(registry=metrics.registry)
     metrics.stream_bytes.set(row_bytes)
@@ -43,7 +45,7 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
     pulse = Pulse()
     pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s)
     server = Server(settings.http.host, settings.http.port, pages)
-    log_life("listening", port=server.port)
+    log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
     try:
         broker = _connected(settings, stop, pulse, metrics)
@@ -52,9 +54,9 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
         loop = Loop(
             broker,
             plan,
-            assembly.topics(settings),
-            assembly.limits(settings),
-            assembly.learning(settings, plan, metrics),
+            wiring.topics(settings),
+            wiring.limits(settings),
+            wiring.learning(settings, plan, metrics),
             metrics,
             pulse,
         )
@@ -83,9 +85,9 @@ def _connected(settings: Settings, stop: Event, pulse: Pulse, metrics: Metrics) 
             kafka, worker = settings.kafka, settings.worker
             return KafkaBroker(
                 BrokerOptions(
-                    connection=assembly.connection(settings),
+                    connection=wiring.connection(settings),
                     input_topic=kafka.input_topic,
-                    changelog_topic=assembly.topics(settings).changelog,
+                    changelog_topic=wiring.topics(settings).changelog,
                     group_id=kafka.group_id,
                     instance_id=kafka.instance_id,
                     session_timeout_s=kafka.session_timeout_s,
@@ -97,7 +99,7 @@ def _connected(settings: Settings, stop: Event, pulse: Pulse, metrics: Metrics) 
             )
         except BrokerError as error:
             metrics.failures.inc()
-            stop.wait(failures.note(error))
+            stop.wait(failures.pause_after(error))
     return None
 
 

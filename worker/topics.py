@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 
 from pipeline.shard import Shard
-from worker import assembly
+from worker import wiring
 from worker.broker.admin import (
     TopicInfo,
     TopicSpec,
@@ -17,10 +17,11 @@ from worker.broker.admin import (
 )
 from worker.broker.produce import FastProducer
 from worker.broker.producer import BATCH_BYTES
-from worker.failures import Refusal
-from worker.life import cold_start
+from worker.lives.life import cold_start
+from worker.plan import Plan
 from worker.publish import DEAD_LETTER_OVERHEAD_BYTES
-from worker.settings import Settings
+from worker.refusal import Refusal
+from worker.settings.settings import Settings
 
 SEGMENT_BYTES = 16 << 20  # compaction leaves the newest segment alone: restores read it whole
 FRAMING_BYTES = 1024  # of a record batch beyond its one record
@@ -44,13 +45,13 @@ class Wanted:
 def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
     """From the settings and the largest input record."""
     largest_input = int(input_topic.configs["max.message.bytes"]) if input_topic else 1_048_588
-    largest = assembly.changelog_record_bytes(assembly.plan(settings)) + FRAMING_BYTES
+    largest = Plan.of(settings).changelog_record_bytes() + FRAMING_BYTES
     return Wanted(max(largest, FULL_BATCH), max(largest_input + DEAD_LETTER_OVERHEAD_BYTES, FULL_BATCH))
 
 
 def create(settings: Settings, partitions: int | None, replication: int) -> list[str]:
     """Make those of the four topics that are not there; what was made, in words. Raises Refusal, BrokerError."""
-    connection, topics = assembly.connection(settings), assembly.topics(settings)
+    connection, topics = wiring.connection(settings), wiring.topics(settings)
     there = describe(connection, [topics.input, topics.output, topics.dead_letters, topics.changelog])
     count = partitions or (there[topics.input].partitions if topics.input in there else 0)
     if not count:
@@ -79,7 +80,7 @@ def _changelog_configs(settings: Settings, sizes: Wanted) -> dict[str, str]:
 
 def check(settings: Settings) -> tuple[list[str], Wanted]:
     """What the topics are, in words, and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
-    connection, topics = assembly.connection(settings), assembly.topics(settings)
+    connection, topics = wiring.connection(settings), wiring.topics(settings)
     names = [topics.input, topics.output, topics.dead_letters, topics.changelog]
     there = describe(connection, names)
     if missing := [name for name in names if name not in there]:
@@ -115,7 +116,7 @@ def reset(settings: Settings) -> list[str]:
 
     A cold start is written down: an empty image at C, so that it is told from a changelog that was lost.
     """
-    connection, topics = assembly.connection(settings), assembly.topics(settings)
+    connection, topics = wiring.connection(settings), wiring.topics(settings)
     group = settings.kafka.group_id
     if present := members(connection, group):
         ids = ", ".join(member.instance_id or member.client_id for member in present)
@@ -124,7 +125,7 @@ def reset(settings: Settings) -> list[str]:
     if topics.input not in there:
         raise Refusal(f"there is no topic {topics.input}: nothing to reset")
     offsets = group_offsets(connection, group, topics.input)
-    plan, sizes = assembly.plan(settings), wanted(settings, there[topics.input])  # before anything is deleted
+    plan, sizes = Plan.of(settings), wanted(settings, there[topics.input])  # before anything is deleted
     delete_topic(connection, topics.changelog)
     create(settings, there[topics.input].partitions, there[topics.input].replication)
     with FastProducer(connection, max_request_bytes=sizes.request) as producer:

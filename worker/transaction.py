@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from worker.broker.contract import Message
-from worker.life import Advanced, Life
-from worker.metrics import Metrics
+from worker.lives.life import Advanced, Life
+from worker.observe.metrics import Metrics
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class Transaction:
     snapshot_records: int = 0
     snapshots: int = 0
 
-    def touch(self, life: Life) -> None:
+    def include(self, life: Life) -> None:
         """Something of this life is in it, so its offset is too."""
         assert life.shard is not None, "only a loaded shard is committed"
         if life.partition not in self.offsets:

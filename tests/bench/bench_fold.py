@@ -14,8 +14,8 @@ from stand import FIRST_MS, STEP_MS, Sections, add_variants, variants
 
 from pipeline.events import Batch
 from pipeline.shard import Shard
-from worker import assembly
-from worker.settings import load
+from worker.plan import Plan
+from worker.settings.sources import load
 
 
 class Fed:
@@ -23,7 +23,7 @@ class Fed:
 
     def __init__(self, tables: Sections, rows: int, warm: int) -> None:
         settings = load(None, {}, **tables)
-        plan = assembly.plan(settings)
+        plan = Plan.of(settings)
         self._shard = Shard(plan.method, plan.network(), 0, plan.settings)
         self._names = [f"sensor-{row:06}" for row in range(rows)]
         self._level = np.zeros(rows)

@@ -16,7 +16,7 @@ from stand import Cluster, Sections, Stand, Subject, add_options, stand, variant
 
 from worker.broker.contract import NotYet
 from worker.broker.kafka import BrokerOptions, KafkaBroker
-from worker.life import Life
+from worker.lives.life import Life
 
 KEPT = {"snapshot_events": 10**9, "snapshot_interval_s": 86_400}  # the image stays where the clean stop put it
 POLL_S = 0.1

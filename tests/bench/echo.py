@@ -12,7 +12,7 @@ from threading import Event
 from kafka import KafkaConsumer, KafkaProducer
 from kafka.structs import OffsetAndMetadata
 
-from worker.settings import load
+from worker.settings.sources import load
 
 
 def main(record_bytes: int) -> None:

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.compiled import Floats, Ints
-from worker import newyork
-from worker.packages import Package
+from worker.demo import newyork
+from worker.demo.packages import Package
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "histories"
 HOUR_MS = 3_600_000

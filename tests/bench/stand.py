@@ -19,14 +19,14 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, as for the tests
-sys.path.insert(0, str(Path(__file__).parents[1] / "kafka"))
+sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from cluster import FIRST_MS, STEP_MS, Cluster, Worker
 from kafka.errors import RetriableError
 
+from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, Worker
 from worker.broker.produce import FastProducer
 from worker.broker.security import open_admin
-from worker.local_kafka import local_kafka
+from worker.demo.local_kafka import local_kafka
 
 Sections = dict[str, dict[str, object]]
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from pipeline.table import Table
-from worker import assembly
-from worker.settings import load
+from worker.plan import method_of
+from worker.settings.sources import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
@@ -107,7 +107,7 @@ def test_kustomize_puts_them_together() -> None:
 def test_the_memory_limit_holds_the_streams_it_is_said_to_hold() -> None:
     """By the sum in docs/kubernetes.md."""
     settings = load(FOLDER / "foldcast.toml", {})
-    row_bytes = Table(assembly.method(settings)).row_bytes
+    row_bytes = Table(method_of(settings)).row_bytes
     [container] = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"]
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
     assert limit > 700 * 2**20 + 2 * 20_000 * row_bytes

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import yaml
 
-from worker import assembly
-from worker.metrics import Metrics
-from worker.settings import load
+from worker.observe.metrics import Metrics
+from worker.plan import method_of
+from worker.settings.sources import load
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = ROOT / "deploy" / "prometheus"
@@ -63,7 +63,7 @@ def test_every_alert_has_a_section_in_the_runbook_and_the_other_way_round() -> N
 def test_every_rule_is_about_metrics_that_a_worker_has() -> None:
     names = {
         s
-        for family in Metrics(assembly.method(load(None, {})), "1").registry.collect()
+        for family in Metrics(method_of(load(None, {})), "1").registry.collect()
         for s in series(family.name, family.type)
     }
     recorded = {rule["record"] for rule in rules("recording.yaml")}

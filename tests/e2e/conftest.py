@@ -10,9 +10,10 @@ os.environ.setdefault("TESTCONTAINERS_RYUK_DISABLED", "true")  # every test remo
 
 import docker
 import pytest
-import stage
 from docker.errors import DockerException
 from testcontainers.core.network import Network
+
+from tests.rigs import stage
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

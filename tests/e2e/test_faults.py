@@ -6,9 +6,9 @@ import time
 
 import pytest
 from docker.errors import APIError
-from stage import SESSION_S, Case, Worker, until
 
-from pipeline.image import read_image
+from pipeline.durable.image import read_image
+from tests.rigs.stage import SESSION_S, Case, Worker, until
 
 SEVERAL = 10_000  # streams
 
@@ -174,7 +174,7 @@ def test_a_killed_replica_is_replaced_by_the_other(case: Case) -> None:
 
 
 def test_the_engine_sees_a_worker_as_healthy_and_a_stalled_one_not(case: Case) -> None:
-    health = {"test": ["CMD", "python", "-m", "worker.health_check"], "interval": 10**9, "retries": 2}
+    health = {"test": ["CMD", "python", "-m", "worker.http.health_check"], "interval": 10**9, "retries": 2}
     stall = {**case.environment, "FOLDCAST_WORKER__STALL_EXIT_S": "600"}
     worker = case.worker(environment=stall, healthcheck=health)
     until("healthy", lambda: worker.state["Health"]["Status"] == "healthy")

@@ -11,11 +11,12 @@ from urllib.request import urlopen
 
 import docker
 import pytest
-import stage
 import yaml
-from stage import ROOT, Case, free_port, until
 from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
+
+from tests.rigs import stage
+from tests.rigs.stage import ROOT, Case, free_port, until
 
 DEPLOY = ROOT / "deploy"
 PROMETHEUS = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["prometheus"]

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import orjson
 import pytest
-from cluster import Cluster, event_bytes, random_weights
 
-from pipeline.backtest import backtest
+from pipeline.backtest.backtest import backtest
 from pipeline.shard import Shard
-from worker import newyork
-from worker.backtest_command import records
+from tests.rigs.cluster import Cluster, event_bytes, random_weights
+from worker.backtest.files import records
 from worker.broker.produce import FastProducer
+from worker.demo import newyork
 from worker.publish import forecast_bodies
-from worker.settings import load
+from worker.settings.sources import load
 
 pytestmark = pytest.mark.kafka
 

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster import Cluster, Feeder, Source
 
-from worker.audit import Rules, audit
+from tests.rigs.cluster import Cluster, Feeder, Source
+from worker.demo.auditor import Rules, audit
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 

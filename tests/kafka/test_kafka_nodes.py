@@ -17,7 +17,7 @@ from worker.broker.contract import NotYet
 from worker.broker.produce import FastProducer
 from worker.broker.restore import read_all
 from worker.broker.security import Connection
-from worker.local_kafka import WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [

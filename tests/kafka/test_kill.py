@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cluster import (
+
+from pipeline.shard import Shard
+from tests.rigs.cluster import (
     AdoptionFollower,
     Cluster,
     Feeder,
@@ -25,12 +27,10 @@ from cluster import (
     restored_shard,
     uninterrupted_shard,
 )
-
-from pipeline.shard import Shard
-from worker.audit import Rules, audit
 from worker.broker.restore import TopicRecord
-from worker.metrics import FINE_TUNE_OUTCOMES
-from worker.settings import load
+from worker.demo.auditor import Rules, audit
+from worker.observe.metrics import FINE_TUNE_OUTCOMES
+from worker.settings.sources import load
 
 pytestmark = pytest.mark.kafka
 

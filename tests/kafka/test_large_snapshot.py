@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of
 
+from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of
 from worker.broker.produce import FastProducer
 
 pytestmark = pytest.mark.kafka

@@ -7,16 +7,17 @@ from pathlib import Path
 
 import orjson
 import pytest
-from cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of
 
-from worker import assembly, topics
+from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of
+from worker import topics, wiring
 from worker.broker import admin
 from worker.broker.admin import TopicSpec
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicRecord
-from worker.failures import Refusal
-from worker.settings import Settings, load
+from worker.refusal import Refusal
+from worker.settings.settings import Settings
+from worker.settings.sources import load
 
 pytestmark = pytest.mark.kafka
 
@@ -41,7 +42,7 @@ def named(bootstrap: str, unique: str, **sections: dict[str, object]) -> Setting
 
 def make(settings: Settings, partitions: int = 2, **configs: dict[str, str]) -> None:
     """All four by hand, with these settings for some of them."""
-    names, sizes = assembly.topics(settings), topics.wanted(settings, None)
+    names, sizes = wiring.topics(settings), topics.wanted(settings, None)
     specs = {
         "input": {},
         "output": {},
@@ -51,7 +52,7 @@ def make(settings: Settings, partitions: int = 2, **configs: dict[str, str]) -> 
     made = [
         TopicSpec(getattr(names, what), partitions, 1, {**own, **configs.get(what, {})}) for what, own in specs.items()
     ]
-    admin.create_topics(assembly.connection(settings), made)
+    admin.create_topics(wiring.connection(settings), made)
 
 
 def eventually(condition: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
@@ -70,7 +71,7 @@ def test_what_is_made_passes_its_own_check(bootstrap: str, unique: str) -> None:
         [f"{unique}{end}", "partitions=3", "replication=1"] for end in ("-in", "-out", "-dead-letters", "-changelog")
     ]
     assert sizes.request > sizes.changelog
-    info = admin.describe(assembly.connection(settings), [f"{unique}-changelog"])[f"{unique}-changelog"]
+    info = admin.describe(wiring.connection(settings), [f"{unique}-changelog"])[f"{unique}-changelog"]
     assert info.configs["cleanup.policy"] == "compact"
     assert info.configs["min.compaction.lag.ms"] == "60000"
     assert topics.create(settings, None, 1) == ["all four topics are there"], "a second time is no error"
@@ -80,7 +81,7 @@ def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: st
     settings = named(bootstrap, unique)
     with pytest.raises(Refusal, match="give --partitions N"):
         topics.create(settings, None, 1)
-    admin.create_topics(assembly.connection(settings), [TopicSpec(f"{unique}-in", 5, 1)])
+    admin.create_topics(wiring.connection(settings), [TopicSpec(f"{unique}-in", 5, 1)])
     assert topics.create(settings, None, 1) == [
         f"made {unique}{end} with 5 partitions" for end in ("-out", "-dead-letters", "-changelog")
     ]
@@ -90,7 +91,7 @@ def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: st
 def test_topics_that_are_not_there_are_named_with_the_command_that_makes_them(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique)
     admin.create_topics(
-        assembly.connection(settings), [TopicSpec(f"{unique}-in", 1, 1), TopicSpec(f"{unique}-out", 1, 1)]
+        wiring.connection(settings), [TopicSpec(f"{unique}-in", 1, 1), TopicSpec(f"{unique}-out", 1, 1)]
     )
     with pytest.raises(Refusal, match=f"no topic {unique}-dead-letters, {unique}-changelog: .*foldcast topics create"):
         topics.check(settings)
@@ -101,7 +102,7 @@ def test_a_topic_with_another_number_of_partitions_is_refused_with_the_fix(
     bootstrap: str, unique: str, odd: str
 ) -> None:
     settings = named(bootstrap, unique)
-    admin.create_topics(assembly.connection(settings), [TopicSpec(f"{unique}-{odd}", 3, 1)])
+    admin.create_topics(wiring.connection(settings), [TopicSpec(f"{unique}-{odd}", 3, 1)])
     topics.create(settings, 2, 1)
     with pytest.raises(
         Refusal, match=f"{unique}-{odd} has 3 partitions and {unique}-in has 2: .*delete {unique}-{odd}"
@@ -198,7 +199,7 @@ def test_a_reset_of_a_group_that_never_committed_leaves_an_empty_changelog(boots
 def test_a_reset_can_write_the_weights_of_a_large_model(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique, model={"hidden_size": 1024})  # more than 8 MB of weights
     topics.create(settings, 1, 1)
-    connection = assembly.connection(settings)
+    connection = wiring.connection(settings)
     admin.set_group_offsets(connection, unique, f"{unique}-in", {0: 0})
     topics.reset(settings)
     assert admin.bounds(connection, f"{unique}-changelog") == {0: (0, 3)}, "weights, those to go back to and a marker"
@@ -222,7 +223,7 @@ def test_the_largest_record_an_input_can_hold_goes_to_the_dead_letters(
     bootstrap: str, unique: str, tmp_path: Path
 ) -> None:
     input_spec = TopicSpec(f"{unique}-in", 1, 1, {"max.message.bytes": str(LARGE)})
-    admin.create_topics(assembly.connection(named(bootstrap, unique)), [input_spec])
+    admin.create_topics(wiring.connection(named(bootstrap, unique)), [input_spec])
     with Cluster(bootstrap, unique, tmp_path, 1, model={"hidden_size": 8}) as cluster:
         value = largest_record(cluster, b"\xff", LARGE)
         cluster.worker("one")
@@ -255,7 +256,7 @@ def test_the_largest_page_and_the_weights_go_through(
         image = image_of(records)
         assert sum(name is not None for page in image.pages for name in page.names) == 301
         largest = max(len(r.value or b"") for r in records)
-        assert largest <= assembly.changelog_record_bytes(cluster.plan)
+        assert largest <= cluster.plan.changelog_record_bytes()
         worker.start()
         cluster.wait_until_live()
         assert worker.tails[-1] == 0

@@ -13,11 +13,11 @@ from threading import Event, Thread
 import numpy as np
 import orjson
 import pytest
-from cluster import Cluster, Worker, event_bytes
 
-from worker.audit import Rules, audit
+from tests.rigs.cluster import Cluster, Worker, event_bytes
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
+from worker.demo.auditor import Rules, audit
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(420)]
 
@@ -30,7 +30,7 @@ TRIES = 3  # of what starts another trainer: noise passes, a loop that waits for
 # In the trainer alone, as long as there is a file: every answer holds weights that are not finite.
 NONSENSE = """
 import sys
-if "worker.trainer" in sys.orig_argv:
+if "worker.trainer.process" in sys.orig_argv:
     import dataclasses, pathlib
     import msgspec, torch
     from pipeline.adoption import Adoption

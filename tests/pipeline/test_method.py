@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from plain_method import DAY, Plain
-from shard_rigs import Record, fold, shard_of
 
-from pipeline.intervals import factor_kept
 from pipeline.method import Method
+from pipeline.parts.intervals import factor_kept
 from pipeline.shard import Shard
-from worker import newyork
+from tests.rigs.plain_method import DAY, Plain
+from tests.rigs.shard_rigs import Record, fold, shard_of
+from worker.demo import newyork
 
 HOUR = 3_600_000
 METHOD = Method(horizons=(1, 3, 6, 12), hidden_size=16, fine_rings=True, max_gap=10**9)

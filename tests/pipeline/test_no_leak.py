@@ -11,18 +11,18 @@ from functools import cache
 
 import numpy as np
 import pytest
-from shard_rigs import said
 
-from pipeline.backtest import Record, backtest, partition_of
+from pipeline.backtest.backtest import Record, backtest, partition_of
+from pipeline.backtest.inline import InlineTrainer
+from pipeline.backtest.scoring import Scoring
 from pipeline.events import Decoder, Format
-from pipeline.fine_tune import Schedule
 from pipeline.forecasts import Forecasts, joined
-from pipeline.learner import Learner
+from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Cell, Method
-from pipeline.model import Network, Shape, Weights
-from pipeline.scoring import Scoring
+from pipeline.network.model import Network, Shape, Weights
 from pipeline.shard import Shard
-from worker.newyork import events
+from tests.rigs.shard_rigs import said
+from worker.demo.newyork import events
 
 METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
 CELLS: tuple[Cell, ...] = ("rnn_tanh", "rnn_relu", "gru", "lstm")
@@ -68,9 +68,9 @@ def told(
     records: Sequence[Record], method: Method = METHOD, partitions: int = 2, schedule: Schedule = SCHEDULE
 ) -> list[Told]:
     shards = [Watched(method) for _ in range(partitions)]
-    learners = [Learner(shard, schedule) for shard in shards]
+    trainers = [InlineTrainer(shard, schedule) for shard in shards]
     parts: list[list[Forecasts]] = [[] for _ in shards]
-    for part in backtest(records, shards, Decoder(Format()), learners):
+    for part in backtest(records, shards, Decoder(Format()), trainers):
         parts[part.partition].append(part.forecasts)
     return [Told(joined(own), shard.adoptions) for own, shard in zip(parts, shards, strict=True)]
 
@@ -155,7 +155,7 @@ def test_no_kind_of_change_after_a_cut_is_known_before_it(change: Change) -> Non
 
 
 def test_roll_backs_know_nothing_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.watchdog.PATIENCE", 20)
+    monkeypatch.setattr("pipeline.learning.watchdog.PATIENCE", 20)
     assert unchanged("gru", 2, CUT, everything, RUINOUS) == 2
     for one, offset in zip(untouched("gru", 2, RUINOUS), cuts_of(CUT, 2), strict=True):
         assert any(rolled_back for at, _, rolled_back in one.adoptions if at <= offset)
@@ -194,7 +194,7 @@ def test_what_is_compared_is_forecast_with_weights_that_have_learnt(cell: Cell) 
 
 
 def test_weights_that_come_into_service_one_event_too_early_would_be_seen() -> None:
-    """The same comparison, with a learner that looks one update ahead."""
+    """The same comparison, with a trainer that looks one update ahead."""
 
     def leaky(records: Sequence[Record]) -> Told:
         (honest,) = told(records, partitions=1)
@@ -211,7 +211,7 @@ def test_scores_before_a_cut_are_the_same_numbers() -> None:
     method, tallies = METHOD, []
     for records in (weather(), changed_after(CUT, other_values)):
         shard, scoring = Watched(method), Scoring(method, 40, CUT // STREAMS - method.longest)
-        for part in backtest(records, [shard], Decoder(Format()), [Learner(shard, SCHEDULE)]):
+        for part in backtest(records, [shard], Decoder(Format()), [InlineTrainer(shard, SCHEDULE)]):
             scoring.take(part.forecasts)
         tallies.append(scoring.tallies)
     for name, tally in tallies[0].items():

@@ -9,7 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from shard_rigs import (
+
+from pipeline.compiled import Floats32, Ints
+from pipeline.durable.image import MARKER_KEY, read_image, weights_key
+from pipeline.forecasts import Forecasts
+from pipeline.method import Method
+from pipeline.parts import scales
+from pipeline.parts.features import times, width
+from pipeline.shard import Shard
+from pipeline.table import layout
+from tests.rigs.shard_rigs import (
     SETTINGS,
     Record,
     batch_of,
@@ -22,15 +31,6 @@ from shard_rigs import (
     shard_of,
     state,
 )
-
-from pipeline import scales
-from pipeline.compiled import Floats32, Ints
-from pipeline.features import times, width
-from pipeline.forecasts import Forecasts
-from pipeline.image import MARKER_KEY, read_image, weights_key
-from pipeline.method import Method
-from pipeline.shard import Shard
-from pipeline.table import layout
 
 METHOD = Method(horizons=(1, 2, 5), quantiles=(0.1, 0.5, 0.9), hidden_size=16, covariates=("wind",), max_gap=20)
 MORTAL = replace(METHOD, stream_ttl_ms=60_000)

@@ -8,17 +8,17 @@ import msgspec
 import numpy as np
 import pytest
 import torch
-from harness import FAILURES, SCHEDULE, Rig
-from memory_broker import CHANGELOG, OUTPUT
 
-from pipeline import watchdog
-from pipeline.adoption import Adoption
-from pipeline.image import GOOD_KEY
-from worker.exchange import Answer, Offer
+from pipeline.durable.image import GOOD_KEY
+from pipeline.learning import watchdog
+from pipeline.learning.adoption import Adoption
+from tests.rigs.loop_rig import FAILURES, SCHEDULE, Rig
+from tests.rigs.memory_broker import CHANGELOG, OUTPUT
+from worker.http.status import Status
 from worker.learning import Learning, LearningPolicy
-from worker.life import Life
-from worker.pupil import MOST_ADOPTIONS
-from worker.status import Status
+from worker.lives.learning_state import MOST_ADOPTIONS
+from worker.lives.life import Life
+from worker.trainer.messages import Answer, Offer
 
 
 def learning_rig(events: int = 200, **changes: object) -> Rig:
@@ -162,7 +162,7 @@ def test_an_answer_that_was_delayed_across_a_failed_commit_is_not_adopted(failur
 def test_an_adoption_whose_commit_failed_was_never_in_service() -> None:
     rig = learning_rig()
     trainer = rig.trainers["one"]
-    while rig.loops["one"].lives[0].pupil.candidate is None:  # type: ignore[union-attr]
+    while rig.loops["one"].lives[0].learning.candidate is None:  # type: ignore[union-attr]
         rig.produce(5)
         rig.cycle()
     adopted = rig.sample("fine_tunes_total", outcome="adopted")
@@ -293,9 +293,9 @@ def test_weights_worse_than_the_last_value_are_rolled_back_with_half_the_rate() 
     rig = learning_rig(checkpoint=None)
     life = rig.loops["one"].lives[0]
     assert life.shard is not None
-    assert life.pupil is not None
-    good = life.pupil.standing.good
-    parent = life.pupil.parent
+    assert life.learning is not None
+    good = life.learning.held.good
+    parent = life.learning.parent
     rig.witnessing = False  # the next line is not part of the fold
     life.shard.watch[[watchdog.NETWORK, watchdog.LAST_VALUE, watchdog.LABELS]] = 1.2, 1.0, 1e6
     rig.produce(5)
@@ -307,11 +307,11 @@ def test_weights_worse_than_the_last_value_are_rolled_back_with_half_the_rate() 
     assert (newest.optimiser.steps, newest.optimiser.factor) == (0, 0.5)
     assert all(torch.equal(weight, good.weights[name]) for name, weight in newest.weights.items())
     assert life.shard.watch[watchdog.NETWORK] <= life.shard.watch[watchdog.LAST_VALUE]
-    assert life.pupil.parent > parent
+    assert life.learning.parent > parent
     for _ in range(10):
         rig.produce(10)
         rig.turn()
-    sent = [offer for offer in rig.trainers["one"].offers if offer.parent == life.pupil.parent]
+    sent = [offer for offer in rig.trainers["one"].offers if offer.parent == life.learning.parent]
     assert Adoption.load(sent[0].state or b"").optimiser.factor == 0.5, "the trainer begins anew"
 
 
@@ -324,7 +324,7 @@ def test_a_rolled_back_shard_is_restored_as_it_was() -> None:
         trainer._brief, schedule=replace(SCHEDULE, learning_rate=0.9, clip_norm=1e6)
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pipeline.watchdog.PATIENCE", 10)
+        patch.setattr("pipeline.learning.watchdog.PATIENCE", 10)
         feed(rig, 600)
         assert rig.sample("fine_tunes_total", outcome="rolled_back") > 0
         rig.start()
@@ -366,33 +366,33 @@ def test_many_adoptions_make_a_snapshot_due() -> None:
         rig.produce(12)
         rig.drain()
         life = rig.loops["one"].lives[0]
-        assert life.pupil is not None
+        assert life.learning is not None
         assert life.shard is not None
-        outstanding.append(life.pupil.outstanding(life.shard))
+        outstanding.append(life.learning.outstanding(life.shard))
     assert len(rig.markers()) > 2, "though nothing else asks for one"
     assert max(outstanding) <= MOST_ADOPTIONS // 2 + 1
 
 
 def test_the_weights_to_go_back_to_survive_a_restart(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipeline.watchdog.is_good", lambda _: True)
-    monkeypatch.setattr("pipeline.adoption.GOOD_EVERY", 2)
+    monkeypatch.setattr("pipeline.learning.watchdog.is_good", lambda _: True)
+    monkeypatch.setattr("pipeline.learning.adoption.GOOD_EVERY", 2)
     rig = learning_rig()
     goods = [m.value for m in rig.cluster.committed_messages(CHANGELOG) if m.key == GOOD_KEY]
     rig.start()
-    pupil = until_live(rig).pupil
-    assert pupil is not None
+    learning = until_live(rig).learning
+    assert learning is not None
     newest = Adoption.load(goods[-1] or b"")
     assert len(goods) > 1
-    assert all(torch.equal(weight, newest.weights[name]) for name, weight in pupil.standing.good.weights.items())
+    assert all(torch.equal(weight, newest.weights[name]) for name, weight in learning.held.good.weights.items())
 
 
 def test_the_weights_a_shard_began_with_survive_a_restart_under_another_checkpoint() -> None:
     rig = learning_rig()
     rig.plan = replace(rig.plan, checkpoint=None, seed=5)
     rig.start()
-    pupil = until_live(rig).pupil
-    assert pupil is not None
-    assert digest(pupil.standing.base.dump()) == digest(adoptions(rig)[0] or b"")
+    learning = until_live(rig).learning
+    assert learning is not None
+    assert digest(learning.held.base.dump()) == digest(adoptions(rig)[0] or b"")
 
 
 # ---- when

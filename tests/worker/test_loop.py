@@ -4,16 +4,17 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from harness import FAILURES, Rig, Witness, drained
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from memory_broker import CHANGELOG, INPUT, OUTPUT
 
-from pipeline.image import BASE_KEY, MARKER_KEY, weights_key
+from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
+from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained
+from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
 from worker.broker.contract import BrokerError, CommitError
-from worker.durability import SnapshotPolicy
-from worker.failures import DeadLetterCatch, Failures, Refusal
+from worker.failures import DeadLetterCatch, Failures
+from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits
+from worker.refusal import Refusal
 
 WORKERS = ("one", "two")
 
@@ -551,15 +552,15 @@ def test_failures_far_apart_with_commits_between_are_no_reason_to_give_up(monkey
     monkeypatch.setattr("worker.failures.time.monotonic", lambda: now[0])
     failures = Failures(give_up_s=10)
     for _ in range(5):
-        failures.note(BrokerError("gone"))
+        failures.pause_after(BrokerError("gone"))
         now[0] += 9
-        failures.note(BrokerError("still"))
-        failures.over()
+        failures.pause_after(BrokerError("still"))
+        failures.succeeded()
         now[0] += 100
-    failures.note(CommitError("fenced", outcome="refused", fenced=True))
+    failures.pause_after(CommitError("fenced", outcome="refused", fenced=True))
     now[0] += 601
-    failures.over()
-    failures.note(CommitError("fenced", outcome="refused", fenced=True))  # not twice within ten minutes
+    failures.succeeded()
+    failures.pause_after(CommitError("fenced", outcome="refused", fenced=True))  # not twice within ten minutes
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
-from pipeline.model import Network, Shape
+from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from worker import __version__
 from worker.broker.contract import Message, Records

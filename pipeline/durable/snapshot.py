@@ -1,0 +1,43 @@
+"""A snapshot under way: the shard as it was at one offset, written in pieces while events go on.
+
+Pages that changed since the last snapshot go out in order, so many at a time, each as it was at the offset: a page
+that is about to change before it was sent is copied first. The marker goes last and makes the image valid.
+"""
+
+from collections.abc import Callable
+
+import msgspec
+
+from pipeline.durable.image import MARKER_KEY, Marker, Page, encode_marker, encode_page, other, page_key
+
+
+class Snapshot:
+    """The pages still to send and the copies of those that have changed since."""
+
+    def __init__(self, marker: Marker, dirty: set[int], read_page: Callable[[int, int], Page]) -> None:
+        """`marker` has the letters and page offsets in force before; `read_page` gives a page as it is now."""
+        self._read_page = read_page
+        self.pending = sorted(dirty, reverse=True)  # pages, the next one last
+        self._copies: dict[int, Page] = {}
+        letters, offsets = list(marker.letters), list(marker.page_offsets)
+        for page in self.pending:
+            letters[page] = other(letters[page])
+            offsets[page] = marker.offset
+        self.marker = msgspec.structs.replace(marker, letters="".join(letters), page_offsets=offsets)
+
+    def about_to_change(self, pages: set[int]) -> None:
+        """Keep these pages as they are now, where they are still to be sent."""
+        for page in pages.intersection(self.pending) - self._copies.keys():
+            self._copies[page] = self._read_page(page, self.marker.offset)
+
+    def pieces(self, pages: int) -> tuple[list[tuple[bytes, bytes]], bool]:
+        """The next records to write, at most so many pages; True with them when the marker is the last."""
+        out: list[tuple[bytes, bytes]] = []
+        for _ in range(min(pages, len(self.pending))):
+            number = self.pending.pop()
+            page = self._copies.pop(number, None) or self._read_page(number, self.marker.offset)
+            out.append((page_key(number, self.marker.letters[number]), encode_page(page)))
+        if self.pending:
+            return out, False
+        out.append((MARKER_KEY, encode_marker(self.marker)))
+        return out, True

@@ -1,0 +1,106 @@
+"""Weights that came into service, with all that learning needs to go on from them.
+
+An adoption is logged, so that a restored shard has the same weights at the same offsets; it is also what a trainer
+begins with and answers with. Bytes are safetensors.
+"""
+
+import math
+from dataclasses import dataclass
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from pipeline.compiled import Floats
+from pipeline.learning import watchdog
+from pipeline.learning.fine_tune import LEAST_FACTOR, Optimiser
+from pipeline.network.model import Network, Weights
+
+GOOD_EVERY = 32  # updates between two looks whether the weights are worth going back to
+STATE = "optimiser"
+NUMBERS = ("steps", "updates", "factor", "trained_through", "rolled_back", "made_ms")
+
+
+@dataclass(frozen=True)
+class Adoption:
+    """Weights and the optimiser as they were after the update that made them."""
+
+    weights: Weights
+    optimiser: Optimiser
+    trained_through: int = 0  # offset: nothing at or above it was learnt from
+    rolled_back: bool = False  # older weights, because newer ones were worse than the last value
+    made_ms: int = 0  # by the clock, for how long the changelog keeps it
+
+    @classmethod
+    def base(cls, network: Network, offset: int = 0) -> "Adoption":
+        """What a network brings before anything was learnt."""
+        return cls({name: weight.clone() for name, weight in network.weights.items()}, Optimiser.blank(), offset)
+
+    def dump(self) -> bytes:
+        """As safetensors."""
+        tensors = dict(self.weights)
+        optimiser = self.optimiser
+        if optimiser.state is not None:
+            tensors[STATE] = optimiser.state
+        numbers = (optimiser.steps, optimiser.updates, optimiser.factor, self.trained_through, self.rolled_back)
+        tensors |= {
+            f"number/{name}": torch.tensor(float(number), dtype=torch.float64)
+            for name, number in zip(NUMBERS, (*numbers, self.made_ms), strict=True)
+        }
+        return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+
+    @classmethod
+    def load(cls, data: bytes) -> "Adoption":
+        """From `dump`. Raises ValueError where it is damaged; whether the weights fit, the network knows."""
+        try:
+            tensors = safetensors.torch.load(data)
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"the weights cannot be read: {error}") from error
+        numbers, state = _taken(tensors, "number/"), tensors.pop(STATE, None)
+        shape = (3, sum(tensor.numel() for tensor in tensors.values()))
+        if numbers.keys() != set(NUMBERS) or (state is not None and state.shape != shape):
+            raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
+        n = {name: float(number) for name, number in numbers.items()}
+        sane = all(math.isfinite(number) and number >= 0 for number in n.values()) and 0 < n["factor"] <= 1
+        sane &= (state is None) == (n["steps"] == 0)
+        if not sane or any(t.dtype != torch.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
+            raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
+        optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"])
+        return cls(tensors, optimiser, int(n["trained_through"]), bool(n["rolled_back"]), int(n["made_ms"]))
+
+
+def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those under the prefix, out of `tensors`."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
+
+
+def roll_back(bad: Adoption, good: Adoption, position: int) -> Adoption:
+    """The good weights again, with an optimiser that begins anew at half the rate."""
+    factor = max(bad.optimiser.factor / 2, LEAST_FACTOR)
+    return Adoption(good.weights, Optimiser.blank(bad.optimiser.updates, factor), position, rolled_back=True)
+
+
+@dataclass
+class WeightsHeld:
+    """A shard's weights in service, those to go back to, and the ones it began with, to go back to after that."""
+
+    in_service: Adoption
+    good: Adoption
+    base: Adoption
+
+    def next_in_service(self, candidate: Adoption | None, watch: Floats, position: int) -> Adoption | None:
+        """What comes into service now: older weights where the watchdog says so, else the candidate; None: nothing."""
+        if watchdog.is_bad(watch):
+            after = roll_back(self.in_service, self.good, position)
+            self.good = self.base
+        elif candidate is None:
+            return None
+        else:
+            after = candidate
+            newer = self.in_service.optimiser.updates >= self.good.optimiser.updates + GOOD_EVERY
+            if newer and watchdog.is_good(watch):
+                self.good = self.in_service
+        self.in_service = after
+        return after

@@ -1,0 +1,149 @@
+"""The mixture: experts weighed by how each would have changed its past errors (Bernstein online aggregation).
+
+    when the label of origin o arrives: g = clip(2 (M(o) - z_t)/c, 4), r_e = g clip((E_e(o) - M(o))/c, 4),
+        R_e = l R_e - r_e,  V_e = l V_e + r_e^2 (V starts at 1e-6),  l = 1 - 1/(500 + 20 (h-1))
+    eta_e = min(1, sqrt(ln experts / V_e)),  w_e ~ prior_e eta_e exp(eta_e R_e), prior 4 for the last value, else 1
+    M_h = sum of w_e E_e,  each move E_e - z_t cut at the stream's reach, or at 2 c_h where that is more
+
+No expert is trusted beyond the largest move seen, so a young trend is not carried on for ever.
+
+All that remembers hundreds of labels, in the scales of days gone by: where a trend or a swing has ended, what is small
+in them can be a hundred times the last value's error. So a guard compares both lately, whatever the scale, and
+withholds the move where it did worse; what is published is the last value and the rest of the move:
+
+    y and the mixture's move m cut at 4, where y is not 0:  L <- EW((y - m)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
+    published: z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t)
+
+A label of exactly 0 says nothing there: where events are rare it is the rule, and a stuck sensor is no end of a trend.
+
+Wintenberger, "Optimal learning with Bernstein online aggregation", 2017. Experts: last value, seasonal naive, seasonal
+profile, N~ and, in the full profile, K~.
+"""
+
+import numpy as np
+
+from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.method import Method
+
+LAST, NAIVE, PROFILE, SHRUNK = 0, 1, 2, 3  # columns of the experts' moves; N~ and K~ are the last
+CLIP = 4.0
+PRIOR = 4.0  # of the last value
+LEAST_REACH = 2.0  # horizon scales that a move may always have
+FIRST_VARIATION = 1e-6
+LATELY = 12.0  # labels of the guard's memory, and the horizon
+WORSE = 2.0  # times the last value's loss from which on it withholds, at twice that the whole move
+LEAST = 1e-30
+
+
+def experts(method: Method) -> int:
+    """E, those weighed."""
+    return 5 if method.full else 4
+
+
+def fields(method: Method) -> list[Field]:
+    """Two sums per horizon and expert, how far from the mixture each expert but the last value moved, the guard's."""
+    z, e = len(method.horizons), experts(method)
+    return [
+        ("mixture_regret", "f4", (z, e)),  # R
+        ("mixture_variation", "f4", (z, e)),  # V
+        ("mixture_apart", method.root_ring, (method.pending_size, e - 1)),
+        ("mixture_loss", "f4", (z, 2)),  # L, L0
+        ("mixture_withheld", method.root_ring, (method.pending_size,)),  # of the move
+    ]
+
+
+def initialise(row: np.void) -> None:
+    """Nothing is known of any expert."""
+    row["mixture_variation"][:] = FIRST_VARIATION
+
+
+@kernel
+def learn(
+    rows: Rows,
+    index: Ints,  # (B,)
+    n: Ints,  # (B,)
+    label: Floats,  # (B, Z) in horizon scales, NaN where there is none
+    horizons: Ints,  # (Z,)
+    start: Ints,  # (Z + 1,)
+    root: float,
+) -> None:
+    """Take in what each expert's move would have changed."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        regret = row["mixture_regret"]
+        variation = row["mixture_variation"]
+        waiting = row["mixture_apart"]
+        loss = row["mixture_loss"]
+        withheld = row["mixture_withheld"]
+        published = row["pending_move"]
+        for j in range(len(horizons)):
+            if np.isnan(label[b, j]):
+                continue
+            keep = 1.0 - 1.0 / (500.0 + 20.0 * (horizons[j] - 1))
+            place = start[j] + n[b] % horizons[j]
+            share = withheld[place] / root
+            combined = published[place] + share * abs(share) * CLIP
+            y = min(max(label[b, j], -CLIP), CLIP)
+            if y != 0.0:
+                miss = y - min(max(combined, -CLIP), CLIP)
+                rate = 1.0 / (LATELY + horizons[j])
+                loss[j, 0] += rate * (miss * miss - loss[j, 0])
+                loss[j, 1] += rate * (y * y - loss[j, 1])
+            g = min(max(2.0 * (combined - label[b, j]), -CLIP), CLIP)
+            for e in range(regret.shape[1]):
+                apart = min(max(-combined, -CLIP), CLIP)  # the last value's
+                if e != LAST:
+                    share = waiting[place, e - 1] / root
+                    apart = share * abs(share) * CLIP
+                r = g * apart
+                regret[j, e] = keep * regret[j, e] - r
+                variation[j, e] = keep * variation[j, e] + r * r
+
+
+@kernel
+def forecast(
+    rows: Rows,
+    index: Ints,  # (B,)
+    n: Ints,  # (B,)
+    horizons: Ints,  # (Z,)
+    start: Ints,  # (Z + 1,)
+    root: float,
+    said: Floats,  # (B, Z, E) the experts' moves
+    moves: Floats,  # (B, Z) out: as they are published
+) -> None:
+    """Weigh the experts' moves and put them into the rings."""
+    many = said.shape[2]
+    weight = np.empty(many)
+    move = np.empty(many)
+    for b in range(len(index)):
+        row = rows[index[b]]
+        regret = row["mixture_regret"]
+        variation = row["mixture_variation"]
+        waiting = row["mixture_apart"]
+        loss = row["mixture_loss"]
+        withheld = row["mixture_withheld"]
+        reach = row["reach"]
+        scale = row["scale"]
+        for j in range(len(horizons)):
+            bound = max(reach[j] / scale[j], LEAST_REACH) if scale[j] > 0.0 else LEAST_REACH
+            largest = -np.inf
+            for e in range(many):
+                eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
+                move[e] = min(max(said[b, j, e], -bound), bound)
+                weight[e] = np.log(eta * (PRIOR if e == LAST else 1.0)) + eta * regret[j, e]
+                largest = max(largest, weight[e])
+            total = 0.0
+            sum_ = 0.0
+            for e in range(many):
+                w = np.exp(weight[e] - largest)
+                total += w
+                sum_ += w * move[e]
+            combined = sum_ / total
+            guard = min(max(2.0 - loss[j, 0] / (WORSE * loss[j, 1] + LEAST), 0.0), 1.0)
+            moves[b, j] = guard * combined
+            place = start[j] + n[b] % horizons[j]
+            for e in range(LAST + 1, many):
+                apart = min(max(move[e] - combined, -CLIP), CLIP)
+                waiting[place, e - 1] = np.copysign(np.rint(np.sqrt(abs(apart) / CLIP) * root), apart)
+            rest = min(max(combined - moves[b, j], -CLIP), CLIP)
+            withheld[place] = np.copysign(np.rint(np.sqrt(abs(rest) / CLIP) * root), rest)

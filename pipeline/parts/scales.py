@@ -1,0 +1,116 @@
+"""Robust causal scales of a stream: its step, its level and spread, and one scale per horizon.
+
+    q1 <- EW(d^2, 500)      s = sqrt(q1)        step scale, d = z_t - z_{t-1}
+    qh <- EW(d_h^2, 500)    c_h = sqrt(qh)      horizon scale, d_h = z_t - z_{t-h}; h q1 before the first d_h
+    reach: the largest |d_h| so far, cut as its square is
+    m5, v5 mean and variance over 500 events, m2 over 200, mS over a season
+
+Clipping squared changes at 64 times their mean makes one spike harmless. All is in the units of z, the (transformed)
+value; what is summed is in float64, so that levels far from zero cost no precision. The first events are not clipped: a
+mad one among them (-9999 for "no reading") would count for thousands of events, in tables and sums too. So a stream
+begins anew, once, when a change among them is far smaller than the one before it.
+"""
+
+import numpy as np
+
+from pipeline.compiled import Bools, Field, Floats, Ints, Rows, kernel
+from pipeline.method import Method
+
+MEMORY = 500.0  # events
+RECENT = 200.0
+CLIP = 64.0  # squared changes above so many times their mean are cut
+WARM = 20  # events before which nothing is cut
+ABSURD = 1e3  # times the next change: so large is no change of a young stream
+FLOOR = 1e-10  # of the smallest squared step: keeps divisions sane, whatever the units and a first value's size
+
+
+def fields(method: Method) -> list[Field]:
+    """Scales and the ring of the last H values."""
+    spans = len(method.spans)
+    return [
+        ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
+        ("changes", "f4", (3,)),  # z_t - z_{t-1} and the two before
+        ("unit2", "f8"),  # square of the smallest non-zero change
+        ("step2", "f8"),  # q1, mean squared change
+        ("mean", "f8"),  # m5
+        ("variance", "f8"),  # v5
+        ("recent_mean", "f8"),  # m2
+        ("season_mean", "f8"),  # mS
+        ("change2", "f8", (spans,)),  # qh, mean squared change over each span
+        ("scale", "f4", (spans,)),  # its root: c_h, the unit in which a forecast of horizon h moves
+        ("reach", "f4", (spans,)),  # the largest change over each span
+        ("step_scale", "f4"),  # s, the root of step2
+        ("spread", "f4"),  # that of the variance
+        ("begun_anew", "u1"),  # 1: after a mad value among the first
+    ]
+
+
+@kernel
+def absurd_start(rows: Rows, index: Ints, raw: Floats, found: Bools) -> int:
+    """Which of rows index (B,) begin anew with the values raw (B,), found (B,) out; how many."""
+    many = 0
+    for b in range(len(index)):
+        row = rows[index[b]]
+        n = row["count"]
+        if n < 2 or n > WARM or row["begun_anew"] != 0:
+            continue
+        values = row["values"]
+        change = abs(raw[b] - values[(n - 1) % len(values)])
+        found[b] = change > 0.0 and ABSURD * change < abs(row["changes"][0])
+        many += found[b]
+    return many
+
+
+@kernel
+def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) -> None:
+    """Take in z (B,) as event n (B,) of its stream. Overwrites the value H events back, so labels are scored before."""
+    for b in range(len(index)):
+        row = rows[index[b]]
+        values = row["values"]
+        changes = row["changes"]
+        longest = len(values)
+        count = n[b]
+        if count == 0:
+            row["mean"] = z[b]
+            row["recent_mean"] = z[b]
+            row["season_mean"] = z[b]
+            values[0] = z[b]
+            continue
+        changes[2] = changes[1]
+        changes[1] = changes[0]
+        change = z[b] - values[(count - 1) % longest]
+        changes[0] = change
+        squared = change * change
+        if squared > 0.0 and (row["unit2"] == 0.0 or squared < row["unit2"]):
+            row["unit2"] = squared
+        if count > WARM and row["step2"] > 0.0:
+            squared = min(squared, CLIP * row["step2"])
+        row["step2"] += max(1.0 / MEMORY, 1.0 / count) * (squared - row["step2"])
+        floor = FLOOR * row["unit2"]
+        row["step_scale"] = np.sqrt(row["step2"] + floor)
+
+        rate = max(1.0 / MEMORY, 1.0 / (count + 1))
+        deviation = z[b] - row["mean"]
+        row["mean"] += rate * deviation
+        row["variance"] += rate * (deviation * deviation - row["variance"])
+        row["spread"] = np.sqrt(row["variance"] + floor)
+        row["recent_mean"] += max(1.0 / RECENT, 1.0 / (count + 1)) * (z[b] - row["recent_mean"])
+        row["season_mean"] += max(1.0 / slots, 1.0 / (count + 1)) * (z[b] - row["season_mean"])
+
+        change2 = row["change2"]
+        scale = row["scale"]
+        reach = row["reach"]
+        for j in range(len(spans)):
+            h = spans[j]
+            labels = count - h + 1  # arrived for this span, with the present one
+            if labels > 0:
+                d = z[b] - values[(count - h) % longest]
+                squared = d * d
+                if labels > WARM and change2[j] > 0.0:
+                    squared = min(squared, CLIP * change2[j])
+                change2[j] += max(1.0 / MEMORY, 1.0 / labels) * (squared - change2[j])
+                scale[j] = np.sqrt(change2[j] + floor)
+                reach[j] = max(reach[j], np.sqrt(squared))
+            else:
+                scale[j] = np.sqrt(h * row["step2"] + floor)
+        values[count % longest] = z[b]

@@ -1,0 +1,134 @@
+"""A changelog that does not hold a whole image is refused with a sentence; a whole one is read as it was."""
+
+import msgspec
+import numpy as np
+import pytest
+
+from pipeline.durable.image import (
+    MARKER_KEY,
+    Image,
+    ImageError,
+    Marker,
+    Page,
+    encode_page,
+    page_key,
+    read_image,
+    weights_key,
+)
+from pipeline.method import Method
+from pipeline.shard import Shard
+from tests.rigs.shard_rigs import batch_of, fold, make_log, restless, shard_of
+
+METHOD = Method(horizons=(1, 2), hidden_size=8)
+Log = list[tuple[bytes, bytes | None]]
+
+
+@pytest.fixture
+def changelog(monkeypatch: pytest.MonkeyPatch) -> Log:
+    """Weights, then two snapshots of a shard of several pages."""
+    monkeypatch.setattr("pipeline.table.PAGE_BYTES", 4 * 1024)
+    shard, log = shard_of(METHOD), make_log(4, 300, METHOD)
+    records: Log = [(weights_key(0), shard.network.dump())]
+    for part in (log[:200], log[200:]):
+        fold(shard, part)
+        shard.begin_snapshot()
+        records += shard.snapshot_pieces(100)[0]
+    assert shard.table.pages > 2
+    return records
+
+
+def marker_of(log: Log) -> Marker:
+    marker = read_image(log).marker
+    assert marker is not None
+    return marker
+
+
+def test_the_newest_marker_finds_the_pages_it_names(changelog: Log) -> None:
+    image = read_image(changelog)
+    assert image.marker is not None
+    assert [page.number for page in image.pages] == list(range(len(image.marker.letters)))
+    assert "b" in image.marker.letters, "a page was written twice"
+    assert list(image.weights) == [0]
+
+
+def test_an_empty_changelog_has_no_image(changelog: Log) -> None:
+    assert read_image([]) == Image(None, [], {}, None, None)
+    assert read_image(changelog[:2]).marker is None, "pages without a marker are no image"
+
+
+def test_a_missing_page_is_named(changelog: Log) -> None:
+    key = page_key(1, marker_of(changelog).letters[1])
+    with pytest.raises(ImageError, match=f"the marker names b'{key.decode()}', which is not there"):
+        read_image([(k, v) for k, v in changelog if k != key])
+    with pytest.raises(ImageError, match="which is not there"):
+        read_image([*changelog, (key, None)])
+
+
+def test_a_page_of_another_offset_or_method_is_refused(changelog: Log) -> None:
+    marker, image = marker_of(changelog), read_image(changelog)
+    key = page_key(0, marker.letters[0])
+    for page in (
+        msgspec.structs.replace(image.pages[0], offset=marker.offset + 1),
+        msgspec.structs.replace(image.pages[0], method="another"),
+    ):
+        with pytest.raises(ImageError, match=r"page 0[ab] is from offset \d+, the marker wants it from \d+"):
+            read_image([*changelog, (key, encode_page(page))])
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b"\xc1", b'{"offset":1}'])
+def test_a_record_that_cannot_be_read_is_refused(changelog: Log, damage: bytes) -> None:
+    key = page_key(0, marker_of(changelog).letters[0])
+    for bad in (key, MARKER_KEY):
+        with pytest.raises(ImageError, match="cannot be read"):
+            read_image([*changelog, (bad, damage)])
+
+
+def test_missing_weights_are_named(changelog: Log) -> None:
+    with pytest.raises(ImageError, match=r"the weights in service at \d+ \(b'weights-0'\) are not there"):
+        read_image([*changelog, (weights_key(0), None)])
+
+
+def test_a_deleted_record_is_gone_and_a_later_one_counts(changelog: Log) -> None:
+    more: Log = [(weights_key(0), None), (weights_key(0), b"new"), (weights_key(70), b"x"), (weights_key(70), None)]
+    assert read_image([*changelog, *more]).weights == {0: b"new"}
+    assert read_image([*changelog, (MARKER_KEY, None)]).marker is None
+
+
+def test_another_method_is_refused_in_words(changelog: Log) -> None:
+    image = read_image(changelog)
+    other = Shard(METHOD, restless(METHOD), 0, {"model.cell": "lstm", "events.same_time": "drop"})
+    words = "events.same_time was None and is 'drop'; model.cell was 'gru' and is 'lstm'"
+    with pytest.raises(ImageError, match=f"^{words}$"):
+        other.load(image)
+    wider = Method(horizons=(1, 2), hidden_size=16)
+    with pytest.raises(ImageError, match="another version of the method"):
+        shard_of(wider).load(image)
+
+
+def test_a_page_cut_short_is_refused_by_the_shard(changelog: Log) -> None:
+    image = read_image(changelog)
+    page = image.pages[0]
+    for rows in (page.rows[:-1], page.rows[: len(page.rows) // 2]):
+        image.pages[0] = msgspec.structs.replace(page, rows=rows)
+        with pytest.raises(ImageError, match=r"page|multiple"):
+            shard_of(METHOD).load(image)
+
+
+def test_an_image_is_the_shard_and_its_counters(changelog: Log) -> None:
+    shard, image = shard_of(METHOD), read_image(changelog)
+    shard.load(image)
+    marker = marker_of(changelog)
+    assert (shard.position, shard.snapshot_offset, shard.replay_tail) == (marker.offset, marker.offset, 0)
+    assert shard.counters == marker.counters
+    assert marker.counters.records == 300
+    assert shard.table.rows["time_ms"].max() == max(
+        np.frombuffer(p.rows, shard.table.rows.dtype)["time_ms"].max() for p in image.pages
+    )
+    log = make_log(4, 301, METHOD)
+    shard.advance(batch_of([log[-1]._replace(offset=marker.offset)], METHOD))
+    assert marker_of(changelog).counters.records == 300
+
+
+def test_pages_and_markers_survive_the_way_through_bytes() -> None:
+    page = Page(3, 77, "m", ["a", None, "ä"], bytes(range(256)))
+    assert msgspec.msgpack.decode(encode_page(page), type=Page) == page

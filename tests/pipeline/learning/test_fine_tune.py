@@ -1,0 +1,368 @@
+"""An update is a pure function, and the one that a few lines of torch make of the same windows."""
+
+import copy
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from pipeline.learning.fine_tune import Optimiser, Report, Schedule, fine_tune
+from pipeline.learning.windows import Windows
+from pipeline.method import Cell
+from pipeline.network.model import SMALL, Network, Shape, Weights, states
+
+T, B, F, HORIZONS = 16, 6, 5, (1, 3, 8)
+CELLS: tuple[Cell, ...] = ("rnn_tanh", "rnn_relu", "gru", "lstm")
+SHAPES = [Shape(cell, F, 12, layers, HORIZONS) for cell in CELLS for layers in (1, 2)]
+SHAPES.append(Shape("gru", F, SMALL + 1, 1, HORIZONS))  # torch's own
+SHAPE = Shape("gru", F, 12, 1, HORIZONS)
+SCHEDULE = Schedule()
+
+
+def sample(shape: Shape = SHAPE, seed: int = 0, masked: float = 0.3) -> Windows:
+    rng = np.random.default_rng(seed)
+    labels = rng.normal(size=(T, B, len(shape.horizons)))
+    labels[rng.random(labels.shape) < masked] = math.nan
+    labels[0, 0, 0] = 7.0  # where Huber's loss is a straight line
+    hidden = 0.5 * rng.normal(size=(B, shape.layers, states(shape.cell), shape.hidden_size))
+    return Windows(*(a.astype(np.float32) for a in (rng.normal(size=(T, B, F)), labels, hidden)))
+
+
+def first_weights(shape: Shape = SHAPE, seed: int = 1) -> dict[str, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        k: v + 0.1 * torch.randn(v.shape, generator=generator) for k, v in Network(shape, seed).state_dict().items()
+    }
+
+
+def updates(
+    windows: list[Windows],
+    shape: Shape = SHAPE,
+    schedule: Schedule = SCHEDULE,
+    optimiser: Optimiser | None = None,
+    weights: Weights | None = None,
+) -> tuple[Weights, Optimiser, list[Report]]:
+    """One after the other."""
+    weights, optimiser = weights or first_weights(shape), optimiser or Optimiser.blank()
+    reports = []
+    for some in windows:
+        weights, optimiser, report = fine_tune(shape, weights, optimiser, some, schedule)
+        reports.append(report)
+    return weights, optimiser, reports
+
+
+def change(windows: Windows, schedule: Schedule = SCHEDULE, optimiser: Optimiser | None = None) -> dict[str, Tensor]:
+    """Of each weight, by one update."""
+    after, _, _ = updates([windows], schedule=schedule, optimiser=optimiser)
+    return {name: after[name] - before for name, before in first_weights().items()}
+
+
+def same(a: Mapping[str, Tensor], b: Mapping[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def parts(optimiser: Optimiser, shape: Shape = SHAPE) -> list[dict[str, Tensor]]:
+    """Adam's own weights and their two moments, by name."""
+    assert optimiser.state is not None
+    named = Network(shape).state_dict()
+    pieces = [torch.split(row, [w.numel() for w in named.values()]) for row in optimiser.state]
+    return [{k: piece.view(w.shape) for (k, w), piece in zip(named.items(), row, strict=True)} for row in pieces]
+
+
+def size(tensors: Mapping[str, Tensor]) -> float:
+    return math.sqrt(sum(float((t.double() ** 2).sum()) for t in tensors.values()))
+
+
+# ---- the same, in a few lines
+
+
+def plain_network(shape: Shape, weights: Weights) -> tuple[nn.RNNBase, nn.Linear]:
+    sizes = (shape.inputs, shape.hidden_size, shape.layers)
+    if shape.cell.startswith("rnn"):
+        rnn: nn.RNNBase = nn.RNN(*sizes, nonlinearity=shape.cell[4:])
+    else:
+        rnn = (nn.GRU if shape.cell == "gru" else nn.LSTM)(*sizes)
+    head = nn.Linear(shape.hidden_size, len(shape.horizons))
+    rnn.load_state_dict({k[4:]: v for k, v in weights.items() if k.startswith("rnn.")})
+    head.load_state_dict({k[5:]: v for k, v in weights.items() if k.startswith("head.")})
+    return rnn, head
+
+
+def plain_loss(shape: Shape, rnn: nn.RNNBase, head: nn.Linear, windows: Windows) -> Tensor:
+    """Window by window, label by label."""
+    sums: list[list[Tensor]] = [[] for _ in shape.horizons]
+    for b in range(windows.inputs.shape[1]):
+        parts = [torch.from_numpy(windows.hidden[b, :, s]).contiguous() for s in range(states(shape.cell))]
+        out, _ = rnn(torch.from_numpy(windows.inputs[:, b]), tuple(parts) if shape.cell == "lstm" else parts[0])
+        for t in range(T):
+            said = head(out[t])
+            for j in range(len(shape.horizons)):
+                y = float(windows.labels[t, b, j])
+                if not math.isnan(y):
+                    e = (said[j] - y).abs()
+                    sums[j].append(0.5 * e**2 if e.item() <= 0.5 else 0.5 * (e - 0.25))
+    shares = [1 / h / sum(1 / k for k in shape.horizons) for h in shape.horizons]
+    return sum((share * sum(s) / len(s) for share, s in zip(shares, sums, strict=True) if s), torch.zeros(()))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers} x {s.hidden_size}")
+def test_several_updates_are_those_of_a_few_plain_lines_of_torch(shape: Shape) -> None:
+    """Through the change of the rate, and with a gradient that is clipped half of the time."""
+    many = [sample(shape, seed) for seed in range(4)]
+    schedule = Schedule(learning_rate=3e-3, clip_norm=0.3)
+    weights = first_weights(shape)
+    rnn, head = plain_network(shape, weights)
+    parameters = [*rnn.parameters(), *head.parameters()]
+    adam, expected, seen = torch.optim.Adam(parameters), [], [[p.detach().clone() for p in parameters]]
+    for n, windows in enumerate(many):
+        adam.param_groups[0]["lr"] = 0.5 * 2 ** (n / 100) * 3e-3 * (4 if n < 2 else 1)
+        adam.zero_grad()
+        loss = plain_loss(shape, rnn, head, windows)
+        loss.backward()
+        norm = math.sqrt(sum(float((p.grad**2).sum()) for p in parameters if p.grad is not None))
+        for p in parameters:
+            assert p.grad is not None
+            p.grad *= min(1.0, 0.3 / norm)
+        adam.step()
+        seen.append([p.detach().clone() for p in parameters])
+        expected.append((loss.item(), norm, norm > 0.3))
+    after, optimiser, reports = updates(many, shape, schedule, Optimiser.blank(998, 0.5), weights)
+    assert [(r.loss, r.gradient_norm, r.clipped) for r in reports] == [pytest.approx(e, rel=1e-4) for e in expected]
+    assert {r.outcome for r in reports} == {"updated"}
+    assert (optimiser.steps, optimiser.updates) == (4, 1002)
+    own, first, second = parts(optimiser, shape)
+    names = [*(f"rnn.{name}" for name, _ in rnn.named_parameters()), "head.weight", "head.bias"]
+    for name, p, weights_seen in zip(names, parameters, zip(*seen, strict=True), strict=True):
+        torch.testing.assert_close(own[name], p.detach(), rtol=1e-3, atol=2e-6)
+        torch.testing.assert_close(after[name], sum(weights_seen) / 5, rtol=1e-3, atol=2e-6)
+        torch.testing.assert_close(first[name], adam.state[p]["exp_avg"], rtol=1e-3, atol=1e-6)
+        torch.testing.assert_close(second[name], adam.state[p]["exp_avg_sq"], rtol=1e-3, atol=1e-8)
+
+
+def test_weights_for_service_forget_those_of_long_ago() -> None:
+    """A mean over 40 updates, once there were so many: what it was before keeps 39/40 of its weight each time."""
+    weights, optimiser, _ = updates([sample(seed=s) for s in range(50)])
+    after, later, _ = fine_tune(SHAPE, weights, optimiser, sample(seed=50), SCHEDULE)
+    own = parts(later)[0]
+    for name, mean in after.items():
+        torch.testing.assert_close(mean, weights[name] + (own[name] - weights[name]) / 40)
+    assert not same(after, own)
+
+
+# ---- pure
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers} x {s.hidden_size}")
+def test_an_update_leaves_no_trace_but_its_result(shape: Shape) -> None:
+    weights, optimiser, _ = updates([sample(shape, 7)], shape)
+    windows = sample(shape)
+    assert optimiser.state is not None
+    before = copy.deepcopy((dict(weights), optimiser.state))
+    arrays = [a.tobytes() for a in windows]
+    random = torch.get_rng_state()
+    one = fine_tune(shape, weights, optimiser, windows, SCHEDULE)
+    torch.manual_seed(99)  # nor does it draw from there
+    other = fine_tune(shape, weights, optimiser, windows, SCHEDULE)
+    torch.set_rng_state(random)
+    fine_tune(shape, weights, optimiser, windows, SCHEDULE)
+    assert torch.equal(torch.get_rng_state(), random)
+    assert same(one[0], other[0])
+    assert one[1].state is not None
+    assert other[1].state is not None
+    assert torch.equal(one[1].state, other[1].state)
+    assert one[2] == other[2]
+    assert same(weights, before[0]), "the arguments are as they were"
+    assert torch.equal(optimiser.state, before[1])
+    assert [a.tobytes() for a in windows] == arrays
+    assert optimiser.steps == 1
+    assert not same(one[0], weights)
+    assert not any(t.requires_grad for t in (*one[0].values(), one[1].state))
+
+
+# ---- masks
+
+
+def test_a_window_whose_labels_have_not_come_has_no_influence() -> None:
+    windows = sample()
+    windows.labels[:, 2] = math.nan
+    expected = change(windows)
+    other = copy.deepcopy(windows)
+    other.inputs[:, 2], other.hidden[2] = 3.0, -1.0
+    for name, moved in change(other).items():
+        torch.testing.assert_close(moved, expected[name], rtol=1e-5, atol=1e-7)
+    other.labels[4, 2, 1] = 1.0
+    assert any((moved - expected[name]).abs().max() > 1e-4 for name, moved in change(other).items())
+
+
+def test_nothing_after_the_last_label_that_has_come_has_influence() -> None:
+    windows = sample()
+    windows.labels[10:] = math.nan
+    other = copy.deepcopy(windows)
+    other.inputs[10:] = 2.0
+    for name, moved in change(other).items():
+        torch.testing.assert_close(moved, change(windows)[name], rtol=1e-5, atol=1e-7)
+
+
+def test_the_mask_of_one_horizon_hides_no_other() -> None:
+    windows = sample(masked=0.0)
+    windows.labels[:, :, 0] = math.nan
+    moved = change(windows)
+    assert not moved["head.weight"][0].any()
+    assert not moved["head.bias"][0].any()
+    assert moved["head.weight"][1].abs().min() > 0
+    assert moved["head.bias"][2] != 0
+
+
+def test_labels_that_have_come_are_counted() -> None:
+    windows = sample()
+    _, _, (report,) = updates([windows])
+    assert (report.outcome, report.windows) == ("updated", B)
+    assert report.labels == np.isfinite(windows.labels).sum() < windows.labels.size
+
+
+# ---- what is bounded
+
+
+def test_the_norm_of_a_gradient_is_clipped_and_told_as_it_was() -> None:
+    _, free, (report,) = updates([sample()], schedule=replace(SCHEDULE, clip_norm=1e6))
+    assert not report.clipped
+    assert 10 * size(parts(free)[1]) == pytest.approx(report.gradient_norm, rel=1e-4)  # Adam's 1 - 0.9
+    bound = report.gradient_norm / 3
+    _, bounded, (other,) = updates([sample()], schedule=replace(SCHEDULE, clip_norm=bound))
+    assert other.clipped
+    assert (other.gradient_norm, other.loss) == (report.gradient_norm, report.loss)
+    assert 10 * size(parts(bounded)[1]) == pytest.approx(bound, rel=1e-4)
+
+
+def test_a_huge_label_pulls_no_harder_than_a_large_one() -> None:
+    large, huge = sample(), sample()
+    huge.labels[0, 0, 0] = 1e6
+    assert same(change(large), change(huge))
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("where", ["inputs", "hidden"])
+def test_what_is_not_finite_is_said_and_the_old_weights_are_given_back(where: str, bad: float) -> None:
+    weights, optimiser, _ = updates([sample(seed=7)])
+    windows = sample()
+    getattr(windows, where).flat[3] = bad
+    after, adam, report = fine_tune(SHAPE, weights, optimiser, windows, SCHEDULE)
+    assert report.outcome == "nonfinite"
+    assert after is weights
+    assert adam is optimiser
+
+
+def test_weights_that_are_not_finite_are_given_back_too() -> None:
+    weights = first_weights()
+    weights["head.bias"][1] = math.nan
+    after, _, (report,) = updates([sample()], weights=weights)
+    assert (report.outcome, after is weights) == ("nonfinite", True)
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf])
+def test_an_infinite_label_is_not_learnt_from(bad: float) -> None:
+    weights, windows = first_weights(), sample()
+    windows.labels[3, :, :] = bad
+    after, _, report = fine_tune(SHAPE, weights, Optimiser.blank(), windows, SCHEDULE)
+    assert (report.outcome, after is weights) == ("nonfinite", True)
+
+
+def test_weights_or_moments_that_overflow_are_not_finite() -> None:
+    weights = {name: torch.full_like(w, 3e38) for name, w in first_weights().items()}
+    after, _, (report,) = updates([sample()], weights=weights)
+    assert (report.outcome, after is weights) == ("nonfinite", True)
+    _, optimiser, _ = updates([sample()])
+    assert optimiser.state is not None
+    full = replace(optimiser, state=torch.cat([optimiser.state[:2], torch.full_like(optimiser.state[2:], math.inf)]))
+    after, kept, (report,) = updates([sample()], optimiser=full, weights=first_weights())
+    assert (report.outcome, kept is full) == ("nonfinite", True)
+
+
+def test_without_a_label_there_are_too_few_windows() -> None:
+    weights, optimiser, _ = updates([sample(seed=7)])
+    windows = sample()
+    windows.labels[:] = math.nan
+    after, adam, report = fine_tune(SHAPE, weights, optimiser, windows, SCHEDULE)
+    assert report[:3] == ("too_few_windows", B, 0)
+    assert after is weights
+    assert adam is optimiser
+    windows.labels[5, 1, 2] = 0.5
+    assert fine_tune(SHAPE, weights, optimiser, windows, SCHEDULE)[2][:3] == ("updated", B, 1)
+
+
+# ---- the rate, and when
+
+
+@pytest.mark.parametrize(
+    ("done", "factor", "rate"),
+    [
+        (0, 1.0, 8e-3),
+        (999, 1.0, 8e-3),
+        (1000, 1.0, 2e-3),
+        (10**6, 1.0, 2e-3),
+        (5, 0.125, 1e-3),
+        (1000, 0.5, 1e-3),
+        (5, 2.5, 8e-3),  # no more than that
+        (5, 5.0, 1e-2),  # unless it is asked for
+    ],
+)
+def test_the_rate_is_fourfold_in_the_first_thousand_updates_and_times_the_factor(
+    done: int, factor: float, rate: float
+) -> None:
+    """Adam's first step moves every weight with a gradient by the rate, those for service by half of that."""
+    moved = change(sample(), optimiser=Optimiser.blank(done, factor))
+    assert max(float(m.abs().max()) for m in moved.values()) == pytest.approx(rate / 2, rel=1e-2)
+    assert float(moved["head.bias"].abs().min()) == pytest.approx(rate / 2, rel=1e-2)
+
+
+def test_a_halving_of_the_rate_is_forgiven_in_a_hundred_updates() -> None:
+    windows = [sample(seed=1)] * 100
+    weights, once, _ = updates(windows, optimiser=Optimiser.blank(0, 0.25))
+    assert once.factor == pytest.approx(0.5)
+    twice = updates(windows, optimiser=once, weights=weights)[1]
+    assert twice.factor == pytest.approx(1.0)
+    assert updates(windows[:2], optimiser=twice, weights=weights)[1].factor == 1.0, "and no more than that"
+
+
+def test_an_optimiser_that_began_anew_keeps_its_updates_and_factor() -> None:
+    _, optimiser, _ = updates([sample(seed=s) for s in range(3)], optimiser=Optimiser.blank(40, 0.25))
+    assert (optimiser.steps, optimiser.updates, optimiser.factor) == (3, 43, pytest.approx(0.25 * 2**0.03))
+
+
+@pytest.mark.parametrize(
+    ("active", "interval"), [(1, 8), (4, 32), (8, 64), (9, 64), (30, 64), (32, 64), (33, 66), (1000, 2000)]
+)
+def test_an_update_is_due_every_2_to_8_events_of_each_active_stream(active: int, interval: int) -> None:
+    assert Schedule(every_events=64).interval(active) == interval
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_loss_goes_down_where_there_is_something_to_learn(cell: Cell) -> None:
+    """Labels that only the inputs of two events before tell."""
+    shape = Shape(cell, F, 12, 1, (1, 3))
+    rng = np.random.default_rng(5)
+
+    def windows() -> Windows:
+        inputs = rng.normal(size=(T, B, F)).astype(np.float32)
+        back = np.concatenate([np.zeros((2, B)), inputs[:-2, :, 0]])
+        labels = np.stack([back, -np.abs(inputs[:, :, 1])], axis=-1)
+        labels[:2] = math.nan
+        return Windows(inputs, labels.astype(np.float32), np.zeros((B, 1, states(cell), 12), np.float32))
+
+    _, _, reports = updates([windows() for _ in range(250)], shape, Schedule(learning_rate=5e-3))
+    losses = [report.loss for report in reports]
+    assert np.mean(losses[-20:]) < 0.4 * np.mean(losses[:20])
+
+
+def test_an_optimiser_that_is_not_finite_is_told() -> None:
+    _, optimiser, _ = updates([sample()])
+    optimiser.check()
+    Optimiser.blank().check()
+    assert optimiser.state is not None
+    optimiser.state[2, 3] = math.nan
+    with pytest.raises(ValueError, match="the optimiser is not finite"):
+        optimiser.check()

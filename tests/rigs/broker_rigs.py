@@ -1,0 +1,170 @@
+"""The broker in memory and a real Kafka behind one face, and a worker that remembers what it was told."""
+
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+from kafka.structs import OffsetAndMetadata, TopicPartition
+
+from tests.rigs.memory_broker import CHANGELOG, OUTPUT, MemoryBroker, MemoryCluster
+from worker.broker import admin
+from worker.broker.contract import Broker, Message, NotYet, Polled
+from worker.broker.kafka import BrokerOptions, KafkaBroker
+from worker.broker.produce import FastProducer
+from worker.broker.restore import read_all
+from worker.broker.security import Connection, open_producer
+
+PARTITIONS = 4
+ALL = frozenset(range(PARTITIONS))
+SESSION_S = 6.0  # the shortest a broker allows by default
+LIMIT_S = 20.0
+
+T = TypeVar("T")
+Row = tuple[int, bytes | None, bytes | None, int]  # partition, key, value, timestamp_ms
+
+
+class Rig(Protocol):
+    """A cluster with one input, output and changelog, and one group, seen from outside."""
+
+    output: str
+    changelog: str
+
+    def join(self, instance_id: str) -> Broker: ...
+    def feed(self, rows: list[Row]) -> None: ...
+    def readable(self, topic: str) -> list[Message]: ...
+    def expel(self, instance_id: str) -> None: ...
+    def held_offset(self, partition: int) -> AbstractContextManager[None]: ...
+    def close(self) -> None: ...
+
+
+class MemoryRig:
+    output, changelog = OUTPUT, CHANGELOG
+
+    def __init__(self) -> None:
+        self.cluster = MemoryCluster(PARTITIONS)
+
+    def join(self, instance_id: str) -> Broker:
+        return MemoryBroker(self.cluster, instance_id)
+
+    def feed(self, rows: list[Row]) -> None:
+        for row in rows:
+            self.cluster.produce(*row)
+
+    def readable(self, topic: str) -> list[Message]:
+        return self.cluster.committed_messages(topic)
+
+    def expel(self, instance_id: str) -> None:
+        self.cluster.expire(instance_id)
+
+    def held_offset(self, partition: int) -> AbstractContextManager[None]:
+        return self.cluster.held_offsets(partition)
+
+    def close(self) -> None:
+        pass
+
+
+class KafkaRig:
+    def __init__(self, bootstrap: str) -> None:
+        self.connection = Connection(bootstrap, "contract-test")
+        name = uuid.uuid4().hex[:8]
+        self.input, self.output, self.changelog, self.group = (
+            f"{part}-{name}" for part in ("in", "out", "log", "group")
+        )
+        compacted = admin.TopicSpec(self.changelog, PARTITIONS, configs={"cleanup.policy": "compact"})
+        plain = [admin.TopicSpec(topic, PARTITIONS) for topic in (self.input, self.output)]
+        admin.create_topics(self.connection, [*plain, compacted])
+        self.brokers: list[KafkaBroker] = []
+
+    def join(self, instance_id: str) -> Broker:
+        options = BrokerOptions(
+            self.connection, self.input, self.changelog, self.group, instance_id, session_timeout_s=SESSION_S
+        )
+        self.brokers.append(KafkaBroker(options))
+        return self.brokers[-1]
+
+    def feed(self, rows: list[Row]) -> None:
+        with FastProducer(self.connection) as producer:
+            for row in rows:
+                producer.send(self.input, *row)
+            producer.flush()
+
+    def readable(self, topic: str) -> list[Message]:
+        return [Message(topic, r.partition, r.key, r.value, r.headers) for r in read_all(self.connection, topic)]
+
+    def expel(self, instance_id: str) -> None:
+        admin.remove_member(self.connection, self.group, instance_id)
+
+    @contextmanager
+    def held_offset(self, partition: int) -> Iterator[None]:
+        producer = open_producer(self.connection, transactional_id=f"{self.group}-somebody-else")
+        producer.init_transactions()
+        producer.begin_transaction()
+        offsets = {TopicPartition(self.input, partition): OffsetAndMetadata(0, "", -1)}
+        producer.send_offsets_to_transaction(offsets, self.group)
+        try:
+            yield
+        finally:
+            producer.abort_transaction()
+            producer.close()
+
+    def close(self) -> None:
+        for broker in self.brokers:
+            broker.close(leave=False)
+        for topic in (self.input, self.output, self.changelog):
+            admin.delete_topic(self.connection, topic)
+
+
+@dataclass
+class Worker:
+    """Polls a broker and remembers what it was told."""
+
+    broker: Broker
+    owned: set[int] = field(default_factory=set)
+    began: list[int] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
+    rows: dict[int, list[tuple[int, int, bytes | None, bytes | None]]] = field(default_factory=dict)
+    membership: object = None
+
+    def poll(self, timeout_s: float = 0.1) -> Polled:
+        polled = self.broker.poll(timeout_s)
+        self.owned = self.owned - polled.ended | polled.began
+        self.began.extend(polled.began)
+        self.ended.extend(polled.ended)
+        self.membership = polled.membership
+        for partition, records in polled.records.items():
+            assert partition in self.owned
+            self.rows.setdefault(partition, []).extend(zip(*records, strict=True))
+        return polled
+
+    def count(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def commit(self, messages: list[Message], offsets: dict[int, int]) -> None:
+        self.broker.commit(messages, offsets, self.membership)
+
+    def committed(self, partition: int) -> int | None:
+        return eventually(lambda: self.broker.committed(partition))
+
+
+def eventually(ask: Callable[[], T]) -> T:
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            return ask()
+        except NotYet:
+            assert time.monotonic() < deadline, "still NotYet"
+
+
+def drive(*workers: Worker, until: Callable[[], bool]) -> float:
+    """Poll until it holds, all at once as live workers do (the memory broker in turn); the seconds it took."""
+    start = time.monotonic()
+    in_turn = isinstance(workers[0].broker, MemoryBroker)
+    with ThreadPoolExecutor(1 if in_turn else len(workers)) as threads:
+        while not until():
+            assert time.monotonic() - start < LIMIT_S, f"not reached: {workers}"
+            list(threads.map(Worker.poll, workers))
+    return time.monotonic() - start

@@ -1,0 +1,486 @@
+"""Workers as processes on a real Kafka: started, killed, fed; and their shards rebuilt from the log to compare."""
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Condition, Event, Thread
+from typing import NamedTuple
+from urllib.request import urlopen
+
+import torch
+
+from pipeline.durable.image import Image, read_image
+from pipeline.learning.adoption import Adoption
+from pipeline.network.model import Network, Shape
+from pipeline.shard import Shard
+from worker import topics, wiring
+from worker.broker import admin
+from worker.broker.produce import FastProducer
+from worker.broker.restore import TopicReader, TopicRecord, read_all
+from worker.broker.security import open_producer
+from worker.plan import Plan, method_of
+from worker.settings.settings import Settings
+from worker.settings.sources import load
+
+LIMIT_S = 60.0
+FIRST_MS = 1_357_020_000_000  # the first event's time
+STEP_MS = 60_000
+WORD = re.compile(r"(\w+)=(\S+)")
+EVENTS = ("restoring", "loaded", "live", "dropped", "listening")
+
+# ---- workers
+
+
+@dataclass
+class Life:
+    """One process of a worker, as its log tells."""
+
+    states: dict[int, str] = field(default_factory=dict)  # by partition: restoring, loaded, live
+    port: int = 0
+    ended: bool = False  # its output is closed
+
+
+class State(NamedTuple):
+    """A shard in a worker's memory, by digests."""
+
+    partition: int
+    offset: int
+    adoption: int  # offset its weights hold from
+    rows: str
+    weights: str
+
+
+class Worker:
+    """A worker with one instance id and one life after the other."""
+
+    command = ("-m", "worker", "run")  # of Python
+
+    def __init__(self, name: str, cluster: "Cluster", *options: str) -> None:
+        self.name = name
+        self.log = cluster.home / f"{name}.log"
+        self.tails: list[int] = []  # offsets folded silently, restore by restore
+        self.states: list[State] = []  # as each shard was when it became live
+        self.life = Life(ended=True)
+        self._cluster, self._options = cluster, options
+        self._process: subprocess.Popen[str] | None = None
+        self._reader: Thread | None = None
+
+    def start(self) -> None:
+        """Returns at once."""
+        self.life = Life()
+        self._process = subprocess.Popen(
+            [sys.executable, "-u", *self.command, *self._options],
+            env={**self._cluster.environment, "FOLDCAST_KAFKA__INSTANCE_ID": self.name},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            cwd=Path(__file__).parents[2],
+        )
+        self._reader = Thread(target=self._read, args=(self._process, self.life), daemon=True)
+        self._reader.start()
+
+    def _read(self, process: "subprocess.Popen[str]", life: Life) -> None:
+        assert process.stdout is not None
+        with self.log.open("a") as file:
+            for line in process.stdout:
+                file.write(line)
+                file.flush()
+                with self._cluster.changed:
+                    self._take(line, life)
+                    self._cluster.changed.notify_all()
+        with self._cluster.changed:
+            life.ended = True
+            self._cluster.changed.notify_all()
+
+    def _take(self, line: str, life: Life) -> None:
+        _, stated, text = line.partition(" DEBUG state ")
+        if stated:
+            fields = dict(WORD.findall(text))
+            numbers = (int(fields[name]) for name in ("partition", "offset", "adoption"))
+            self.states.append(State(*numbers, fields["rows"], fields["weights"]))
+            return
+        _, _, text = line.partition(" INFO ")
+        event = text.split(" ", 1)[0].strip()
+        if event not in EVENTS:
+            return
+        fields = dict(WORD.findall(text))
+        if event == "listening":
+            life.port = int(fields["port"])
+        if event == "loaded":
+            self.tails.append(int(fields["tail"]))
+        if "partition" not in fields:
+            return
+        if event == "dropped":
+            life.states.pop(int(fields["partition"]), None)
+        else:
+            life.states[int(fields["partition"])] = event
+
+    def metric(self, name: str) -> float:
+        """A metric, its labels written out, as a scrape gives it; NaN before there is one."""
+        with urlopen(f"http://127.0.0.1:{self.life.port}/metrics", timeout=10) as answer:
+            for line in answer.read().decode().splitlines():
+                if line.startswith(f"{name} "):
+                    return float(line.split()[1])
+        return float("nan")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def tell(self, sign: signal.Signals) -> None:
+        """Send a signal; returns at once."""
+        assert self._process is not None
+        self._process.send_signal(sign)
+
+    def kill(self) -> None:
+        """SIGKILL; returns when it is gone."""
+        self.tell(signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> int:
+        """Exit code of the process, when it is gone."""
+        assert self._process is not None
+        assert self._reader is not None
+        assert self._process.stdout is not None
+        code = self._process.wait(LIMIT_S)
+        self._reader.join()
+        self._process.stdout.close()
+        return code
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+
+class Cluster:
+    """Topics of one test, the settings for them, and the workers; a context manager that leaves no process."""
+
+    def __init__(self, bootstrap: str, name: str, home: Path, partitions: int, **sections: dict[str, object]) -> None:
+        self.partitions = partitions
+        self.home = home
+        self.changed = Condition()  # a worker has said something
+        self.workers: list[Worker] = []
+        self._last_ms = FIRST_MS
+        values: dict[str, dict[str, object]] = {
+            "kafka": {
+                "bootstrap_servers": bootstrap,
+                "input_topic": f"{name}-in",
+                "output_topic": f"{name}-out",
+                "group_id": name,
+                "session_timeout_s": 6,
+            },
+            "http": {"host": "127.0.0.1", "port": 0},
+            "worker": {"give_up_s": 60},
+        }
+        for section, settings in sections.items():
+            values.setdefault(section, {}).update(settings)
+        own = {f"FOLDCAST_{s}__{n}".upper(): str(v) for s, table in values.items() for n, v in table.items()}
+        outside = {n: v for n, v in os.environ.items() if not n.startswith("FOLDCAST_")}
+        self.environment = {**outside, **own}
+        self.settings: Settings = load(None, self.environment)
+        self.plan: Plan = Plan.of(self.settings)
+        self.topics = wiring.topics(self.settings)
+        self.connection = wiring.connection(self.settings)
+        topics.create(self.settings, partitions, 1)
+
+    def worker(self, name: str, *options: str) -> Worker:
+        """Start one."""
+        worker = Worker(name, self, *options)
+        self.workers.append(worker)
+        worker.start()
+        return worker
+
+    def wait_for(self, condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> float:
+        """Until the workers' logs make it true; the seconds it took."""
+        began = time.monotonic()
+        with self.changed:
+            if not self.changed.wait_for(condition, limit_s):
+                raise AssertionError(f"{what}: not within {limit_s} s\n{self.ends_of_logs()}")
+        return time.monotonic() - began
+
+    def wait_until_live(self) -> float:
+        """Until every partition is live somewhere and every worker has its share; the seconds it took."""
+        took = self.wait_for(lambda: self._all_live() or self._ended(), "all partitions live")
+        assert not self._ended(), f"a worker ended by itself\n{self.ends_of_logs()}"
+        return took
+
+    def _all_live(self) -> bool:
+        lives = [worker.life.states for worker in self.workers]
+        states = [(partition, state) for states in lives for partition, state in states.items()]
+        return all(lives) and sorted(states) == [(partition, "live") for partition in range(self.partitions)]
+
+    def _ended(self) -> bool:
+        return any(worker.life.ended for worker in self.workers)
+
+    def ends_of_logs(self) -> str:
+        return "\n".join(f"{w.name}:\n" + "\n".join(w.log.read_text().splitlines()[-15:]) for w in self.workers)
+
+    def logs(self) -> str:
+        return "".join(worker.log.read_text() for worker in self.workers)
+
+    def stop(self) -> None:
+        """SIGTERM all that run, one exit code 0 each."""
+        running = [worker for worker in self.workers if worker.running]
+        for worker in running:
+            worker.tell(signal.SIGTERM)
+        codes = {worker.name: worker.wait() for worker in running}
+        assert set(codes.values()) <= {0}, f"{codes}\n{self.ends_of_logs()}"
+
+    def __enter__(self) -> "Cluster":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for worker in self.workers:
+            if worker.running:
+                worker.kill()
+
+    # ---- what is in the topics
+
+    def read(self, topic: str) -> list[TopicRecord]:
+        return list(read_all(self.connection, topic))
+
+    def committed(self) -> dict[int, int]:
+        return admin.group_offsets(self.connection, self.settings.kafka.group_id, self.topics.input)
+
+    def await_last(self) -> None:
+        """Send one more event to each partition and wait until a reader has seen the forecasts of these."""
+        self._last_ms += STEP_MS
+        with TopicReader(self.connection, self.topics.output) as reader:
+            starts = reader.ends()
+        with (
+            FastProducer(self.connection) as producer,
+            TopicReader(self.connection, self.topics.output, starts) as reader,
+        ):
+            for partition in range(self.partitions):
+                producer.send(self.topics.input, partition, None, event_bytes(f"last-{partition}", self._last_ms, 1.0))
+            producer.flush()
+            missing, deadline = set(range(self.partitions)), time.monotonic() + LIMIT_S
+            while missing:
+                missing -= {r.partition for r in reader.poll(0.2) if r.key == b"last-%d" % r.partition}
+                assert time.monotonic() < deadline, f"no forecasts in {missing}\n{self.ends_of_logs()}"
+
+
+def random_weights(settings: Settings, path: Path) -> None:
+    """A checkpoint whose head is not zero, so that forecasts depend on the hidden state."""
+    network = Network(Shape.of(method_of(settings)), seed=3)
+    generator = torch.Generator().manual_seed(4)
+    with torch.no_grad():
+        network.head.weight.uniform_(-1, 1, generator=generator)
+        network.head.bias.uniform_(-0.5, 0.5, generator=generator)
+    path.write_bytes(network.dump())
+
+
+# ---- feeding
+
+
+def event_bytes(stream: str, time_ms: object, value: object) -> bytes:
+    return json.dumps({"stream": stream, "time": time_ms, "value": value}).encode()
+
+
+class Source:
+    """Events of many streams with a percent each of what must not be forecast."""
+
+    def __init__(self, streams: int, partitions: int, seed: int) -> None:
+        self._random = random.Random(seed)
+        self._streams, self._partitions = streams, partitions
+        self._count = [0] * streams
+        self._value = [100.0 + s for s in range(streams)]
+
+    def next(self) -> tuple[int, bytes | None, bytes | None]:
+        """Partition, key and value of a record."""
+        rng, s = self._random, self._random.randrange(self._streams)
+        name, partition = f"stream-{s}", s % self._partitions
+        time_ms, value = FIRST_MS + STEP_MS * self._count[s], self._value[s]
+        match rng.randrange(100):
+            case 0:
+                body = event_bytes(name, time_ms - STEP_MS * rng.randint(1, 5), value + 1)  # late
+            case 1:
+                body = event_bytes(name, time_ms, value)  # the same again
+            case 2:
+                body = event_bytes(name, time_ms + STEP_MS, None)
+            case 3:
+                return partition, name.encode(), rng.randbytes(rng.randint(0, 40))
+            case 4:
+                body = event_bytes(name, time_ms, value + 0.5)  # same time, another value
+            case 5:
+                return partition, name.encode(), None
+            case 6:
+                wrong = (True, "7", [1], {}, 1e200)
+                body = event_bytes(name, time_ms + STEP_MS, rng.choice(wrong))
+            case 7:
+                body = event_bytes(name, 32_503_680_000, 1.0)  # of the year 3000
+            case _:
+                self._count[s] += 1
+                self._value[s] = value = round(value + rng.gauss(0, 1), 4)
+                body = event_bytes(name, time_ms + STEP_MS, value)
+        return partition, rng.choice((name.encode(), None)), body
+
+
+class Feeder(Thread):
+    """Sends a source's records at a rate until it is told to stop, some in transactions, a part of which abort."""
+
+    def __init__(self, cluster: Cluster, source: Source, rate: float) -> None:
+        super().__init__(daemon=True)
+        self.sent = 0
+        self._cluster, self._source, self._rate = cluster, source, rate
+        self._stop_asked = Event()
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            self._feed()
+        except Exception as error:  # noqa: BLE001 - told by `finish`
+            self._error = error
+
+    def _feed(self) -> None:
+        topic, began, round_number = self._cluster.topics.input, time.monotonic(), 0
+        with ExitStack() as stack:
+            producer = stack.enter_context(FastProducer(self._cluster.connection))
+            within = open_producer(self._cluster.connection, transactional_id=f"{topic}-feeder")
+            stack.callback(within.close)
+            within.init_transactions()
+            while not self._stop_asked.wait(0.02):
+                due = int((time.monotonic() - began) * self._rate) - self.sent
+                for _ in range(due):
+                    producer.send(topic, *self._source.next())
+                self.sent += due
+                round_number += 1
+                if round_number % 100 == 0:
+                    within.begin_transaction()
+                    for partition, key, value in (self._source.next() for _ in range(20)):
+                        within.send(topic, value, key, None, partition)
+                    within.flush()
+                    within.abort_transaction() if round_number % 200 == 0 else within.commit_transaction()
+            producer.flush()
+
+    def finish(self) -> None:
+        """Stop, with everything that was sent acknowledged."""
+        self._stop_asked.set()
+        self.join(LIMIT_S)
+        assert not self.is_alive(), "the feeder hangs"
+        if self._error is not None:
+            raise self._error
+
+
+# ---- shards from the log
+
+
+def by_partition(records: Sequence[TopicRecord]) -> dict[int, list[TopicRecord]]:
+    parted: dict[int, list[TopicRecord]] = defaultdict(list)
+    for record in records:
+        parted[record.partition].append(record)
+    return parted
+
+
+def image_of(changelog: Sequence[TopicRecord]) -> Image:
+    return read_image((record.key or b"", record.value) for record in changelog)
+
+
+Logged = Mapping[int, Adoption]  # by the offset it holds from
+
+
+class AdoptionFollower(Thread):
+    """Reads the changelog as it is written and remembers every adoption, deleted or not."""
+
+    def __init__(self, cluster: "Cluster") -> None:
+        super().__init__(daemon=True)
+        self.adoptions: dict[int, dict[int, Adoption]] = defaultdict(dict)  # by partition
+        self._cluster = cluster
+        self._ends: dict[int, int] | None = None
+        self._error: Exception | None = None
+
+    def run(self) -> None:
+        try:
+            with TopicReader(self._cluster.connection, self._cluster.topics.changelog) as reader:
+                while self._ends is None or any(at < self._ends[p] for p, at in reader.positions().items()):
+                    for record in reader.poll(0.1):
+                        at = (record.key or b"").removeprefix(b"weights-")
+                        if at.isdigit() and record.value is not None:
+                            self.adoptions[record.partition][int(at)] = Adoption.load(record.value)
+        except Exception as error:  # noqa: BLE001 - told by `finish`
+            self._error = error
+
+    def finish(self) -> dict[int, dict[int, Adoption]]:
+        """All there are up to now."""
+        with TopicReader(self._cluster.connection, self._cluster.topics.changelog) as reader:
+            self._ends = reader.ends()
+        self.join(LIMIT_S)
+        assert not self.is_alive(), "the follower hangs"
+        if self._error is not None:
+            raise self._error
+        return self.adoptions
+
+
+def restored_shard(plan: Plan, changelog: Sequence[TopicRecord], records: Sequence[TopicRecord], end: int) -> Shard:
+    """What the changelog and the input of one partition make of a shard at `end`."""
+    image = image_of(changelog)
+    assert image.marker is not None
+    shard = Shard(plan.method, plan.network(), image.marker.offset, plan.settings)
+    shard.load(image)
+    adoptions = {offset: Adoption.load(data) for offset, data in image.weights.items()}
+    shard.network.take(adoptions[shard.weights_offset].weights)
+    fold(shard, plan, [r for r in records if shard.position <= r.offset < end], [], adoptions, end)
+    return shard
+
+
+def uninterrupted_shard(plan: Plan, records: Sequence[TopicRecord], end: int, adoptions: Logged, seed: int) -> Shard:
+    """The same log in one go, cut into batches elsewhere."""
+    rng, cuts = random.Random(seed), []
+    while (cuts[-1] if cuts else 0) < len(records):
+        cuts.append((cuts[-1] if cuts else 0) + rng.choice((1, 3, 50, 700)))
+    shard = Shard(plan.method, plan.network(), 0, plan.settings)
+    fold(shard, plan, [r for r in records if r.offset < end], cuts, adoptions, end)
+    return shard
+
+
+def fold(
+    shard: Shard, plan: Plan, records: Sequence[TopicRecord], cuts: Sequence[int], adoptions: Logged, end: int
+) -> None:
+    """Take in records, a batch up to each place in `cuts`, to each adoption, and the rest in one."""
+    offsets = [record.offset for record in records]
+    changes = [bisect_left(offsets, at) for at in adoptions]
+    low = 0
+    for high in sorted({*(cut for cut in (*cuts, *changes) if cut < len(records)), len(records)}):
+        if high > low:
+            reach(shard, adoptions, offsets[low])
+            _, numbers, timestamps, keys, values, _ = zip(*records[low:high], strict=True)
+            shard.advance(plan.decoder.decode(numbers, timestamps, keys, values)[0])
+        low = high
+    reach(shard, adoptions, end)
+
+
+def reach(shard: Shard, adoptions: Logged, offset: int) -> None:
+    """Bring what holds from this offset, or from one before it, into service."""
+    for at in sorted(adoptions):
+        if shard.weights_offset < at <= offset:
+            shard.adopt(adoptions[at].weights, at, adoptions[at].rolled_back)
+
+
+def differences(a: Shard, b: Shard) -> Iterator[str]:
+    """Everything in which two shards are not the same bits."""
+    for name in ("position", "counters", "clock_ms", "next_sweep", "weights_offset"):
+        if getattr(a, name) != getattr(b, name):
+            yield f"{name}: {getattr(a, name)} and {getattr(b, name)}"
+    if a.table.names != b.table.names:
+        yield f"{len(a.table.index)} and {len(b.table.index)} streams, or in other rows"
+    if a.watch.tobytes() != b.watch.tobytes():
+        yield f"watchdog: {a.watch} and {b.watch}"
+    theirs = b.network.state_dict()  # not the dumps: the order of their metadata is not fixed
+    yield from (name for name, weights in a.network.state_dict().items() if not torch.equal(weights, theirs[name]))
+    for name in a.table.index.keys() & b.table.index.keys():
+        rows = a.table.rows[a.table.index[name]], b.table.rows[b.table.index[name]]
+        if rows[0].tobytes() != rows[1].tobytes():
+            yield f"{name}: {[f for f in rows[0].dtype.names or () if rows[0][f].tobytes() != rows[1][f].tobytes()]}"

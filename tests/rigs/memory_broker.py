@@ -1,0 +1,261 @@
+"""A broker in memory that keeps the contract, for the loop's tests; one thread only.
+
+Its logs have transaction markers (holes in the offsets), its group rebalances in the cooperative two rounds, each
+when all members have polled. Time does not pass in it: `expire` is the session time-out.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+
+from tests.rigs.memory_log import Log, MemoryChangelogRead, Transaction
+from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, NotYet, Polled, Records
+
+INPUT, OUTPUT, CHANGELOG, DEAD_LETTERS = "input", "output", "changelog", "dead-letters"
+
+
+class MemoryCluster:
+    """Topics, one group, and its members by instance id. A test drives it between the members' calls."""
+
+    def __init__(self, partitions: int, max_poll_records: int = 500) -> None:
+        self.partitions = partitions
+        self.max_poll_records = max_poll_records
+        names = (INPUT, OUTPUT, CHANGELOG, DEAD_LETTERS)
+        self.logs = {(name, p): Log() for name in names for p in range(partitions)}
+        self.offsets: dict[int, int] = {}
+        self.open: dict[str, Transaction] = {}  # by transactional id
+        self.epochs: dict[str, int] = {}
+        self.members: dict[str, MemoryBroker] = {}
+        self.generation = 0
+        self.joined: set[str] | None = None  # who has answered the rebalance that is under way
+
+    def produce(self, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int = 0) -> int:
+        """Append an input record outside any transaction and return its offset."""
+        message = Message(INPUT, partition, key, value)
+        return self.logs[INPUT, partition].append(message, timestamp_ms, Transaction("committed"))
+
+    def committed_messages(self, topic: str) -> list[Message]:
+        """What a read_committed reader sees, partition by partition."""
+        logs = [self.logs[topic, p] for p in range(self.partitions)]
+        return [message for log in logs for _, message in log.readable(0)]
+
+    def truncate(self, partition: int, first: int) -> None:
+        """Retention: input records before `first` are gone."""
+        self.logs[INPUT, partition].first = first
+
+    @contextmanager
+    def held_offsets(self, partition: int) -> Iterator[None]:
+        """Another worker's transaction, open meanwhile, holds this partition's offset."""
+        self.open["somebody-else"] = Transaction(offsets={partition: 0})
+        try:
+            yield
+        finally:
+            del self.open["somebody-else"]
+
+    def expire(self, instance_id: str) -> None:
+        """The member's session has timed out, or an operator removed it."""
+        self.members.pop(instance_id)
+        self.rebalance()
+
+    def rebalance(self) -> None:
+        """Ask all members to join again; they answer when they poll."""
+        self.joined = set()
+
+    def answer(self, member: "MemoryBroker") -> None:
+        if self.joined is None:
+            return
+        self.joined.add(member.instance_id)
+        if self.joined >= self.members.keys():
+            self._complete()
+
+    def _complete(self) -> None:
+        self.generation += 1
+        self.joined = None
+        targets = self._targets()
+        moving = False
+        for name, member in self.members.items():
+            lost = member.owned - targets[name]
+            moving |= bool(lost)
+            member.lose(lost)
+        taken: set[int] = set().union(*(member.owned for member in self.members.values()))
+        if moving:
+            self.rebalance()  # the second round gives out what was just revoked
+        for name, member in self.members.items():
+            member.generation = self.generation
+            if not moving:
+                member.gain(targets[name] - taken)
+
+    def _targets(self) -> dict[str, set[int]]:
+        """Sticky: nobody loses a partition that balance lets it keep."""
+        share, extra = divmod(self.partitions, len(self.members))
+        by_size = sorted(self.members, key=lambda name: (-len(self.members[name].owned), name))
+        room = {name: share + (place < extra) for place, name in enumerate(by_size)}
+        kept = {name: set(sorted(self.members[name].owned)[: room[name]]) for name in by_size}
+        free = sorted(set(range(self.partitions)) - set().union(*kept.values()))
+        for name in by_size:
+            while len(kept[name]) < room[name]:
+                kept[name].add(free.pop(0))
+        return kept
+
+    def begin(self, producer_id: str, epoch: int) -> Transaction:
+        if self.epochs.get(producer_id) != epoch:
+            raise CommitError("another producer has this id", outcome="refused", fenced=True)
+        self.open[producer_id] = Transaction()
+        return self.open[producer_id]
+
+    def end(self, producer_id: str, state: str) -> None:
+        transaction = self.open.pop(producer_id, None)
+        if transaction is None:
+            return
+        transaction.state = state
+        for log in transaction.logs:
+            log.append(None, 0, transaction)
+        if state == "committed":
+            self.offsets |= transaction.offsets
+
+
+class MemoryBroker:
+    """A member of the cluster's group. `fail_commit` and `fail_poll` make the next such call fail."""
+
+    def __init__(self, cluster: MemoryCluster, instance_id: str) -> None:
+        self.cluster = cluster
+        self.partitions = cluster.partitions
+        self.instance_id = instance_id
+        self.owned: set[int] = set()
+        self.generation = -1
+        self.fail_commit: str | None = None  # "refused" | "unknown, committed" | "unknown, not committed"
+        self.fail_poll = False
+        self._began: set[int] = set()
+        self._ended: set[int] = set()
+        self._positions: dict[int, int] = {}  # of started partitions
+        self._needs_renewal = False
+        self._poll_failed = False
+        self._open_producer()
+        self._join()
+
+    def _join(self) -> None:
+        before = self.cluster.members.get(self.instance_id)
+        self.cluster.members[self.instance_id] = self
+        if self.cluster.joined is not None:
+            self.cluster.joined.discard(self.instance_id)
+        if before is None or before.generation < 0:
+            self.cluster.rebalance()
+        else:  # a static member's restart: same partitions, no rebalance
+            self.generation = before.generation
+            self.gain(set(before.owned))
+
+    def _open_producer(self) -> None:
+        cluster = self.cluster
+        self._epoch = cluster.epochs.get(self.instance_id, 0) + 1
+        cluster.epochs[self.instance_id] = self._epoch
+        cluster.end(self.instance_id, "aborted")
+
+    def gain(self, partitions: set[int]) -> None:
+        self.owned |= partitions
+        self._began |= partitions
+
+    def lose(self, partitions: set[int]) -> None:
+        self.owned -= partitions
+        self._began -= partitions
+        self._ended |= partitions
+
+    def poll(self, timeout_s: float) -> Polled:
+        """Never waits."""
+        if self._poll_failed or self.fail_poll:
+            self.fail_poll, self._poll_failed = False, True
+            raise BrokerError("poll failed")
+        if self.instance_id not in self.cluster.members:
+            self.lose(set(self.owned))
+            self.generation = -1
+            self._join()
+        is_member = self.cluster.members[self.instance_id] is self
+        if is_member:
+            self.cluster.answer(self)
+        began, ended = frozenset(self._began), frozenset(self._ended)
+        self._began.clear()
+        self._ended.clear()
+        for partition in began | ended:
+            self._positions.pop(partition, None)
+        if is_member and self.cluster.joined is not None:
+            return Polled({}, began, ended, None)
+        return Polled(self._fetch(), began, ended, (self, self.generation))
+
+    def _fetch(self) -> dict[int, Records]:
+        fetched = {}
+        left = self.cluster.max_poll_records
+        for partition, position in self._positions.items():
+            log = self.cluster.logs[INPUT, partition]
+            if not log.first <= position <= log.end:
+                self._poll_failed = True
+                raise BrokerError(f"offset {position} of partition {partition} is out of range")
+            rows = [(e.offset, e.timestamp_ms, m.key, m.value) for e, m in islice(log.readable(position), left)]
+            left -= len(rows)
+            if rows:
+                fetched[partition] = Records(*map(list, zip(*rows, strict=True)))
+                self._positions[partition] = rows[-1][0] + 1
+        return fetched
+
+    def committed(self, partition: int) -> int | None:
+        if any(partition in transaction.offsets for transaction in self.cluster.open.values()):
+            raise NotYet("an open transaction holds the offset")
+        return self.cluster.offsets.get(partition)
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        log = self.cluster.logs[INPUT, partition]
+        return log.first, log.stable()
+
+    def start(self, partition: int, offset: int) -> None:
+        if partition in self.owned:
+            self._positions[partition] = offset
+
+    def open_changelog(self, partition: int) -> ChangelogRead:
+        return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
+
+    def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
+        if not offsets:
+            raise ValueError("every transaction carries offsets: they are what fences it")
+        failure, self.fail_commit = self.fail_commit, None
+        if self._needs_renewal or self._poll_failed or membership is None:
+            raise CommitError("renew first, or not a member", outcome="refused")
+        self._needs_renewal = True
+        transaction = self.cluster.begin(self.instance_id, self._epoch)
+        for message in messages:
+            if message.key is None and message.value is None:
+                raise CommitError("a record needs a key or a value", outcome="refused")  # as kafka-python has it
+            log = self.cluster.logs.get((message.topic, message.partition))
+            if log is None:
+                raise CommitError(f"no partition {message.partition} of {message.topic}", outcome="refused")
+            log.append(message, 0, transaction)
+        self._check(membership)
+        if failure == "refused":
+            raise CommitError("refused as told", outcome="refused")
+        transaction.offsets = dict(offsets)
+        if failure == "unknown, not committed":
+            raise CommitError("unknown as told", outcome="unknown")
+        self.cluster.end(self.instance_id, "committed")
+        if failure == "unknown, committed":
+            raise CommitError("unknown as told", outcome="unknown")
+        self._needs_renewal = False
+
+    def _check(self, membership: object) -> None:
+        current = self.cluster.members.get(self.instance_id)
+        if current is not self:
+            raise CommitError("no such member", outcome="refused", fenced=current is not None)
+        if membership != (self, self.cluster.generation):
+            raise CommitError("another generation", outcome="refused")
+
+    def renew(self) -> None:
+        self._open_producer()
+        self._needs_renewal = False
+        if self._poll_failed:
+            self._poll_failed = False
+            again = set(self.owned)
+            self.lose(again)
+            self.gain(again)
+
+    def lag(self) -> dict[int, int]:
+        return {p: max(self.cluster.logs[INPUT, p].end - position, 0) for p, position in self._positions.items()}
+
+    def close(self, leave: bool) -> None:
+        if leave and self.cluster.members.get(self.instance_id) is self:
+            self.cluster.expire(self.instance_id)

@@ -1,0 +1,318 @@
+"""The method for one stream in plain NumPy, the whole past at hand: slow, float64, without rings or packed triangles.
+
+It is what the kernels are held against. Every origin's memory is a dictionary; nothing is ever thrown away.
+"""
+
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+
+from pipeline.method import Method
+from pipeline.network.model import Network, states
+
+DAY = 86_400_000
+
+
+def clip(x: Any, c: float) -> Any:
+    return np.clip(x, -c, c)
+
+
+class Mean:
+    """m += max(1/M, 1/count) (x - m); from the 21st on cut at `cut` m."""
+
+    def __init__(self, memory: float, cut: float = np.inf) -> None:
+        self.m, self.count, self.memory, self.cut = 0.0, 0, memory, cut
+
+    def take(self, x: float) -> float:
+        self.count += 1
+        if self.count > 20 and self.m > 0:
+            x = min(x, self.cut * self.m)
+        self.taken = x
+        self.m += max(1 / self.memory, 1 / self.count) * (x - self.m)
+        return self.m
+
+
+class Least:
+    """Recursive least squares; an origin's gain may be used later."""
+
+    def __init__(self, size: int, horizons: int, forget: float, start: float) -> None:
+        self.P, self.W, self.forget, self.size = start * np.eye(size), np.zeros((horizons, size)), forget, size
+
+    def see(self, x: np.ndarray, guard: bool) -> np.ndarray:
+        px = self.P @ x
+        gain = px / (self.forget + px @ x)
+        self.P = (self.P - np.outer(gain, px)) / self.forget
+        self.P = (self.P + self.P.T) / 2
+        if guard:
+            self.P *= min(1, 100 * self.size / np.trace(self.P))
+        return gain
+
+
+class Season:
+    """Slots, their memory, and where time goes from one to the next."""
+
+    def __init__(self, kind: str, slots: int) -> None:
+        self.asked, self.kind, self.S = kind, "day" if kind == "auto" else kind, slots
+        self.votes: list[str] = []
+        self.forget()
+
+    def forget(self) -> None:
+        self.last: dict[int, float] = {}
+        self.mean: dict[int, float] = {}
+        self.visits: dict[int, int] = {}
+        self.gap: dict[int, float] = {}
+        self.merit = 0.0
+
+    def at(self, ms: int, n: int) -> int:
+        if self.kind == "none":
+            return 0
+        if self.kind == "events":
+            return n % self.S
+        period = DAY if self.kind == "day" else 7 * DAY
+        return int(ms % period * self.S // period)
+
+    def settle(self, n: int, ms: int, elapsed: int, step: int) -> None:
+        if self.asked == "auto":
+            if elapsed > 0 and len(self.votes) < 20:
+                self.votes.append("day" if elapsed < 0.75 * DAY else "week" if elapsed < 5 * DAY else "none")
+            kind = max(("day", "week", "none"), key=self.votes.count)
+            if kind != self.kind:
+                self.forget()
+                self.kind = kind
+        before = getattr(self, "slot", 0)
+        self.slot = self.at(ms, n)
+        if self.kind in ("day", "week") and n > 0 and elapsed > 0:
+            start = ms - elapsed
+            by_step = self.at(start + step, n) == self.slot
+            by_gap = self.at(start + int(self.gap.get(before, step)), n) == self.slot
+            self.merit += (int(by_gap) - int(by_step) - self.merit) / 200
+            self.gap[before] = min(elapsed, DAY if self.kind == "day" else 7 * DAY)
+
+    def learn(self, z: float, before: float) -> None:
+        s = self.slot
+        self.prev, self.pprev = self.last.get(s, before), self.mean.get(s, before)
+        if self.kind != "none":
+            self.last[s] = z
+            self.visits[s] = self.visits.get(s, 0) + 1
+            self.mean[s] = self.mean.get(s, z) + max(0.1, 1 / self.visits[s]) * (z - self.mean.get(s, z))
+
+    def ahead(self, n: int, ms: int, step: int, h: int) -> tuple[int, int]:
+        """Slot and time."""
+        if self.kind == "none":
+            return 0, ms
+        if self.kind == "events" or step == 0:
+            return (self.slot + h) % self.S, ms
+        if self.merit <= 0.01:
+            return self.at(ms + h * step, n), ms + h * step
+        for _ in range(h):
+            ms += int(self.gap.get(self.at(ms, n), step))
+        return self.at(ms, n), ms
+
+
+class Plain:
+    """One stream."""
+
+    def __init__(self, method: Method, network: Network) -> None:
+        m = self.m = method
+        self.net, self.hs, Z = network, list(m.horizons), len(m.horizons)
+        self.anew = False
+        self.z: list[float] = []
+        self.origin: list[dict[str, Any]] = []
+        self.times: list[int] = []
+        self.season = Season(m.season, m.season_slots)
+        self.week: dict[int, float] = {}
+        spans = m.spans.tolist()
+        self.q1, self.qh = Mean(500, 64), {h: Mean(500, 64) for h in spans}
+        self.m5, self.v5, self.m2, self.mS = Mean(500), Mean(500), Mean(200), Mean(m.season_slots)
+        self.unit2, self.rho, self.suspect = 0.0, 0.0, None
+        self.hidden = np.zeros((1, m.layers, states(m.cell), m.hidden_size), np.float32)
+        F = 9 + len(m.fractions) + 6
+        self.A = Least(F, Z, 0.999, 1.0)
+        self.Ac = Least(F + 2 * len(m.covariates), Z, 0.999, 1.0)
+        self.columns = 6 + m.has_week + m.has_companion
+        self.K = [Least(self.columns + 1, 1, 0.9998, 0.1) for _ in self.hs]
+        for k in self.K:
+            k.W[0, 0] = 1
+        G, E = (2, 5) if m.full else (1, 4)
+        self.a, self.b = np.full((Z, G), 5.0), np.full((Z, G), 5.0)
+        self.L, self.L0 = np.zeros(Z), np.zeros(Z)
+        self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
+        self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
+        self.sigma, self.labels = np.zeros(Z), np.zeros(Z, int)
+        self.u = [dict.fromkeys(range(m.season_slots), 1.0) for _ in self.hs]
+        self.un = [dict.fromkeys(range(m.season_slots), 0) for _ in self.hs]
+        normal = NormalDist()
+        self.tau = np.array(m.quantiles)
+        self.q = np.tile([1.2 * normal.inv_cdf(t) for t in m.quantiles], (Z, 1))
+        self.g = np.array([0.0013 / normal.pdf(normal.inv_cdf(t)) for t in m.quantiles])
+        C = len(m.covariates)
+        self.cov, self.covmean, self.cov2, self.covn = np.zeros(C), np.zeros(C), np.zeros(C), np.zeros(C, int)
+
+    # ---- one event
+
+    def take(self, ms: int, raw: float, given: tuple[float, ...] = ()) -> tuple[np.ndarray, np.ndarray]:
+        if not self.anew and 2 <= len(self.z) <= 20:
+            before, change = abs(self.z[-1] - self.z[-2]), abs(raw - self.z[-1])
+            if 0 < 1000 * change < before:
+                times = self.times
+                self.__init__(self.m, self.net)  # type: ignore[misc]
+                self.times, self.anew = times, True
+        n, gaps = len(self.z), np.diff(self.times)
+        self.times.append(ms)
+        elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
+        step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
+        z = self.hold(raw)
+        self.season.settle(n, ms, elapsed, step)
+        self.score(n, z)
+        self.learn(n, z, ms)
+        return self.forecast(n, z, ms, step, self.covariates(given))
+
+    def hold(self, raw: float) -> float:
+        if not self.z:
+            return raw
+        last = self.z[-1]
+        if self.suspect is not None:
+            odd, before = self.suspect
+            self.rho += 0.2 * (min(max((raw - odd) / (before - odd), 0), 1) - self.rho)
+            self.suspect = None
+        elif abs(raw - last) > 12 * (np.sqrt(self.q1.m + 1e-10 * self.unit2) if len(self.z) > 1 else 0):
+            self.suspect = (raw, last)
+            if self.rho > 0.7:
+                return last
+        return raw
+
+    def score(self, n: int, z: float) -> None:
+        for j, h in enumerate(self.hs):
+            if n < h:
+                continue
+            o, zo, slot = self.origin[n - h], self.z[n - h], self.season.slot
+            e = z - zo - o["said"][j] * o["c"][j]
+            self.labels[j] += 1
+            width = o["width"][j]
+            if n - h >= h and width > 0:
+                self.q[j] += np.maximum(self.g, min(0.1, 2 / self.labels[j])) * (self.tau - (e / width <= self.q[j]))
+            size = abs(e)
+            self.sigma[j] = max(self.sigma[j], 0.02 * self.scale[j]) if self.labels[j] > 1 else 0.0
+            if self.sigma[j] > 0:
+                self.un[j][slot] += 1
+                rate = max(0.05, 1 / (self.un[j][slot] + 10))
+                self.u[j][slot] += rate * (min(size / self.sigma[j], 6) - self.u[j][slot])
+                size /= np.clip(self.u[j][slot], 0.5, 1.2)
+                if self.labels[j] > 20:
+                    size = min(size, 8 * self.sigma[j])
+            self.sigma[j] += max(1 / 200, 1 / self.labels[j]) * (size - self.sigma[j])
+            if o["c"][j] == 0:
+                continue
+            label = (z - zo) / o["c"][j]
+            y = clip(label, 4)
+            if self.m.full:
+                for expert, phi, gain in ((self.A, "phi", "gain"), (self.Ac, "phic", "gainc")):
+                    expert.W[j] += o[gain] * (y - expert.W[j] @ o[phi])
+                k, x = self.K[j], o["X"][j]
+                miss = y - k.W[0] @ x
+                k.W[0] += k.see(x, guard=True) * miss
+            u = o["raw"][j]
+            self.a[j] += u * y - self.a[j] / 3000
+            self.b[j] += u * u - self.b[j] / 3000
+            if y:
+                self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
+                self.L0[j] += (y * y - self.L0[j]) / (12 + h)
+            keep = 1 - 1 / (500 + 20 * (h - 1))
+            r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
+            self.R[j] = keep * self.R[j] - r
+            self.V[j] = keep * self.V[j] + r * r
+
+    def learn(self, n: int, z: float, ms: int) -> None:
+        before_prev = getattr(self.season, "prev", 0.0)
+        self.season.learn(z, self.z[-1] if self.z else z)
+        self.shift = self.season.prev - before_prev if n else 0.0
+        if self.season.kind in ("day", "week"):
+            s = int(ms % (7 * DAY) * 7 * self.m.season_slots // (7 * DAY))
+            self.week[s] = self.week.get(s, z) + 0.25 * (z - self.week.get(s, z))
+        deviation = z - self.m5.m if n else 0.0
+        self.m5.take(z)
+        self.v5.take(deviation**2)
+        self.m2.take(z)
+        self.mS.take(z)
+        self.z.append(z)
+        if n:
+            d2 = (z - self.z[-2]) ** 2
+            self.unit2 = min(self.unit2 or d2, d2 or self.unit2)
+            self.q1.take(d2)
+        for h, q in self.qh.items():
+            if n >= h:
+                q.take((z - self.z[n - h]) ** 2)
+                self.reach[h] = max(self.reach[h], np.sqrt(q.taken))
+
+    def covariates(self, given: tuple[float, ...]) -> np.ndarray:
+        out = []
+        for c, value in enumerate(given):
+            change = 0.0
+            if not np.isnan(value):
+                self.covn[c] += 1
+                rate = max(1 / 200, 1 / self.covn[c])
+                if self.covn[c] > 1:
+                    change = value - self.cov[c]
+                    self.cov2[c] += rate * (change**2 - self.cov2[c])
+                self.covmean[c] += rate * (value - self.covmean[c])
+                self.cov[c] = value
+            s = np.sqrt(self.cov2[c])
+            out += [clip(change / s, 6), clip((self.cov[c] - self.covmean[c]) / s, 20) / 3] if s > 0 else [0, 0]
+        return np.array(out)
+
+    def forecast(self, n: int, z: float, ms: int, step: int, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        m, floor, ahead = self.m, 1e-10 * self.unit2, self.season.ahead
+        scale = {h: np.sqrt((q.m if q.count else h * self.q1.m) + floor) if n else 0.0 for h, q in self.qh.items()}
+        s, sd = (np.sqrt(self.q1.m + floor), np.sqrt(self.v5.m + floor)) if n else (0.0, 0.0)
+        there = {h: ahead(n, ms, step, h) for h in scale}
+        sn = {h: self.season.last.get(slot, z) for h, (slot, _) in there.items()}
+        pf = {h: self.season.mean.get(slot, z) for h, (slot, _) in there.items()}
+        prev, pprev = self.season.prev, self.season.pprev
+        d = [self.z[-1 - i] - self.z[-2 - i] if n > i else 0.0 for i in range(3)]
+        day, week = 2 * np.pi * (ms % DAY) / DAY, 2 * np.pi * (ms % (7 * DAY)) / (7 * DAY)
+        time = [f(x) for x in (day, 2 * day, week) for f in (np.sin, np.cos)]
+
+        def over(values: list[float], unit: float, bound: float) -> list[float]:
+            return [float(clip(v / unit, bound)) if unit > 0 else 0.0 for v in values]
+
+        ks = list(m.fractions)
+        phi = [1.0, *over(d, s, 6), *over([sn[1] - prev, self.shift], s, 6)]
+        phi += over([z - self.m2.m, z - self.mS.m, z - prev], s, 20) + over([pf[k] - z for k in ks], s, 20) + time
+        x = over([d[0]], s, 6) + over([z - self.m5.m], sd, 6) + over([sn[1] - prev], s, 6)
+        x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in ks for v in over([pf[k] - z], scale[k], 6)] + time
+        x += [0.0] * (-len(x) % 4)
+        change, self.hidden = self.net.step(np.array([x], np.float32), self.hidden)
+        phi_, phic = np.array(phi), np.concatenate([phi, cov])
+        o: dict[str, Any] = {"phi": phi_, "phic": phic, "N": change[0].astype(float)}
+        self.scale = o["c"] = np.array([scale[h] for h in self.hs])
+        A, Ac = clip(self.A.W @ phi_, 32), clip(self.Ac.W @ phic, 32)
+        o["gain"], o["gainc"] = (e.see(p, guard=n % 50 == 0) for e, p in ((self.A, phi_), (self.Ac, phic)))
+        for name in ("X", "raw", "E", "M", "said", "width"):
+            o[name] = []
+        for j, h in enumerate(self.hs):
+            season = over([sn[h] - z, pf[h] - z, sn[h] - prev, pf[h] - pprev], scale[h], 1e6)
+            said = [A[j], *season, o["N"][j]]
+            if m.has_week:
+                slot = int(there[h][1] % (7 * DAY) * 7 * m.season_slots // (7 * DAY))
+                known = self.season.kind in ("day", "week")
+                said += over([self.week.get(slot, z) - z if known else 0.0], scale[h], 1e6)
+            said += [Ac[j]] * m.has_companion
+            X = np.append(clip(np.array(said), 4), 0.3)
+            raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
+            E = np.array([0.0, *season[:2], *(np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * clip(raw, 32))])
+            E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
+            eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
+            w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
+            sigma = max(self.sigma[j], 0.02 * scale[h])
+            width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
+            M = w @ E / w.sum()
+            guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
+            for name, value in zip(
+                ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
+            ):
+                o[name].append(value)
+        self.origin.append(o)
+        mean = z + np.array(o["said"]) * o["c"]
+        width = np.where(o["c"] > 0, o["width"], 0)
+        return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]

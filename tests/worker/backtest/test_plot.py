@@ -1,0 +1,212 @@
+"""The plot of a back-test shows what was said, at the time it was said of, in the rows that are scored."""
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pipeline.backtest.backtest import backtest
+from pipeline.backtest.scoring import Scoring, worst_first
+from pipeline.events import Decoder, Format
+from pipeline.forecasts import Forecasts, joined
+from pipeline.method import Method
+from pipeline.network.model import Network, Shape
+from pipeline.shard import Shard
+from worker.__main__ import main
+from worker.backtest import plot
+from worker.backtest.files import records
+
+METHOD = Method(horizons=(1, 3), hidden_size=8)
+LONGEST = METHOD.longest
+N = 300
+
+
+def walks_csv(folder: Path, names: tuple[str, ...] = ("a", "b"), times: range = range(0, N * 60, 60)) -> Path:
+    """One walk per stream, in times of epoch seconds."""
+    path, steps = folder / "walks.csv", np.random.default_rng(5).normal(size=(N, len(names)))
+    rows = [
+        f'"{name}",{time},{value!r}'
+        for time, row in zip(times, np.cumsum(steps, 0).tolist(), strict=True)
+        for name, value in zip(names, row, strict=True)
+    ]
+    path.write_text("\n".join(["stream,time,value", *rows]))
+    return path
+
+
+def said_of(path: Path, scoring: Scoring) -> dict[str, Forecasts]:
+    """All forecasts by stream, scored on the way."""
+    method, parts = scoring.method, []
+    with path.open("rb") as file:
+        for part in backtest(
+            records(file, Format()), [Shard(method, Network(Shape.of(method)), 0, {})], Decoder(Format()), batch=97
+        ):
+            scoring.take(part.forecasts)
+            parts.append(part.forecasts)
+    assert scoring.tallies
+    said = joined(parts)
+    place = {name: [i for i, other in enumerate(said.name) if other == name] for name in set(said.name)}
+    return {
+        name: said._replace(**{f: getattr(said, f)[mine] for f in ("time_ms", "value", "mean", "quantiles")})
+        for name, mine in place.items()
+    }
+
+
+def titles(axes: list[Axes]) -> list[str]:
+    return [each.get_title() for each in axes]
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "keep"), [(0, None, 50 + LONGEST), (40, None, 10**6), (40, 100, 30 + LONGEST)]
+)
+def test_forecasts_are_drawn_at_the_time_of_their_labels(
+    first: int, last: int | None, keep: int, tmp_path: Path
+) -> None:
+    scoring = Scoring(METHOD, first, last, keep)
+    said = said_of(walks_csv(tmp_path), scoring)
+    end = N if last is None else last + LONGEST
+    begin = max(first, end - keep)
+    axes = plot.figure(scoring.tallies, scoring.traces, METHOD).axes
+    for row, name in enumerate(worst_first(scoring.tallies)):
+        for column, (j, h) in enumerate(enumerate(METHOD.horizons)):
+            panel, mine = axes[2 + 2 * row + column], said[name]
+            skill = scoring.tallies[name].skill[j]
+            assert panel.get_title() == f"{name}, {h} ahead, skill {skill:.3f}"
+            origins = np.arange(begin, end - h)
+            assert len(origins) == min(keep, end - first) - h
+            value, mean = panel.get_lines()
+            minutes = np.asarray(value.get_xdata()).astype("datetime64[m]").astype(int)
+            assert minutes.tolist() == list(range(begin, end))
+            np.testing.assert_array_equal(value.get_ydata(), mine.value[begin:end])
+            assert np.asarray(mean.get_xdata()).astype("datetime64[m]").astype(int).tolist() == (origins + h).tolist()
+            np.testing.assert_array_equal(mean.get_ydata(), mine.mean[origins, j])
+            assert len(panel.collections) == METHOD.bands
+            for k, band in enumerate(panel.collections):
+                drawn = band.get_paths()[0].vertices[:, 1]
+                edges = mine.quantiles[origins, j][:, [k, -1 - k]]
+                assert set(drawn.tolist()) == set(edges.ravel().tolist())
+
+
+def test_means_are_those_of_the_table(tmp_path: Path) -> None:
+    scoring = Scoring(METHOD, 100, None, 10)
+    said_of(walks_csv(tmp_path), scoring)
+    errors, coverage = plot.figure(scoring.tallies, scoring.traces, METHOD).axes[:2]
+    forecast = next(line for line in errors.get_lines() if line.get_label() == "forecast")
+    skill = np.mean([tally.skill for tally in scoring.tallies.values()], axis=0)
+    np.testing.assert_allclose(forecast.get_ydata(), 1 - skill)
+    low, high = errors.get_ylim()
+    assert low == 0 < 1 < high <= plot.MOST, "the last value's line is seen"
+    for k, level in enumerate(METHOD.band_levels):
+        line = next(line for line in coverage.get_lines() if line.get_label() == f"inside {level:.0%}")
+        n = sum(tally.n for tally in scoring.tallies.values())
+        np.testing.assert_allclose(line.get_ydata(), sum(t.inside[:, k] for t in scoring.tallies.values()) / n)
+
+
+def test_only_the_worst_are_drawn(tmp_path: Path) -> None:
+    scoring = Scoring(METHOD, 0, None, 20)
+    said_of(walks_csv(tmp_path, tuple("abcdefgh")), scoring)
+    skills = {name: tally.skill.mean() for name, tally in scoring.tallies.items()}
+    worst = sorted(skills, key=skills.__getitem__)[: plot.STREAMS]
+    drawn = titles(plot.figure(scoring.tallies, scoring.traces, METHOD).axes)[2:]
+    assert [title.partition(",")[0] for title in drawn[::2]] == worst
+
+
+# ---- the command
+
+
+def plotted(folder: Path, history: Path, name: str = "out.html", *arguments: str) -> Path:
+    out = folder / name
+    assert main(["backtest", str(history), "--plot", str(out), *arguments]) == 0
+    return out
+
+
+NAMES = ("<b>&amp;", "$x_{$", "日本", "w" * 100, "a\x1b\nb")
+
+
+def test_a_page_has_picture_and_table_whatever_the_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = walks_csv(tmp_path, NAMES)
+    page = plotted(tmp_path, history, "out.html", "--ablate").read_text()
+    said = capsys.readouterr()
+    assert page.startswith("<!doctype html>")
+    assert page.count("<svg") == page.count("</svg>") == page.count("<h1>walks.csv</h1>") == 1
+    assert "<b>" not in page
+    assert f"<pre>\n{said.out.splitlines()[0]}\n" in page
+    for shown in (
+        "&lt;b&gt;&amp;amp;, 1 ahead",
+        "$x_{$, 1 ahead",
+        "日本, 1 ahead",
+        "w" * 40 + ", 1 ahead",
+        "a??b, 1 ahead",
+    ):
+        assert shown in page
+    assert "without network" in page
+    assert plotted(tmp_path, history, "again.html", "--ablate").read_text() == page
+
+
+def test_png(tmp_path: Path) -> None:
+    assert plotted(tmp_path, walks_csv(tmp_path, NAMES), "out.png").read_bytes().startswith(b"\x89PNG\r\n")
+
+
+def test_the_scores_are_the_same_with_and_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    history = walks_csv(tmp_path)
+    plotted(tmp_path, history)
+    told = capsys.readouterr().out
+    assert main(["backtest", str(history)]) == 0
+    assert capsys.readouterr().out == told
+
+
+@pytest.mark.parametrize("year", ["0001", "9900"])
+def test_times_that_no_calendar_has_room_for_are_seconds(year: str, tmp_path: Path) -> None:
+    scoring, path = Scoring(METHOD, keep=20), tmp_path / "far.csv"
+    path.write_text("time,a\n" + "".join(f"{year}-01-{day:02d},{day * day}\n" for day in range(1, 29)))
+    [said] = said_of(path, scoring).values()
+    drawn = plot.figure(scoring.tallies, scoring.traces, METHOD)
+    assert np.asarray(drawn.axes[2].get_lines()[0].get_xdata()).tolist() == (said.time_ms[-20:] / 1000).tolist()
+    plot.write(tmp_path / "far.png", drawn, "far", [])
+
+
+def test_one_horizon_is_drawn_once(tmp_path: Path) -> None:
+    scoring = Scoring(Method(horizons=(2,), hidden_size=8), keep=20)
+    said_of(walks_csv(tmp_path, ("a",)), scoring)
+    assert len(plot.figure(scoring.tallies, scoring.traces, scoring.method).axes) == 3
+
+
+@pytest.mark.parametrize("rows", ["299:", "900:"])
+def test_where_nothing_is_scored_the_plot_is_empty_and_it_is_said(
+    rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plotted(tmp_path, walks_csv(tmp_path), "out.png", "--score-rows", rows)
+    assert "nothing is scored: " in capsys.readouterr().err
+
+
+def test_without_matplotlib_it_says_the_fix(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    assert main(["backtest", "no such file", "--plot", str(tmp_path / "x.png")]) == 1
+    assert capsys.readouterr().err.endswith("is not installed: pip install 'foldcast[plot]'\n")
+
+
+def test_where_it_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
+    for name in ("x.png", "x.html"):
+        (tmp_path / name).mkdir()
+        with pytest.raises(plot.PlotError, match=r"^the plot cannot be written: .*x\."):
+            plot.write(tmp_path / name, Figure(), "x", [])
+
+
+def test_a_worker_does_without_matplotlib() -> None:
+    command = "import sys, worker.run, worker.loop; assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", command], check=True)
+
+
+def test_a_stream_that_was_never_wrong_has_no_skill_in_its_title(tmp_path: Path) -> None:
+    scoring = Scoring(METHOD, 0, None, 20)
+    path = tmp_path / "flat.csv"
+    path.write_text("\n".join(["stream,time,value", *(f"flat,{60 * i},7" for i in range(30))]))
+    said_of(path, scoring)
+    assert math.isnan(scoring.tallies["flat"].skill[0])
+    assert titles(plot.figure(scoring.tallies, scoring.traces, METHOD).axes)[2:] == ["flat, 1 ahead", "flat, 3 ahead"]

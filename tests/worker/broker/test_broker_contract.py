@@ -1,0 +1,281 @@
+"""What every broker must do, tried on the one in memory and on a real Kafka."""
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tests.rigs.broker_rigs import (
+    ALL,
+    LIMIT_S,
+    PARTITIONS,
+    SESSION_S,
+    KafkaRig,
+    MemoryRig,
+    Rig,
+    Row,
+    Worker,
+    drive,
+    eventually,
+)
+from tests.rigs.memory_broker import INPUT, OUTPUT, MemoryBroker, MemoryCluster
+from worker.broker.contract import BrokerError, CommitError, Message, NotYet
+
+
+@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    rig: Rig = MemoryRig() if request.param == "memory" else KafkaRig(request.getfixturevalue("bootstrap"))
+    yield rig
+    rig.close()
+
+
+def joined(rig: Rig, instance_id: str = "w1") -> Worker:
+    """A worker that owns everything."""
+    worker = Worker(rig.join(instance_id))
+    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    return worker
+
+
+def two(rig: Rig) -> tuple[Worker, Worker]:
+    """Two workers that share the partitions."""
+    first = joined(rig)
+    second = Worker(rig.join("w2"))
+    drive(first, second, until=lambda: len(first.owned) == len(second.owned) == PARTITIONS // 2)
+    drive(first, second, until=lambda: None not in (first.membership, second.membership))
+    return first, second
+
+
+def numbered(partition: int, count: int) -> list[Row]:
+    return [(partition, b"k", str(i).encode(), i) for i in range(count)]
+
+
+def test_what_began_delivers_nothing_before_start(rig: Rig) -> None:
+    rig.feed(numbered(0, 5))
+    worker = joined(rig)
+    worker.poll(0.3)
+    assert worker.rows == {}
+    worker.broker.start(0, 2)
+    drive(worker, until=lambda: worker.count() == 3)
+    assert [offset for offset, *_ in worker.rows[0]] == [2, 3, 4]
+
+
+def test_records_come_in_order_with_all_their_parts(rig: Rig) -> None:
+    rig.feed([(1, b"a", b"x", 11), (1, None, b"", 12), (1, b"b", None, 5), (2, b"c", b"y", 7)])
+    worker = joined(rig)
+    worker.broker.start(1, 0)
+    worker.broker.start(2, 0)
+    drive(worker, until=lambda: worker.count() == 4)
+    assert worker.rows[1] == [(0, 11, b"a", b"x"), (1, 12, None, b""), (2, 5, b"b", None)]
+    assert worker.rows[2] == [(0, 7, b"c", b"y")]
+
+
+def test_bounds_and_lag_tell_how_much_there_is(rig: Rig) -> None:
+    rig.feed(numbered(3, 7))
+    worker = joined(rig)
+    assert eventually(lambda: worker.broker.bounds(3)) == (0, 7)
+    assert eventually(lambda: worker.broker.bounds(0)) == (0, 0)
+    worker.broker.start(3, 0)
+    drive(worker, until=lambda: worker.count() == 7)
+    assert worker.broker.lag() == {3: 0}
+    worker.broker.start(3, 4)
+    drive(worker, until=lambda: worker.count() == 10)
+    assert worker.broker.lag() == {3: 0}
+
+
+def test_a_new_group_has_no_offset_and_only_a_commit_moves_it(rig: Rig) -> None:
+    rig.feed(numbered(0, 3))
+    worker = joined(rig)
+    assert worker.committed(0) is None
+    worker.broker.start(0, 0)
+    drive(worker, until=lambda: worker.count() == 3)
+    assert worker.committed(0) is None
+    worker.commit([], {0: 3})
+    assert worker.committed(0) == 3
+    assert worker.committed(1) is None
+
+
+def test_a_commit_shows_all_its_messages_with_their_parts(rig: Rig) -> None:
+    worker = joined(rig)
+    messages = [
+        Message(rig.output, 0, b"k", b"v", [("h", b"1"), ("h", b"")]),
+        Message(rig.output, 2, None, b"w", []),
+        Message(rig.changelog, 2, b"gone", None, []),
+    ]
+    worker.commit(messages, {0: 1, 2: 5})
+    shown = rig.readable(rig.output) + rig.readable(rig.changelog)
+    assert sorted(map(repr, shown)) == sorted(map(repr, messages))
+    assert [worker.committed(p) for p in range(PARTITIONS)] == [1, None, 5, None]
+
+
+def test_a_refused_commit_leaves_nothing_and_renew_makes_room_for_the_next(rig: Rig) -> None:
+    worker = joined(rig)
+    good = Message(rig.output, 0, b"k", b"refused")
+    with pytest.raises(CommitError) as refused:
+        worker.commit([good, Message(rig.output, 99, b"k", b"no such partition")], {0: 1})
+    assert (refused.value.outcome, refused.value.fenced) == ("refused", False)
+    with pytest.raises(CommitError):
+        worker.commit([good], {0: 1})
+    worker.broker.renew()
+    worker.commit([Message(rig.output, 0, b"k", b"next")], {0: 2})
+    assert [message.value for message in rig.readable(rig.output)] == [b"next"]
+    assert worker.committed(0) == 2
+
+
+def test_a_commit_without_offsets_is_a_mistake(rig: Rig) -> None:
+    with pytest.raises(ValueError, match="carries offsets"):
+        joined(rig).commit([Message(rig.output, 0, b"k", b"v")], {})
+
+
+def test_a_member_that_was_expelled_is_refused_and_begins_anew(rig: Rig) -> None:
+    worker = joined(rig)
+    rig.expel("w1")
+    with pytest.raises(CommitError) as refused:
+        worker.commit([Message(rig.output, 0, b"k", b"stale")], {0: 9})
+    assert refused.value.outcome == "refused"
+    worker.broker.renew()
+    before = len(worker.began)
+    drive(worker, until=lambda: set(worker.ended) == ALL and len(worker.began) > before and worker.owned == ALL)
+    drive(worker, until=lambda: worker.membership is not None)
+    worker.commit([Message(rig.output, 0, b"k", b"fresh")], {0: 1})
+    assert [message.value for message in rig.readable(rig.output)] == [b"fresh"]
+    assert worker.committed(0) == 1
+
+
+def test_a_partition_lost_and_won_back_within_one_poll_is_told_as_both(rig: Rig) -> None:
+    rig.feed(numbered(0, 3))
+    worker = joined(rig)
+    worker.broker.start(0, 0)
+    drive(worker, until=lambda: worker.count() == 3)
+    rig.expel("w1")
+    deadline = time.monotonic() + LIMIT_S
+    polled = worker.poll(5.0)
+    while not polled.ended and time.monotonic() < deadline:
+        polled = worker.poll(5.0)
+    assert polled.ended == ALL
+    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    worker.poll(0.3)
+    assert worker.count() == 3, "nothing is delivered before it is started again"
+
+
+def test_what_is_revoked_has_ended_and_what_stays_goes_on(rig: Rig) -> None:
+    worker = joined(rig)
+    for partition in ALL:
+        worker.broker.start(partition, 0)
+    other = Worker(rig.join("w2"))
+    drive(worker, other, until=lambda: len(other.owned) == PARTITIONS // 2)
+    assert sorted(worker.began) == sorted(ALL)
+    assert set(worker.ended) == other.owned
+    assert worker.owned == ALL - other.owned
+    rig.feed([row for partition in ALL for row in numbered(partition, 2)])
+    drive(worker, other, until=lambda: worker.count() == 2 * len(worker.owned))
+    assert worker.rows.keys() == worker.owned
+    assert other.count() == 0
+
+
+def test_two_generations_on_an_old_membership_is_refused(rig: Rig) -> None:
+    worker = joined(rig)
+    old = worker.membership
+    other = Worker(rig.join("w2"))
+    drive(worker, other, until=lambda: len(other.owned) == PARTITIONS // 2 and worker.membership not in (None, old))
+    lost = min(other.owned)
+    with pytest.raises(CommitError) as refused:
+        worker.broker.commit([Message(rig.output, lost, b"k", b"late")], {lost: 7}, old)
+    assert (refused.value.outcome, refused.value.fenced) == ("refused", False)
+    worker.broker.renew()
+    drive(worker, other, until=lambda: None not in (worker.membership, other.membership))
+    other.commit([Message(rig.output, lost, b"k", b"new owner")], {lost: 1})
+    kept = min(worker.owned)
+    worker.commit([Message(rig.output, kept, b"k", b"kept")], {kept: 1})
+    assert {message.value for message in rig.readable(rig.output)} == {b"new owner", b"kept"}
+    assert other.committed(lost) == 1
+
+
+def test_a_second_worker_of_the_same_name_fences_the_first(rig: Rig) -> None:
+    first = joined(rig)
+    second = joined(rig)
+    with pytest.raises(CommitError) as fenced:
+        first.commit([Message(rig.output, 0, b"k", b"zombie")], {0: 9})
+    assert fenced.value.fenced
+    second.commit([Message(rig.output, 0, b"k", b"successor")], {0: 1})
+    assert [message.value for message in rig.readable(rig.output)] == [b"successor"]
+    assert second.committed(0) == 1
+
+
+def test_a_restart_takes_over_without_waiting_for_the_session(rig: Rig) -> None:
+    worker = joined(rig)
+    worker.commit([], {0: 4})
+    worker.broker.close(leave=False)
+    start = time.monotonic()
+    assert joined(rig).committed(0) == 4
+    assert time.monotonic() - start < SESSION_S / 2
+
+
+def test_a_member_that_leaves_hands_over_at_once(rig: Rig) -> None:
+    worker, other = two(rig)
+    worker.broker.close(leave=True)
+    assert drive(other, until=lambda: other.owned == ALL) < SESSION_S / 2
+
+
+def test_the_changelog_reads_to_its_end_tombstones_included(rig: Rig) -> None:
+    worker = joined(rig)
+    empty = worker.broker.open_changelog(1)
+    assert empty.done
+    empty.close()
+    for i in range(3):
+        pages = [Message(rig.changelog, p, f"page-{j}".encode(), bytes([i])) for p in (0, 1) for j in range(4)]
+        worker.commit([*pages, Message(rig.changelog, 0, b"old", None)], {0: i + 1})
+    reads = {partition: worker.broker.open_changelog(partition) for partition in (0, 1)}
+    worker.commit([Message(rig.changelog, 0, b"late", b"x")], {0: 4})
+    rows: dict[int, list[tuple[bytes, bytes | None]]] = {0: [], 1: []}
+    while not all(read.done for read in reads.values()):  # two restores take turns
+        for partition, read in reads.items():
+            rows[partition] += read.read(0.5)
+    pages = [[(f"page-{j}".encode(), bytes([i])) for j in range(4)] for i in range(3)]
+    assert rows[0] == [row for page in pages for row in [*page, (b"old", None)]]
+    assert rows[1] == [row for page in pages for row in page]
+    for read in reads.values():
+        read.close()
+        read.close()
+
+
+def test_an_offset_that_anothers_transaction_holds_is_not_to_be_had_yet(rig: Rig) -> None:
+    worker = joined(rig)
+    worker.commit([], {0: 3, 1: 8})
+    assert worker.committed(0) == 3
+    with rig.held_offset(0):
+        with pytest.raises(NotYet):
+            worker.broker.committed(0)
+        assert worker.committed(1) == 8
+    assert worker.committed(0) == 3
+
+
+def test_after_a_failed_poll_renew_begins_everything_anew(rig: Rig) -> None:
+    worker = joined(rig)
+    worker.broker.start(0, 1000)
+    with pytest.raises(BrokerError):
+        drive(worker, until=lambda: False)
+    with pytest.raises(BrokerError):
+        worker.poll()
+    with pytest.raises(CommitError):
+        worker.commit([], {0: 1})
+    worker.broker.renew()
+    drive(worker, until=lambda: sorted(worker.began) == sorted([*ALL, *ALL]))
+    assert set(worker.ended) == ALL
+    drive(worker, until=lambda: worker.membership is not None)
+    worker.commit([], {0: 1})
+
+
+@pytest.mark.parametrize("committed", [True, False])
+def test_a_commit_of_unknown_outcome_is_settled_by_renew(committed: bool) -> None:
+    cluster = MemoryCluster(1)
+    broker = MemoryBroker(cluster, "w1")
+    membership = broker.poll(0).membership
+    cluster.produce(0, b"k", b"v")
+    broker.fail_commit = "unknown, committed" if committed else "unknown, not committed"
+    with pytest.raises(CommitError) as unknown:
+        broker.commit([Message(OUTPUT, 0, b"k", b"v")], {0: 1}, membership)
+    assert unknown.value.outcome == "unknown"
+    broker.renew()
+    assert broker.committed(0) == (1 if committed else None)
+    assert len(cluster.committed_messages(OUTPUT)) == committed
+    assert cluster.committed_messages(INPUT)

@@ -1,0 +1,109 @@
+"""Log lines as people and collectors see them."""
+
+import json
+import logging
+from collections.abc import Iterator
+from datetime import datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from worker.observe import log
+
+
+@pytest.fixture(autouse=True)
+def loggers_as_before() -> Iterator[None]:
+    root, kafka = logging.getLogger(), logging.getLogger("kafka")
+    before = root.handlers[:], root.level, kafka.level
+    yield
+    root.handlers[:], level, kafka_level = before
+    root.setLevel(level)
+    kafka.setLevel(kafka_level)
+
+
+def test_a_text_line_is_time_level_message_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "text")
+    log.event("restored", partition=3, offset=17, seconds=0.2)
+    time, rest = capsys.readouterr().out.split(" ", 1)
+    assert rest == "INFO restored partition=3 offset=17 seconds=0.2\n"
+    assert time.endswith("Z")
+    assert datetime.fromisoformat(time).tzinfo is not None
+
+
+def test_a_json_line_holds_the_fields_beside_the_message(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    log.event("restored", partition=0, seconds=0.2)
+    line = json.loads(capsys.readouterr().out)
+    assert datetime.fromisoformat(line.pop("time")).tzinfo is not None
+    assert line == {"level": "info", "logger": "foldcast", "message": "restored", "partition": 0, "seconds": 0.2}
+
+
+def test_a_field_called_like_a_part_of_every_line_is_a_mistake() -> None:
+    with pytest.raises(AssertionError, match="like a part of every line"):
+        log.event("restored", level=3)
+
+
+def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("warning", "text")
+    log.event("restored", partition=3)
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("level", "kafka"), [("debug", "WARNING"), ("info", "WARNING"), ("error", "ERROR")])
+def test_the_kafka_client_is_heard_from_warnings_on(level: log.Level, kafka: str) -> None:
+    log.configure(level, "text")
+    assert logging.getLevelName(logging.getLogger("kafka.conn").getEffectiveLevel()) == kafka
+
+
+def test_configuring_again_replaces_what_was_before(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    log.configure("info", "text")
+    log.event("joined")
+    assert capsys.readouterr().out.endswith("Z INFO joined\n")
+
+
+def test_a_text_traceback_follows_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "text")
+    _fail()
+    first, *rest = capsys.readouterr().out.splitlines()
+    assert first.endswith("ERROR failed")
+    assert (rest[0], rest[-1]) == ("Traceback (most recent call last):", "ValueError: why")
+
+
+def test_a_json_traceback_is_in_its_line(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "json")
+    _fail()
+    (line,) = capsys.readouterr().out.splitlines()
+    assert json.loads(line)["exception"].endswith("ValueError: why")
+
+
+def test_a_value_with_spaces_is_quoted(capsys: pytest.CaptureFixture[str]) -> None:
+    log.configure("info", "text")
+    log.event("new", stream="a b", reason="", plain="JFK.temp", umlaut="Köln süd")
+    assert capsys.readouterr().out.endswith('INFO new stream="a b" reason="" plain=JFK.temp umlaut="Köln süd"\n')
+
+
+@given(st.text(), st.text())
+def test_nobodys_name_can_begin_a_line_of_its_own(message: str, value: str) -> None:
+    record = logging.makeLogRecord({"msg": "%s", "args": (message,), "fields": {"stream": value}})
+    assert len(log.TextLines().format(record).splitlines()) == 1
+    assert json.loads(log.JsonLines().format(record))["stream"] == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_json_line_stays_json_where_a_number_is_not_finite(value: float) -> None:
+    record = logging.makeLogRecord({"msg": "x", "fields": {"loss": value}})
+    assert json.loads(log.JsonLines().format(record), parse_constant=pytest.fail)["loss"] == str(value)
+
+
+def test_a_field_of_any_type_is_written_as_its_text() -> None:
+    record = logging.makeLogRecord({"msg": "x", "fields": {"error": ValueError("why")}})
+    assert json.loads(log.JsonLines().format(record))["error"] == "why"
+
+
+def _fail() -> None:
+    try:
+        raise ValueError("why")
+    except ValueError:
+        logging.getLogger("worker.loop").exception("failed")

@@ -1,0 +1,208 @@
+"""Files of history as records, in file order: CSV (gzip or not) and Parquet, long or wide.
+
+Long: columns stream, time, value and covariates. Wide: time, then one stream per column. Where the first time of a CSV
+is eight digits that are a date, such as 20200131, all dates are written so; else digits are epoch time. A record's
+timestamp is its event's time. What is wrong with a single value is the decoder's to say, as it is in a worker.
+"""
+
+import csv
+import gzip
+import io
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, BinaryIO, cast
+
+import orjson
+
+from pipeline.backtest.backtest import Record
+from pipeline.events import NO_TIMESTAMP, Format, from_epoch, from_iso
+from worker.refusal import Refusal
+
+MISSING = ("", "NA", "NaN", "nan")
+DATE = re.compile(r"\A((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])\Z")
+GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
+EPOCH_DIGITS = 19  # more would not fit what JSON decoders take as an integer
+SHOWN = 200  # characters of a header
+AT_ONCE = 20_000  # rows of a Parquet file
+UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+Row = Sequence[Any]  # text in CSV, what the column's type makes of it in Parquet
+Maker = Callable[[int, Row], Iterator[Record]]  # from a line's number and cells
+
+
+class HistoryError(Refusal):
+    """The file cannot be used; one sentence with line and column."""
+
+
+def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
+    """The records as a producer would have made them; `raw.tell()` says how far it has come.
+
+    Raises HistoryError where the file has not the form of a table.
+    """
+    magic = raw.read(len(PARQUET))
+    raw.seek(0)
+    yield from (_parquet if magic == PARQUET else _csv)(raw, form)
+
+
+def _csv(raw: BinaryIO, form: Format) -> Iterator[Record]:
+    packed = raw.read(len(GZIP)) == GZIP
+    raw.seek(0)
+    plain = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
+    text = io.TextIOWrapper(plain, encoding="utf-8-sig", newline="")
+    rows = csv.reader(text, strict=True)
+    try:
+        header = next(rows, None)
+        if not header:
+            raise HistoryError("line 1 has no columns: it must name them, as in stream,time,value")
+        make, dated = _maker(header, form), None
+        time_at = cast(int, _column(header, form.time_field, "time"))
+        for row in rows:
+            if len(row) == len(header):
+                if dated is None:  # the first time decides: a count of seconds may come past such digits
+                    dated = bool(DATE.match(row[time_at]))
+                if dated:
+                    row[time_at] = DATE.sub(r"\1-\2-\3", row[time_at])
+                yield from make(rows.line_num, row)
+            elif row:
+                raise HistoryError(f"line {rows.line_num} {_misfit(row, header)}")
+    except csv.Error as error:
+        raise HistoryError(f"line {rows.line_num} is no CSV: {error}") from error
+    except UnicodeDecodeError as error:
+        raise HistoryError(f"it is no text in UTF-8 ({error.reason}): give CSV in UTF-8 or Parquet") from error
+    finally:
+        text.detach()  # else it closes the file, which is not ours
+
+
+def _misfit(row: Row, header: Row) -> str:
+    if len(row) < len(header):
+        return f"ends before column {header[len(row)]!r}"
+    return f"goes on after the last column, {header[-1]!r}, with {row[len(header)]!r}"
+
+
+def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
+    try:
+        import pyarrow as arrow
+        from pyarrow import parquet
+    except ImportError as error:
+        raise HistoryError("Parquet needs pyarrow, which is not installed: pip install 'foldcast[parquet]'") from error
+    try:
+        size = raw.seek(0, io.SEEK_END)
+        file = parquet.ParquetFile(raw)
+        done, rows = 0, max(1, file.metadata.num_rows)
+        make = _maker(file.schema_arrow.names, form)
+        for batch in file.iter_batches(AT_ONCE, use_threads=False):
+            raw.seek(size * (done + len(batch)) // rows)  # pyarrow seeks by itself; this is for who asks how far it is
+            for place, row in enumerate(zip(*map(_plain, batch.columns), strict=True), done + 1):
+                yield from make(place, row)
+            done += len(batch)
+    except arrow.ArrowException as error:
+        raise HistoryError(f"it is no Parquet file that can be read: {' '.join(str(error).split())}") from error
+
+
+def _plain(column: Any) -> list[Any]:
+    """A Parquet column's cells as JSON could have them."""
+    import pyarrow as arrow
+
+    kind, types = column.type, arrow.types
+    if types.is_timestamp(kind) or types.is_date64(kind):
+        per_s = UNITS_PER_S["ms" if types.is_date64(kind) else kind.unit]
+        ticks = column.cast(arrow.int64()).to_pylist()  # not as datetime: Python's ends with the year 9999
+        return [None if t is None else _epoch(t * 1000 // per_s) for t in ticks]
+    if types.is_date32(kind):
+        return [None if days is None else _epoch(days * 86_400_000) for days in column.cast(arrow.int32()).to_pylist()]
+    if types.is_decimal(kind):
+        column = column.cast(arrow.float64())
+    return [_cell(cell) for cell in column.to_pylist()]
+
+
+def _epoch(ms: int) -> int | float | str:
+    """As `from_epoch` will read it; text where it cannot."""
+    if abs(ms) < 1e11:
+        return ms / 1000
+    return ms if abs(ms) < 1e14 else f"{ms} ms"
+
+
+def _cell(cell: object) -> object:
+    if isinstance(cell, bytes):
+        return cell.decode(errors="replace")
+    return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
+
+
+def _maker(header: list[str], form: Format) -> Maker:
+    """What makes a line's records; columns have the names in [events], else stream, time and value."""
+    for place, name in enumerate(header):
+        if name in header[:place]:
+            raise HistoryError(f"column {name!r} is there twice")
+    time_at = _column(header, form.time_field, "time")
+    stream_at = _column(header, form.stream_field, "stream")
+    value_at = _column(header, form.target_field, "value")
+    there = f"among {', '.join(map(repr, header))[:SHOWN]}"
+    if time_at is None:
+        raise HistoryError(f"there is no column {form.time_field!r} {there}")
+    if stream_at is None:
+        if value_at is not None and len(header) > 2:
+            known = f"{form.stream_field!r} for the names of the streams in {header[value_at]!r}"
+            raise HistoryError(f"there is no column {known} {there}: name it so, or set events.stream_field")
+        return partial(_wide, header, time_at, form)
+    if value_at is None:
+        raise HistoryError(f"there is no column {form.target_field!r} {there}")
+    for name in form.covariates:
+        if name not in header:
+            raise HistoryError(f"there is no column {name!r} (events.covariates) {there}")
+    return partial(_long, (stream_at, time_at, value_at), [(c, header.index(c)) for c in form.covariates], form)
+
+
+def _column(header: list[str], name: str, otherwise: str) -> int | None:
+    return next((header.index(n) for n in (name, otherwise) if n in header), None)
+
+
+def _long(
+    at: tuple[int, int, int], covariates: list[tuple[str, int]], form: Format, line: int, row: Row
+) -> Iterator[Record]:
+    stream, moment, value = (row[place] for place in at)
+    more = {name: _number(row[place]) for name, place in covariates}
+    yield _record(line, "" if stream is None else str(stream), moment, value, form, more)
+
+
+def _wide(header: list[str], time_at: int, form: Format, line: int, row: Row) -> Iterator[Record]:
+    for place, stream in enumerate(header):
+        if place != time_at:
+            yield _record(line, stream, row[time_at], row[place], form, {})
+
+
+def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covariates: dict[str, Any]) -> Record:
+    when = _time(moment) if isinstance(moment, str) else _number(moment)
+    time_ms = from_iso(when) if isinstance(when, str) else None if when is None else from_epoch(when)
+    event = {form.stream_field: stream, form.time_field: when, form.target_field: _number(value)} | covariates
+    return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(event))
+
+
+def _time(text: str) -> str | int | float | None:
+    """As JSON would have it; digits are epoch seconds, ms, us or ns."""
+    if text in MISSING:
+        return None
+    digits = text.removeprefix("-")
+    if digits.isascii() and digits.isdigit() and len(digits) < EPOCH_DIGITS:
+        return int(text)
+    number = _number(text)
+    return number if isinstance(number, float) else text
+
+
+def _number(cell: Any) -> Any:
+    """As JSON would have it: a finite number, null where it is missing; else what it is, for the decoder to refuse.
+
+    A NaN that is no text is missing: so data frames write it.
+    """
+    if isinstance(cell, str):
+        if cell in MISSING:
+            return None
+        try:
+            number = float(cell)
+        except ValueError:
+            return cell
+        return number if math.isfinite(number) else cell
+    if isinstance(cell, float) and not math.isfinite(cell):
+        return None if math.isnan(cell) else str(cell)
+    return cell

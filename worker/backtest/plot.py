@@ -1,0 +1,137 @@
+"""What a back-test found, to look at: error and coverage by horizon, and the worst streams' last forecasts."""
+
+import warnings
+from collections.abc import Sequence
+from html import escape
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipeline.backtest.scoring import ENDS, WHOLE, Tallies, Trace, coverage, mean_skills, worst_first
+from pipeline.method import Method
+from worker.refusal import Refusal, WrongUsage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+STREAMS = 6  # drawn, the worst first
+EVENTS = 120  # of each; until the end they are kept of every stream
+NAME = 40  # characters of a stream's name
+MOST = 2.0  # times the last value's error; what is worse leaves the picture
+DATES = np.array(["0100", "9000"], "datetime64[ms]").astype(np.int64)  # what matplotlib can draw with room at both ends
+
+PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>body {{ font-family: sans-serif; margin: 2em }} svg {{ max-width: 100%; height: auto }}</style>
+<h1>{title}</h1>
+{svg}
+<pre>
+{text}
+</pre>
+</html>
+"""
+
+
+class PlotError(Refusal):
+    """The plot cannot be made; one sentence."""
+
+
+def check(path: Path) -> None:
+    """Before hours of work: raises WrongUsage or PlotError where that would be in vain."""
+    if path.suffix not in (".html", ".png"):
+        raise WrongUsage(f"--plot is {path}; it must end in .html or .png")
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError as error:
+        raise PlotError("--plot needs matplotlib, which is not installed: pip install 'foldcast[plot]'") from error
+
+
+def shown(name: str, width: int) -> str:
+    """A stream's name on one line and at most so wide."""
+    return "".join(letter if letter.isprintable() else "?" for letter in name[:width])
+
+
+def write(path: Path, drawn: "Figure", title: str, lines: Sequence[str]) -> None:
+    """The figure as PNG, or as a page of its own with these lines below. Raises PlotError."""
+    from matplotlib import rc_context
+
+    try:
+        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "foldcast"}), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing")
+            if path.suffix == ".png":
+                drawn.savefig(path, dpi=120)
+                return
+            svg = StringIO()
+            drawn.savefig(svg, format="svg", metadata={"Date": None})
+        _, start, rest = svg.getvalue().partition("<svg")
+        page = PAGE.format(title=escape(title), svg=start + rest, text=escape("\n".join(lines)))
+        path.write_text(page, encoding="utf-8")
+    except (OSError, ValueError, OverflowError) as error:  # of numbers too large for a picture, the last two
+        raise PlotError(f"the plot cannot be written: {error}") from error
+
+
+def figure(tallies: Tallies, traces: dict[str, Trace], method: Method, without: Tallies | None = None) -> "Figure":
+    """Above means over all streams; below, a row per stream, the shortest and the longest horizon."""
+    from matplotlib.figure import Figure
+
+    names = worst_first(tallies)[:STREAMS]
+    drawn = Figure(figsize=(12, 3.2 + 2.4 * len(names)), layout="constrained")
+    grid = drawn.add_gridspec(1 + len(names), 2)
+    _errors(drawn.add_subplot(grid[0, 0]), tallies, method, without)
+    _coverage(drawn.add_subplot(grid[0, 1]), tallies, method)
+    for row, name in enumerate(names, 1):
+        for column, j in enumerate(ENDS[: len(method.horizons)]):
+            axes = drawn.add_subplot(grid[row, column])
+            h, skill = method.horizons[j], tallies[name].skill[j]
+            worth = "" if np.isnan(skill) else f", skill {skill:.3f}"
+            axes.set_title(f"{shown(name, NAME)}, {h} ahead{worth}", fontsize=10, parse_math=False)
+            _stream(axes, traces[name], column, h, method)
+            if row == 1:
+                axes.legend(fontsize=8, loc="upper left")
+    return drawn
+
+
+def _errors(axes: "Axes", tallies: Tallies, method: Method, without: Tallies | None) -> None:
+    for name, skill in mean_skills(tallies, method, without).items():
+        style: dict[str, Any] = {"linewidth": 2.5, "zorder": 3} if name == WHOLE else {"linewidth": 1}
+        axes.plot(method.horizons, 1 - skill, marker=".", label=name.replace("_", " "), **style)
+    axes.axhline(1, color="black", linestyle="dotted", label="last value")
+    axes.set_ylim(0, min(MOST, max(1.1, axes.get_ylim()[1])))
+    axes.set_title(f"squared error by the last value's (up to {MOST:g}), mean over streams", fontsize=10)
+    axes.set_xlabel("horizon")
+    axes.legend(fontsize=8)
+
+
+def _coverage(axes: "Axes", tallies: Tallies, method: Method) -> None:
+    inside = coverage(tallies)
+    for k, level in enumerate(method.band_levels):
+        axes.plot(method.horizons, inside[:, k], marker=".", color=f"C{k}", label=f"inside {level:.0%}")
+        axes.axhline(level, color=f"C{k}", linestyle="dotted")
+    axes.set_title("share of values inside the intervals", fontsize=10)
+    axes.set_xlabel("horizon")
+    axes.legend(fontsize=8)
+
+
+def _stream(axes: "Axes", trace: Trace, column: int, h: int, method: Method) -> None:
+    """What came, and at its time what had been said of it h events before."""
+    from matplotlib.dates import ConciseDateFormatter
+
+    time = trace.time_ms
+    dated = bool(np.all((DATES[0] < time) & (time < DATES[1])))
+    when: Any = time.astype("datetime64[ms]") if dated else time / 1000
+    said = max(len(time) - h, 0)  # forecasts whose label came
+    came = when[h : h + said]
+    for k in range(method.bands):
+        low, high = trace.quantiles[:said, column, k], trace.quantiles[:said, column, -1 - k]
+        axes.fill_between(came, low, high, color="C0", alpha=0.2, linewidth=0)
+    black: dict[str, Any] = {"color": "black", "linewidth": 0.8, "marker": ".", "markersize": 2}
+    axes.plot(when, trace.value, label="what came", **black)
+    axes.plot(came, trace.mean[:said, column], color="C0", label=f"the forecast {h} before")
+    axes.tick_params(labelsize=8)
+    if dated:
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]

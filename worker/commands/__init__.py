@@ -1,0 +1,9 @@
+"""One file a command: its arguments, its main, its example. A command's module is imported when it is chosen."""
+
+COMMANDS = {  # a module of this folder, and what the command does
+    "run": "the worker, until SIGTERM or Ctrl-C",
+    "topics": "make, verify, or start the changelog anew",
+    "backtest": "the same engine over a file, no Kafka",
+    "demo": "local Kafka, real data, two workers, a summary",
+    "warm": "compile the kernels, so that no worker has to",
+}

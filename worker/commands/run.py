@@ -1,0 +1,23 @@
+"""`foldcast run`: the worker, until SIGTERM or Ctrl-C."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.settings.settings import Settings
+
+EXAMPLE = "foldcast run --config configs/sensors.toml"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's own arguments."""
+    parser.add_argument(
+        "--leave", action="store_true", help="leave the group at the end, so that others take over at once"
+    )
+
+
+def main(given: argparse.Namespace, settings: "Settings") -> int:
+    """Run until `given.stop` is set. Returns the exit code. Raises Refusal."""
+    from worker.run import run  # imports torch, which takes seconds: after signals have their handlers
+
+    return run(settings, given.leave, given.stop)

@@ -1,0 +1,43 @@
+"""`foldcast topics`: the four topics made, verified, or the changelog begun anew."""
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from worker.settings.settings import Settings
+
+EXAMPLE = "foldcast topics create --partitions 8 --replication 3"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's own arguments."""
+    parser.add_argument("action", choices=("create", "check", "reset"))
+    parser.add_argument("--partitions", type=int, metavar="N", help="of topics to make (default: the input's)")
+    parser.add_argument("--replication", type=int, metavar="N", default=-1, help="default: the cluster's")
+    parser.add_argument("--yes", action="store_true", help="do not ask before a reset")
+
+
+def main(given: argparse.Namespace, settings: "Settings") -> int:
+    """Do what was asked and print it. Returns the exit code. Raises Refusal, BrokerError."""
+    from worker import topics  # it loads the Kafka client
+
+    if given.action == "create":
+        lines = topics.create(settings, given.partitions, given.replication)
+    elif given.action == "check":
+        lines, _ = topics.check(settings)
+    else:
+        print("This deletes the state of every stream; forecasts go on cold from the group's offsets.")
+        if not given.yes and not _agreed():
+            return 1
+        lines = topics.reset(settings)
+    print("\n".join(lines))
+    return 0
+
+
+def _agreed() -> bool:
+    try:
+        return input("Type yes to go on: ") == "yes"
+    except EOFError:  # nobody to ask
+        print("foldcast: nobody answers here: say --yes", file=sys.stderr)
+        return False

@@ -1,0 +1,383 @@
+"""A real Apache Kafka on this machine for the demo and the tests: one to three brokers on loopback.
+
+From the jars (JDK and Maven), else from the official image (container engine), else the one the environment names.
+Knows no Kafka client; imports nothing but the standard library, because its guard runs this file as a script.
+Longer than 300 lines because of that: the guard, the brokers and the ways to get them stand in one file.
+"""
+
+import fcntl
+import os
+import re
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+VERSION = "4.3.1"
+IMAGE = f"apache/kafka:{VERSION}"
+BOOTSTRAP_VARIABLE = "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS"
+OLDEST_JAVA = 17
+STARTED = b"Kafka Server started"
+START_LIMIT_S = 60.0
+PULL_LIMIT_S = 300.0
+STOP_LIMIT_S = 2.0  # then by force: the data is thrown away, and the last nodes of three wait long for a quorum
+PORTS = range(20_000, 32_000)  # below the ephemeral range: no client's own port, and none that connects to itself
+
+# What the guard is told through its pipe
+TERMINATE, KILL = b"t", b"k"
+
+_CHECKOUT = Path(__file__).resolve().parents[2]
+_POM = _CHECKOUT / "deploy" / "kafka" / "pom.xml"
+_LIBS = _CHECKOUT / ".cache" / f"kafka-{VERSION}" / "libs"
+
+Say = Callable[[str], None]
+
+
+class LocalKafkaError(RuntimeError):
+    """A broker was started and did not answer; holds the end of its log."""
+
+
+class LocalKafkaUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault
+    """Nothing here can run a Kafka; the message says what to install."""
+
+
+WHAT_TO_INSTALL = (
+    f"no Kafka can be started here: install a JDK ({OLDEST_JAVA} or newer) and Maven, or a container engine that the "
+    f"docker command reaches, or name a running Kafka in {BOOTSTRAP_VARIABLE}"
+)
+
+
+def _silent(_: str) -> None:
+    pass
+
+
+@contextmanager
+def local_kafka(
+    nodes: int = 1, heap_mb: int = 512, extra_properties: Mapping[str, str] | None = None, say: Say = _silent
+) -> Iterator["LocalKafka"]:
+    """The Kafka the environment names, else brokers of our own, stopped and their data removed at the end.
+
+    Raises LocalKafkaUnavailable or LocalKafkaError.
+    """
+    given = bootstrap_servers_from_environment()
+    if given is not None:
+        kafka = LocalKafka(given)
+    elif can_run_jars():
+        kafka = kafka_from_jars(nodes, heap_mb, extra_properties, say)
+    else:
+        kafka = kafka_from_image(nodes, heap_mb, extra_properties, say)
+    try:
+        yield kafka
+    finally:
+        kafka.stop()
+
+
+def bootstrap_servers_from_environment() -> str | None:
+    """The Kafka somebody else runs for us, if any."""
+    return os.environ.get(BOOTSTRAP_VARIABLE) or None
+
+
+def kafka_from_jars(
+    nodes: int = 1, heap_mb: int = 512, extra_properties: Mapping[str, str] | None = None, say: Say = _silent
+) -> "LocalKafka":
+    """Started brokers of our own whatever the environment names, for tests that kill them; whoever calls stops them."""
+    assert 1 <= nodes <= 3, "one to three nodes"
+    if not can_run_jars():
+        raise LocalKafkaUnavailable(WHAT_TO_INSTALL)
+    java = ["java", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{_fetched_jars(say)}/*"]
+    say(f"starting Kafka {VERSION}")
+    home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
+    ports = _free_ports(2 * nodes)
+    brokers, controllers = ports[:nodes], ports[nodes:]
+    kafka = LocalKafka(",".join(f"127.0.0.1:{port}" for port in brokers), home)
+    voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, 1))
+    for node, (broker, controller) in enumerate(zip(brokers, controllers, strict=True), 1):
+        properties = {
+            **_settings(nodes),
+            **_addresses(broker, controller),
+            "node.id": str(node),
+            "controller.quorum.voters": voters,
+            "log.dirs": str(home / f"data-{node}"),
+            **(extra_properties or {}),
+        }
+        file = home / f"{node}.properties"
+        file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
+        kafka.nodes[node] = _Node(home, home / f"{node}.log", [*java, "kafka.Kafka", str(file)])
+    # begins with "A": the tool would take a "-" for an option
+    cluster_id = urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
+    format_storage = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config"]
+    with kafka.stopped_on_failure():
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda node: _run([*format_storage, str(home / f"{node}.properties")]), kafka.nodes))
+        kafka.start(START_LIMIT_S)
+    return kafka
+
+
+def kafka_from_image(
+    nodes: int = 1, heap_mb: int = 512, extra_properties: Mapping[str, str] | None = None, say: Say = _silent
+) -> "LocalKafka":
+    """One broker in a container, started; whoever calls stops it."""
+    if nodes != 1 or not _engine_answers():
+        raise LocalKafkaUnavailable(WHAT_TO_INSTALL)
+    say(f"starting {IMAGE} (the engine fetches it the first time)")
+    home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
+    (port,) = _free_ports(1)
+    settings = {**_settings(1), **(extra_properties or {})}
+    command = container_command(home.name, port, heap_mb, settings)
+    kafka = LocalKafka(f"127.0.0.1:{port}", home, {1: _Node(home, home / "1.log", command)}, container=home.name)
+    with kafka.stopped_on_failure():
+        kafka.start(PULL_LIMIT_S)
+    return kafka
+
+
+def container_command(name: str, port: int, heap_mb: int, settings: Mapping[str, str]) -> list[str]:
+    """In the foreground, so that the docker command passes SIGTERM on and the container goes with it."""
+    environment = {
+        "KAFKA_HEAP_OPTS": f"-Xmx{heap_mb}m",
+        "KAFKA_NODE_ID": "1",
+        "KAFKA_PROCESS_ROLES": "broker,controller",
+        "KAFKA_CONTROLLER_QUORUM_VOTERS": "1@localhost:9093",
+        "KAFKA_CONTROLLER_LISTENER_NAMES": "CONTROLLER",
+        "KAFKA_INTER_BROKER_LISTENER_NAME": "INTERNAL",
+        "KAFKA_LISTENERS": "EXTERNAL://:9092,INTERNAL://:19092,CONTROLLER://:9093",
+        "KAFKA_ADVERTISED_LISTENERS": f"EXTERNAL://127.0.0.1:{port},INTERNAL://localhost:19092",
+        "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP": "EXTERNAL:PLAINTEXT,INTERNAL:PLAINTEXT,CONTROLLER:PLAINTEXT",
+        **{"KAFKA_" + key.upper().replace(".", "_"): value for key, value in settings.items()},
+    }
+    variables = [f"--env={key}={value}" for key, value in environment.items()]
+    return ["docker", "run", "--rm", f"--name={name}", f"--publish=127.0.0.1:{port}:9092", *variables, IMAGE]
+
+
+@dataclass
+class LocalKafka:
+    """Brokers by node number, from 1; none where the Kafka is somebody else's, which is left alone."""
+
+    bootstrap_servers: str
+    home: Path | None = None
+    nodes: dict[int, "_Node"] = field(default_factory=dict)
+    container: str | None = None
+
+    def start(self, limit_s: float) -> None:
+        """All nodes at once (one of three does not get far alone); LocalKafkaError when they do not answer in time."""
+        for node in self.nodes.values():
+            node.start()
+        deadline = time.monotonic() + limit_s
+        for node in self.nodes.values():
+            node.wait_until_started(deadline)
+        for address in self.bootstrap_servers.split(","):
+            host, port = address.split(":")
+            socket.create_connection((host, int(port)), timeout=5).close()
+
+    def kill(self, node: int) -> None:
+        """End this one at once, as a crash would; returns when it is gone. Its data stays."""
+        self.nodes[node].end(KILL)
+
+    def restart(self, node: int) -> None:
+        """Start this one again with its data and its port, after ending it if it runs; returns when it is up."""
+        self.nodes[node].end(KILL)
+        self.nodes[node].start()
+        self.nodes[node].wait_until_started(time.monotonic() + START_LIMIT_S)
+
+    def stop(self) -> None:
+        """End all nodes and remove their data. More than once does no harm."""
+        for node in self.nodes.values():
+            node.tell(TERMINATE)
+        deadline = time.monotonic() + STOP_LIMIT_S
+        for node in self.nodes.values():
+            node.wait_until_ended(deadline)
+            node.end(KILL)
+        if self.container is not None:
+            subprocess.run(["docker", "rm", "--force", self.container], capture_output=True, check=False)  # noqa: S607
+        if self.home is not None:
+            shutil.rmtree(self.home, ignore_errors=True)
+
+    @contextmanager
+    def stopped_on_failure(self) -> Iterator[None]:
+        """Ctrl-C while it starts included."""
+        try:
+            yield
+        except BaseException:
+            self.stop()
+            raise
+
+
+@dataclass
+class _Node:
+    """One broker's process, behind a guard that ends it when we are gone."""
+
+    home: Path
+    log: Path
+    command: list[str]
+    _guard: subprocess.Popen[bytes] | None = None
+    _log_start: int = 0
+
+    def start(self) -> None:
+        """Return at once."""
+        with self.log.open("ab") as log:
+            self._log_start = log.tell()
+            self._guard = subprocess.Popen(
+                [sys.executable, "-IS", __file__, str(self.home), *self.command],
+                stdin=subprocess.PIPE,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for whoever uses the broker, which outlives them
+            )
+
+    def wait_until_started(self, deadline: float) -> None:
+        """By its log; LocalKafkaError with the end of it when it ended or `deadline` (monotonic) has passed."""
+        assert self._guard is not None, "started before"
+        while STARTED not in (written := self.log.read_bytes()[self._log_start :]):
+            if self._guard.poll() is not None or time.monotonic() > deadline:
+                tail = written.decode(errors="replace").strip().splitlines()[-20:]
+                raise LocalKafkaError("Kafka did not start:\n" + "\n".join(tail))
+            time.sleep(0.05)
+
+    def tell(self, word: bytes) -> None:
+        """Pass a word to the guard, if it still listens."""
+        if self._guard is not None and self._guard.stdin is not None:
+            with suppress(BrokenPipeError):
+                os.write(self._guard.stdin.fileno(), word)
+
+    def wait_until_ended(self, deadline: float) -> None:
+        """Or until `deadline` (monotonic)."""
+        if self._guard is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._guard.wait(max(0.0, deadline - time.monotonic()))
+
+    def end(self, word: bytes) -> None:
+        """Tell it, and return when the process is gone."""
+        self.tell(word)
+        if self._guard is not None and self._guard.stdin is not None:
+            self._guard.wait()
+            self._guard.stdin.close()
+        self._guard = None
+
+
+def _guard(home: Path, command: Sequence[str]) -> int:
+    """Stand between whoever started us and the broker, which is ended when told or when they are gone.
+
+    A pipe is closed whatever way its owner dies, SIGKILL included, needs no polling and works on every Unix; the
+    kernel's own parent-death signal is Linux only, goes by thread, and needs code between fork and exec.
+    """
+    broker = subprocess.Popen(command, stdin=subprocess.DEVNULL)
+    abandoned = threading.Event()
+
+    def obey() -> None:
+        while word := os.read(0, 1):
+            broker.kill() if word == KILL else broker.terminate()
+        abandoned.set()
+        broker.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            broker.wait(STOP_LIMIT_S)
+        broker.kill()
+
+    threading.Thread(target=obey, daemon=True).start()
+    code = broker.wait()
+    if abandoned.is_set():
+        shutil.rmtree(home, ignore_errors=True)
+    return code
+
+
+def _settings(nodes: int) -> dict[str, str]:
+    """Made for tests: small, quick to start, and keeping records whose timestamps are years old."""
+    replicas, in_sync = str(nodes), str(2 if nodes == 3 else 1)
+    return {
+        "log.retention.ms": "-1",
+        "log.roll.hours": "876000",  # by record time: else a replayed year is cut into 52 segments
+        "log.cleaner.dedupe.buffer.size": "16777216",  # of 128 MiB, allocated at once
+        "default.replication.factor": replicas,
+        "min.insync.replicas": in_sync,
+        "offsets.topic.replication.factor": replicas,
+        "offsets.topic.num.partitions": "1",  # of 50, made on first use
+        "transaction.state.log.replication.factor": replicas,
+        "transaction.state.log.min.isr": in_sync,
+        "transaction.state.log.num.partitions": "1",
+        "share.coordinator.state.topic.replication.factor": replicas,
+        "share.coordinator.state.topic.min.isr": in_sync,
+        "broker.session.timeout.ms": "4000",  # of 9000: a killed node's successor waits for it
+        "broker.heartbeat.interval.ms": "500",
+        "group.initial.rebalance.delay.ms": "0",
+        "group.min.session.timeout.ms": "1000",
+    }
+
+
+def _addresses(broker: int, controller: int) -> dict[str, str]:
+    listeners = f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"
+    return {
+        "process.roles": "broker,controller",
+        "listeners": listeners,
+        "advertised.listeners": listeners,
+        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "controller.listener.names": "CONTROLLER",
+        "inter.broker.listener.name": "PLAINTEXT",
+    }
+
+
+def _free_ports(count: int) -> list[int]:
+    """Different ones; whoever is quicker can still take one before the broker does."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = secrets.choice(PORTS)
+        with closing(socket.socket()) as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)
+
+
+def can_run_jars() -> bool:
+    """Java is there, and so are the jars or what fetches them."""
+    return _java_version() >= OLDEST_JAVA and (_LIBS.is_dir() or (shutil.which("mvn") is not None and _POM.is_file()))
+
+
+def _java_version() -> int:
+    """0 without a working Java."""
+    if shutil.which("java") is None:
+        return 0
+    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
+    found = re.search(r'version "(\d+)', told.stderr)
+    return int(found[1]) if found else 0
+
+
+def _engine_answers() -> bool:
+    if shutil.which("docker") is None:
+        return False
+    with suppress(subprocess.TimeoutExpired):
+        told = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)  # noqa: S607
+        return told.returncode == 0
+    return False
+
+
+def _fetched_jars(say: Say) -> Path:
+    """Of all processes that want them at once one fetches, and a folder appears only when it is whole."""
+    _LIBS.parent.mkdir(parents=True, exist_ok=True)
+    with (_LIBS.parent / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _LIBS.is_dir():
+            say(f"fetching Kafka {VERSION} (44 MB)")
+            with tempfile.TemporaryDirectory(dir=_LIBS.parent) as unfinished:
+                fetched = Path(unfinished) / "libs"
+                copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
+                _run(["mvn", "-q", "-B", "-f", str(_POM), *copy])
+                fetched.rename(_LIBS)
+    return _LIBS
+
+
+def _run(command: Sequence[str]) -> None:
+    """LocalKafkaError with the end of its output when it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if done.returncode != 0:
+        raise LocalKafkaError(f"{command[0]} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-20:]))
+
+
+if __name__ == "__main__":
+    sys.exit(_guard(Path(sys.argv[1]), sys.argv[2:]))

@@ -1,0 +1,1 @@
+"""Metrics, health and status over HTTP, and the container's own health probe."""

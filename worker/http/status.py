@@ -1,0 +1,118 @@
+"""What a worker says of itself, brought up to date by the loop about once a second: gauges, /api/status, totals."""
+
+import logging
+import time
+
+from worker.lives.life import Life
+from worker.loop import Loop
+from worker.observe.metrics import FINE_TUNE_OUTCOMES, Metrics, rounded
+
+log = logging.getLogger(__name__)
+
+EVERY_S = 1.0
+TOTALS_EVERY_S = 60.0
+
+
+class Status:
+    """Call it after every cycle; `page` is replaced as a whole, so that other threads may read it."""
+
+    def __init__(self, metrics: Metrics, instance_id: str) -> None:
+        self.page: dict[str, object] = {"ready": False, "reason": "starting"}
+        self._metrics = metrics
+        self._instance_id = instance_id
+        self._next = 0.0
+        self._next_totals = time.monotonic() + TOTALS_EVERY_S
+        self._partitions: set[int] = set()
+
+    def __call__(self, loop: Loop) -> None:
+        """Bring gauges and page up to date where it is time to."""
+        now = time.monotonic()
+        if now < self._next:
+            return
+        self._next = now + EVERY_S
+        self.update(loop)
+        if now >= self._next_totals:
+            self._next_totals = now + TOTALS_EVERY_S
+            log.info("totals %s", self.totals())
+
+    def update(self, loop: Loop) -> None:
+        """Bring gauges and page up to date."""
+        metrics, lag = self._metrics, loop.lag()
+        shards = [life.shard for life in loop.lives.values() if life.shard]
+        metrics.partitions.set(loop.partitions)
+        metrics.shards.set(len(shards))
+        metrics.restoring.set(sum(not life.live for life in loop.lives.values()))
+        metrics.streams.set(sum(len(shard.table.index) for shard in shards))
+        metrics.state_bytes.set(sum(shard.table.rows.nbytes for shard in shards))
+        metrics.restore_pending.set(sum(life.pending or 0 for life in loop.lives.values()))
+        metrics.replay_tail.set(max((shard.replay_tail for shard in shards), default=0))
+        behind_image = [p for p, life in loop.lives.items() if life.shard and life.shard.replay_tail]
+        metrics.snapshot_age.set(max((loop.clock(p).age_s for p in behind_image), default=0.0))
+        metrics.snapshot_longest.set(loop.longest_snapshot_s)
+        metrics.weights_age.set(max((shard.position - shard.weights_offset for shard in shards), default=0))
+        metrics.quality()
+        known = lag.keys() & loop.lives.keys()
+        for partition in self._partitions - known:  # another worker's, or restoring: better no lag than a false one
+            metrics.lag_records.remove(partition)
+            metrics.lag_seconds.remove(partition)
+        self._partitions = set(known)
+        for partition in known:
+            life, behind = loop.lives[partition], lag[partition]
+            metrics.lag_records.labels(partition).set(behind)
+            age = time.time() - life.last_record_ms / 1000 if behind and life.last_record_ms else 0.0
+            metrics.lag_seconds.labels(partition).set(max(age, 0.0))
+        reason = loop.why_not_ready
+        self.page = {
+            "instance": self._instance_id,
+            "ready": reason is None,
+            "reason": reason,
+            "partitions": {str(p): _partition(life, lag.get(p)) for p, life in sorted(loop.lives.items())},
+            **self._quality(),
+        }
+
+    def _quality(self) -> dict[str, object]:
+        metrics, horizons = self._metrics, self._metrics.method.horizons
+        recent = metrics.recent
+        coverage = {str(h): rounded(recent.coverage[j]) for j, h in enumerate(horizons)}
+        return {
+            "horizons": horizons,
+            "skill": dict(zip(map(str, horizons), rounded(recent.skill), strict=True)),
+            "coverage": {"levels": metrics.method.band_levels, **coverage},
+            "latency_s": {"p50": metrics.latency.quantile(0.5), "p99": metrics.latency.quantile(0.99)},
+            "forecasts": _total(metrics, "foldcast_forecasts_total"),
+            "events": _total(metrics, "foldcast_events_total"),
+            "replayed": _total(metrics, "foldcast_replayed_records_total"),
+            "snapshot_records": _total(metrics, "foldcast_snapshot_records_total"),
+            "fine_tunes": {
+                outcome: _total(metrics, "foldcast_fine_tunes_total", outcome=outcome) for outcome in FINE_TUNE_OUTCOMES
+            },
+            "fine_tune_updates": _total(metrics, "foldcast_fine_tune_updates_total"),
+            "longest_snapshot_s": _total(metrics, "foldcast_snapshot_longest_seconds"),
+        }
+
+    def totals(self) -> str:
+        """One line for the log."""
+        page = self.page
+        names = ("events", "forecasts", "skill", "latency_s", "fine_tunes")
+        return " ".join(f"{name}={page.get(name)}" for name in names)
+
+
+def _partition(life: Life, lag: int | None) -> dict[str, object]:
+    shard = life.shard
+    if shard is None:
+        return {"state": "restoring"}
+    return {
+        "state": "live" if life.live else "catching up",
+        "incarnation": life.incarnation,
+        "position": shard.position,
+        "committed": life.committed,
+        "image": shard.snapshot_offset,
+        "replayed": life.replayed,
+        "streams": len(shard.table.index),
+        "model": shard.version,
+        "lag": lag,
+    }
+
+
+def _total(metrics: Metrics, name: str, **labels: str) -> float:
+    return metrics.registry.get_sample_value(name, labels) or 0.0

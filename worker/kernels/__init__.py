@@ -1,0 +1,1 @@
+"""Where compiled kernels are found, and compiling them before they are needed."""

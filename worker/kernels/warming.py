@@ -1,0 +1,36 @@
+"""Compiles every kernel once for these settings; numba keeps them on disk."""
+
+import numpy as np
+
+from pipeline.compiled import compilations
+from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
+from pipeline.learning.windows import Windows
+from pipeline.network.model import states
+from pipeline.shard import Shard
+from worker.plan import Plan
+
+EVENTS = 5
+
+
+def warm(plan: Plan) -> tuple[int, int]:
+    """Fold a few events and learn from nothing, all kernels included; how many were compiled, how many found so.
+
+    Waves of two rows and of one: an array of one row may count as laid out otherwise.
+    """
+    shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)
+    form = plan.decoder.form
+    template = '{"%s": "warm %d", "%s": %d, "%s": %d}'
+    bodies = [
+        (template % (form.stream_field, i % 2, form.time_field, 60 * i, form.target_field, 1 + i)).encode()
+        for i in range(EVENTS)
+    ]
+    batch, rejected = plan.decoder.decode(range(EVENTS), [300_000] * EVENTS, [None] * EVENTS, bodies)
+    assert not rejected, f"warming events are events: {rejected}"
+    shard.advance(batch)
+    shape = shard.network.shape
+    hidden = np.zeros((1, shape.layers, states(shape.cell), shape.hidden_size), np.float32)
+    nothing = Windows(
+        np.zeros((1, 1, shape.inputs), np.float32), np.zeros((1, 1, len(shape.horizons)), np.float32), hidden
+    )
+    fine_tune(shape, shard.network.weights, Optimiser.blank(), nothing, Schedule())
+    return compilations()

@@ -1,0 +1,81 @@
+"""Log lines on standard output: one per life-cycle event, as text for people or JSON for a collector.
+
+`event("restored", partition=3, offset=17)` is the line `restored partition=3 offset=17`. Nothing is logged per event.
+"""
+
+import json
+import logging
+import math
+import sys
+from datetime import UTC, datetime
+from typing import Literal
+
+Level = Literal["debug", "info", "warning", "error"]
+Format = Literal["text", "json"]
+
+OWN = ("time", "level", "logger", "message", "exception")  # keys of a JSON line
+
+_log = logging.getLogger("foldcast")
+
+
+def configure(level: Level, format: Format) -> None:
+    """Send every logger to standard output in this format, in place of what was configured before."""
+    handler = logging.StreamHandler(sys.stdout)
+    handler.setFormatter(JsonLines() if format == "json" else TextLines())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))  # it tells of every request
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # and warns whenever a fetch was large
+
+
+def event(name: str, /, **fields: object) -> None:
+    """Log one life-cycle event with its fields."""
+    assert not fields.keys() & set(OWN), f"a field of {name!r} is called like a part of every line: {sorted(fields)}"
+    _log.info(name, extra={"fields": fields})
+
+
+class TextLines(logging.Formatter):
+    """`2013-01-01T06:00:00.000Z INFO restored partition=3`; a traceback follows on lines of its own."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        words = [_time(record), record.levelname, _one_line(record.getMessage())]
+        words += [f"{name}={_text(value)}" for name, value in _fields(record).items()]
+        line = " ".join(words)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+class JsonLines(logging.Formatter):
+    """One object per line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line of a record."""
+        line: dict[str, object] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
+        line |= {"message": record.getMessage(), **_fields(record)}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        # JSON knows no NaN and no infinity
+        finite = {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in line.items()}
+        return json.dumps(finite, default=str)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = getattr(record, "fields", {})
+    return fields
+
+
+def _text(value: object) -> str:
+    """A value that can be told from the next field."""
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    plain = text.isprintable() and text != "" and not any(c in text for c in ' ="')
+    return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
+
+
+def _one_line(text: str) -> str:
+    """Other people's names are in messages: none may begin a line of its own."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

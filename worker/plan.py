@@ -1,0 +1,122 @@
+"""What all shards of a worker share, from its settings. Knows no Kafka."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pipeline.events import Decoder, Format
+from pipeline.learning.fine_tune import Schedule
+from pipeline.method import Method
+from pipeline.network.model import Network, Shape
+from pipeline.table import PAGE_BYTES, Table
+from worker.refusal import Refusal
+from worker.settings.settings import Settings
+
+ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What every shard of a worker has in common."""
+
+    method: Method
+    settings: dict[str, object]  # what gives the state its meaning, in words
+    decoder: Decoder
+    seed: int
+    checkpoint: bytes | None
+    start: str  # "earliest" | "latest": where a new group begins
+    skip_gaps: bool  # go on where the input has lost records that the fold needs
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Plan":
+        """From settings. Raises Refusal where the checkpoint does not fit, or a stream's state gets too large."""
+        torch.set_num_threads(
+            1
+        )  # a step is small, threads cost more than they give; and its bits depend on their number
+        made = cls(
+            method=method_of(settings),
+            settings=settings.meaning(),
+            decoder=Decoder(format_of(settings)),
+            seed=settings.model.seed,
+            checkpoint=_checkpoint(settings),
+            start=settings.kafka.start,
+            skip_gaps=settings.worker.on_gap == "skip",
+        )
+        row_bytes = Table(made.method).row_bytes
+        if row_bytes > PAGE_BYTES:
+            raise Refusal(
+                f"model and fine_tune make a stream's state {row_bytes:,} bytes, at most {PAGE_BYTES:,} are possible: "
+                "ask for shorter horizons, a smaller hidden_size, fewer layers, season_slots or covariates, or a "
+                "shorter window"
+            )
+        try:
+            made.network()
+        except ValueError as error:
+            raise Refusal(f"model.checkpoint does not fit: {error}; set [model] as it was trained") from error
+        return made
+
+    def network(self) -> Network:
+        """The base weights."""
+        network = Network(Shape.of(self.method), self.seed)
+        if self.checkpoint is not None:
+            network.load(self.checkpoint)
+        return network
+
+    def changelog_record_bytes(self) -> int:
+        """The largest record a changelog can get: a page with its names, or the weights."""
+        table = Table(self.method)
+        page = max(PAGE_BYTES, table.row_bytes) + table.page_rows * (255 + 5) + 4096
+        return max(page, 4 * len(self.network().dump()) + ADOPTION_BYTES)  # an optimiser has three more of each weight
+
+
+def method_of(settings: Settings) -> Method:
+    """What is forecast and how."""
+    model, events, ttl_s = settings.model, settings.events, settings.worker.stream_ttl_s
+    return Method(
+        horizons=model.horizons,
+        quantiles=model.quantiles,
+        cell=model.cell,
+        hidden_size=model.hidden_size,
+        layers=model.layers,
+        profile=model.profile,
+        season=model.season,
+        season_slots=model.season_slots,
+        weekly=model.weekly,
+        covariates=events.covariates,
+        transform=events.transform,
+        same_time=events.same_time,
+        max_gap=events.max_gap,
+        stream_ttl_ms=None if ttl_s is None else ttl_s * 1000,
+        window=settings.fine_tune.window,
+    )
+
+
+def format_of(settings: Settings) -> Format:
+    """What an event looks like."""
+    events = settings.events
+    return Format(
+        stream_field=events.stream_field,
+        time_field=events.time_field,
+        target_field=events.target_field,
+        covariates=events.covariates,
+        positive=events.transform == "log",
+        max_ahead_ms=events.max_ahead_s * 1000,
+    )
+
+
+def schedule_of(settings: Settings) -> Schedule:
+    """How a shard learns."""
+    tune = settings.fine_tune
+    return Schedule(tune.every_events, tune.streams, tune.learning_rate, tune.clip_norm)
+
+
+def _checkpoint(settings: Settings) -> bytes | None:
+    """First weights from a file. Raises Refusal where it is not there."""
+    path = settings.model.checkpoint
+    if path is None:
+        return None
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise Refusal(f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out") from error

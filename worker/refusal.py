@@ -1,0 +1,9 @@
+"""What a command raises to end with one sentence. Imports nothing, so that every room may use it."""
+
+
+class Refusal(Exception):  # noqa: N818 - the worker declines to go on
+    """Going on would be wrong and trying again would not help; one sentence that says why, and the fix."""
+
+
+class WrongUsage(Refusal):
+    """The command line asks for what there is not."""

@@ -1,0 +1,68 @@
+"""What can be set of the forecast itself: the section `model`."""
+
+from itertools import pairwise
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from worker.settings.section import Name, Section
+
+PENDING = 30_000  # numbers that may wait in one stream's row for their labels: 240 kB, so that a page holds the row
+
+Horizon = Annotated[int, Field(strict=True, ge=1, le=1000)]
+Level = Annotated[float, Field(strict=True, gt=0, lt=1)]
+
+
+class Model(Section):
+    """What is forecast, and the network that does."""
+
+    cell: Literal["rnn_tanh", "rnn_relu", "gru", "lstm"] = Field(default="gru", description="kind of recurrent network")
+    hidden_size: int = Field(default=32, ge=1, le=1024, description="numbers in a layer's hidden state")
+    layers: int = Field(default=1, ge=1, le=8, description="recurrent layers")
+    profile: Literal["full", "lite"] = Field(
+        default="full", description="all experts, or `lite`: half of the state, without the linear ones"
+    )
+    season: Literal["auto", "day", "week", "events", "none"] = Field(
+        default="auto",
+        description="what repeats; `events`: every `season_slots` of them; `auto` asks the first 20 steps",
+    )
+    season_slots: int = Field(default=24, ge=1, le=1000, description="parts of a season, each with its memory")
+    weekly: Literal["on", "off"] = Field(
+        default="on", description="a second table over the week, seven times as large, for streams with a daily season"
+    )
+    horizons: tuple[Horizon, ...] = Field(default=(1, 3, 6, 12, 24), description="how many events ahead, increasing")
+    quantiles: tuple[Level, ...] = Field(
+        default=(0.025, 0.1, 0.5, 0.9, 0.975), description="levels to forecast: increasing, symmetric, 0.5 among them"
+    )
+    checkpoint: Name | None = Field(
+        default=None, description="weights to begin with, a safetensors file of the same shape"
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="draws the first weights where there is no checkpoint")
+
+    @field_validator("horizons", "quantiles")
+    @classmethod
+    def _rising(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if not value:
+            raise ValueError("name at least one")
+        if any(b <= a for a, b in pairwise(value)):
+            raise ValueError("write them in increasing order, each once")
+        return value
+
+    @field_validator("quantiles")
+    @classmethod
+    def _symmetric(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if 0.5 not in value:
+            raise ValueError("put 0.5 among them, the median")
+        if any(abs(low + high - 1) > 1e-9 for low, high in zip(value, reversed(value), strict=True)):
+            raise ValueError("give each level below 0.5 its partner above, such as 0.9 to 0.1")
+        return value
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        pending = sum(self.horizons) * (len(self.quantiles) + 2)
+        if pending > PENDING:
+            raise ValueError(
+                f"model.horizons and model.quantiles make each stream keep {pending:,} numbers, at most {PENDING:,} "
+                "are possible: ask for fewer long horizons or fewer quantiles"
+            )
+        return self

@@ -1,0 +1,44 @@
+"""The one sentence that says what is wrong with a setting."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from difflib import get_close_matches
+
+from pydantic_core import ErrorDetails
+
+from worker.settings.settings import NAMES, SECTIONS
+
+
+class SettingsError(Exception):
+    """One sentence: which setting, what is wrong with it, and what to do."""
+
+
+def sentence(error: ErrorDetails, where: Mapping[str, str]) -> str:
+    """Which setting, where it stands, what is wrong with it and what to do. `where` has the words for each place."""
+    message = str(error["ctx"]["error"]) if error["type"] == "value_error" else _plain(error["msg"])
+    section, *rest = map(str, error["loc"])
+    if not rest:  # settings that contradict each other, named in the message
+        given = next((name for name in re.findall(r"\w+\.\w+", message) if name in where), "")
+        return message.replace(given, f"{given} ({where[given]})", 1) if given else message
+    key = f"{section}.{rest[0]}"
+    standing = f"{key} ({where.get(key, 'the default')})"
+    if error["type"] == "extra_forbidden":
+        twins = [name for name in NAMES if name.endswith(f".{rest[0]}")]
+        return f"{standing} is no setting: {instead(twins[0] if twins else key, NAMES, str)}"
+    if not SECTIONS[section].model_fields[rest[0]].repr:
+        return f"{standing} cannot be used: {message}"
+    verb = "is" if len(rest) == 1 else "holds"
+    value = repr(error["input"])
+    return f"{standing} {verb} {value if len(value) < 80 else value[:77] + '...'}: {message}"
+
+
+def _plain(message: str) -> str:
+    """Pydantic's words in ours."""
+    message = re.sub(r"^\w+ should", "it should", message).partition(", unable to parse")[0]
+    return message.replace("valid tuple", "list").replace("valid dictionary", "table")
+
+
+def instead(name: str, known: Iterable[str], written: Callable[[str], str]) -> str:
+    """What was meant by a name nobody knows, as `written`, or the advice to leave it out."""
+    close = get_close_matches(name, known, n=1, cutoff=0.75)
+    return f"did you mean {written(close[0])}?" if close else "leave it out; docs/settings.md lists all there are"

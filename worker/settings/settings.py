@@ -1,0 +1,59 @@
+"""All settings of one process, by section.
+
+Does not know where values come from, nor whether a file, a topic or a broker they name exists.
+"""
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from worker.settings.events import Events
+from worker.settings.fine_tune import FineTune
+from worker.settings.http import Http
+from worker.settings.kafka import Kafka
+from worker.settings.log import Log
+from worker.settings.model import Model
+from worker.settings.section import Section
+from worker.settings.worker import Worker
+
+
+class Settings(BaseSettings):
+    """All settings of one process. The constructor knows only what it is given; `load` reads the sources."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+    kafka: Kafka = Field(default_factory=Kafka)
+    events: Events = Field(default_factory=Events)
+    model: Model = Field(default_factory=Model)
+    fine_tune: FineTune = Field(default_factory=FineTune)
+    worker: Worker = Field(default_factory=Worker)
+    http: Http = Field(default_factory=Http)
+    log: Log = Field(default_factory=Log)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic-settings passes all of them by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only the arguments: tests and tools must not depend on the environment."""
+        return (init_settings,)
+
+    def meaning(self) -> dict[str, object]:
+        """What gives the state its meaning, as JSON would have it: state made under other values is another state."""
+        whole = self.model_dump(mode="json", include=MEANING)
+        return {f"{section}.{name}": value for section, table in whole.items() for name, value in table.items()}
+
+
+MEANING = {
+    "events": {name for name in Events.model_fields if not name.startswith("max_dead_")},
+    "model": Model.model_fields.keys() - {"checkpoint", "seed"},  # they give the first weights, which the state holds
+    "fine_tune": {"window"},
+    "worker": {"stream_ttl_s"},
+}
+SECTIONS: dict[str, type[Section]] = {
+    "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "worker": Worker, "http": Http, "log": Log,
+}  # fmt: skip
+NAMES = [f"{section}.{name}" for section, fields in SECTIONS.items() for name in fields.model_fields]

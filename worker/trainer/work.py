@@ -1,0 +1,44 @@
+"""The trainer's work: the weights of each shard as its last update left them, and the next update."""
+
+import time
+
+from pipeline.learning.adoption import Adoption
+from pipeline.learning.fine_tune import fine_tune
+from worker.trainer.messages import Answer, Offer, TrainerSetup, windows_of
+
+
+class Trainer:
+    """The shards' weights and the way to make the next ones."""
+
+    def __init__(self, setup: TrainerSetup) -> None:
+        self._setup = setup
+        self._held: dict[int, tuple[int, int, Adoption]] = {}  # by partition: incarnation, parent, newest weights
+
+    def answer(self, offer: Offer) -> Answer:
+        """One update."""
+        began = time.thread_time()
+        incarnation, parent, before = self._held.get(offer.partition, (-1, -1, None))
+        if offer.state is not None:
+            before = Adoption.load(offer.state)
+        elif (incarnation, parent) != (offer.incarnation, offer.parent):
+            before = None
+        if before is None:
+            raise AssertionError(f"partition {offer.partition} was offered without the weights to begin with")
+        windows = windows_of(offer, self._setup)
+        weights, optimiser, report = fine_tune(
+            self._setup.shape, before.weights, before.optimiser, windows, self._setup.schedule
+        )
+        after = Adoption(weights, optimiser, offer.trained_through)
+        self._held[offer.partition] = offer.incarnation, offer.parent, after
+        return Answer(
+            offer.number,
+            offer.partition,
+            offer.incarnation,
+            offer.parent,
+            offer.trained_through,
+            report.outcome,
+            after.dump() if report.outcome == "updated" else b"",
+            report.gradient_norm,
+            report.clipped,
+            time.thread_time() - began,
+        )
