@@ -69,7 +69,8 @@ class Shard:
     def load(self, image: Image) -> None:
         """Become the image; `network` must already have its weights. Raises ImageError where the method is another."""
         marker = image.marker
-        assert marker is not None, "an image has a marker"
+        if marker is None:
+            raise ImageError("it holds no marker")
         if marker.method != self._fingerprint:
             raise ImageError(self._difference(marker))
         for page in image.pages:

@@ -16,7 +16,7 @@ from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule
 from pipeline.shard import Shard
 from worker.lives.learning_state import MOST_ADOPTIONS, LearningState
-from worker.lives.life import Life
+from worker.lives.live import Live
 from worker.observe.metrics import Metrics
 from worker.trainer.link import Link
 from worker.trainer.messages import Answer, Offer
@@ -52,62 +52,52 @@ class Learning:
 
     # ---- adopt
 
-    def adopt(self, life: Life) -> list[tuple[bytes, bytes]]:
-        """Bring newer or older weights into service, where it is this shard's turn; what to log of it."""
-        shard, learning, now = life.shard, life.learning, time.monotonic()
-        assert shard is not None, "only a live shard learns"
-        assert learning is not None, "a live shard has a learning"
+    def adopt(self, live: Live) -> list[tuple[bytes, bytes]]:
+        """Bring newer or older weights into service, where it is this shard's turn; the records to log it with."""
+        shard, state, now = live.shard, live.learning, time.monotonic()
         if self._link is None or shard.position <= shard.weights_offset:
             return []
-        if now < learning.adopt_after and not watchdog.is_bad(shard.watch):
+        if now < state.adopt_after and not watchdog.is_bad(shard.watch):
             return []
-        if (
-            learning.outstanding(shard) >= MOST_ADOPTIONS
-        ):  # a restore would read them all: first a snapshot
+        if state.outstanding(shard) >= MOST_ADOPTIONS:  # a restore would have to read them all: a snapshot comes first
             return []
-        good = learning.held.good
-        adoption = learning.held.next_in_service(self._candidate(shard, learning), shard.watch, shard.position)
+        good = state.held.good
+        adoption = state.held.next_in_service(self._candidate(shard, state), shard.watch, shard.position)
         if adoption is None:
             return []
         shard.adopt(adoption.weights, shard.position, adoption.rolled_back)
-        learning.adopt_after = now + self._policy.adopt_interval_s
-        learning.candidate = None
-        learning.outcome = "rolled_back" if adoption.rolled_back else "adopted"
+        state.adopt_after = now + self._policy.adopt_interval_s
+        state.candidate = None
+        state.outcome = "rolled_back" if adoption.rolled_back else "adopted"
         if adoption.rolled_back:
-            learning.parent, learning.generation = shard.position, 0
+            state.parent, state.generation = shard.position, 0
         adoption = replace(adoption, made_ms=round(time.time() * 1000))
-        learning.logged[shard.position] = adoption.made_ms
+        state.logged[shard.position] = adoption.made_ms
         records = [(weights_key(shard.position), adoption.dump())]
-        if learning.held.good is not good:
-            records.append((GOOD_KEY, learning.held.good.dump()))
+        if state.held.good is not good:
+            records.append((GOOD_KEY, state.held.good.dump()))
         return records
 
-    def _candidate(self, shard: Shard, learning: LearningState) -> Adoption | None:
+    def _candidate(self, shard: Shard, state: LearningState) -> Adoption | None:
         """The newest weights for a shard, if they are fit for use."""
-        if learning.candidate is None:
+        if state.candidate is None:
             return None
         try:
-            adoption = Adoption.load(learning.candidate)
+            adoption = Adoption.load(state.candidate)
             shard.network.check(adoption.weights)
             adoption.optimiser.check()
         except ValueError as error:
             log.warning("the trainer's weights are not adopted: %s", error)
             self._metrics.fine_tunes.labels("nonfinite").inc()
-            learning.candidate, learning.generation = None, 0  # it begins again with what is in service
+            state.candidate, state.generation = None, 0  # it begins again with what is in service
             return None
         return adoption
 
-    def committed(self, life: Life) -> None:
-        """What was adopted is in service for good."""
-        if life.learning is not None and life.learning.outcome is not None:
-            self._metrics.fine_tunes.labels(life.learning.outcome).inc()
-            life.learning.outcome = None
-
     # ---- offer
 
-    def turn(self, lives: Mapping[int, Life]) -> None:
+    def turn(self, lives: Mapping[int, Live]) -> None:
         """After the commit: take an answer that has come, and make the next offer if the trainer is idle."""
-        if self._link is None or not any(life.live for life in lives.values()):  # first things first
+        if self._link is None or not any(live.at_c for live in lives.values()):  # first things first
             return
         answer = self._link.turn()
         if answer is not None:
@@ -117,73 +107,66 @@ class Learning:
         if self._link.idle and time.monotonic() >= self._rest_until:
             self._offer(self._link, lives.values())
 
-    def _take(self, answer: Answer, lives: Mapping[int, Life]) -> None:
+    def _take(self, answer: Answer, lives: Mapping[int, Live]) -> None:
         asked, self._asked = self._asked, None
-        life = lives.get(answer.partition)
-        why = _objection(answer, asked, life)
-        if why is not None:
+        live = lives.get(answer.partition)
+        why = _objection(answer, asked, live)
+        if live is None or why is not None:
             self._metrics.answers_dropped.labels(why).inc()
-            if life is not None and life.learning is not None:
-                life.learning.generation = 0
+            if live is not None:
+                live.learning.generation = 0
             return
-        assert life is not None, "an answer without objection has a life"
-        assert life.learning is not None, "and a learning"
         self._rest_until = time.monotonic() + answer.cpu_s * (1 / self._policy.max_cpu_share - 1)
         if answer.outcome == "updated":
-            life.learning.candidate = answer.state
-            seconds = time.monotonic() - life.learning.offered_at
+            live.learning.candidate = answer.state
+            seconds = time.monotonic() - live.learning.offered_at
             self._metrics.updated(answer.gradient_norm, answer.clipped, seconds, answer.cpu_s)
         else:
             self._metrics.fine_tunes.labels(answer.outcome).inc()
 
-    def _offer(self, link: Link, lives: Iterable[Life]) -> None:
-        """To the shard whose update is due longest, in intervals of its own."""
-        able = [(life, life.shard, life.learning) for life in lives if life.shard and life.learning and life.live]
-        due = [(self._due(shard, learning), life, shard, learning) for life, shard, learning in able]
-        if not due:
+    def _offer(self, link: Link, lives: Iterable[Live]) -> None:
+        """Offer the windows of the shard whose update is due longest, in intervals of its own."""
+        live = max((live for live in lives if live.at_c), key=self._due, default=None)
+        if live is None or (ratio := self._due(live)) < 1:
             return
-        ratio, life, shard, learning = max(due, key=lambda one: one[0])
-        if ratio < 1:
-            return
-        assert shard.position == life.committed, "windows of what is not committed must not teach"
-        learning.learnt_from = shard.counters.forecasts
+        shard, state = live.shard, live.learning
+        assert shard.position == live.committed, "windows of what is not committed must not teach"
+        state.learnt_from = shard.counters.forecasts
         self._metrics.fine_tune_skipped.inc(int(ratio) - 1)
         windows = shard.windows(self._policy.schedule.streams)
         if windows is None:
             self._metrics.fine_tunes.labels("too_few_windows").inc()
             return
         self._number += 1
-        fresh = learning.generation != link.generation
-        offer = Offer(
+        fresh = state.generation != link.generation
+        self._asked = Offer(
             number=self._number,
-            partition=life.partition,
-            incarnation=life.incarnation,
-            parent=learning.parent,
+            partition=live.partition,
+            incarnation=live.incarnation,
+            parent=state.parent,
             trained_through=shard.position,
-            state=learning.held.in_service.dump() if fresh else None,
+            state=state.held.in_service.dump() if fresh else None,
             windows=windows.labels.shape[1],
             inputs=windows.inputs.tobytes(),
             labels=windows.labels.tobytes(),
             hidden=windows.hidden.tobytes(),
         )
-        link.send(offer)
-        self._asked = offer
-        learning.generation, learning.offered_at = link.generation, time.monotonic()
+        link.send(self._asked)
+        state.generation, state.offered_at = link.generation, time.monotonic()
 
-    def _due(self, shard: Shard, learning: LearningState) -> float:
-        interval = self._policy.schedule.interval(watchdog.active(shard.watch))
-        return (shard.counters.forecasts - learning.learnt_from) / interval
+    def _due(self, live: Live) -> float:
+        """Updates that the shard has waited for since its last offer."""
+        interval = self._policy.schedule.interval(watchdog.active(live.shard.watch))
+        return (live.shard.counters.forecasts - live.learning.learnt_from) / interval
 
 
-def _objection(answer: Answer, asked: Offer | None, life: Life | None) -> str | None:
+def _objection(answer: Answer, asked: Offer | None, live: Live | None) -> str | None:
     """Why an answer is thrown away; None where it is not."""
     if asked is None or answer.number != asked.number:
         return "late"
-    if life is None or life.shard is None or life.learning is None:
-        return "orphaned"
-    if (answer.incarnation, answer.parent) != (life.incarnation, life.learning.parent):
+    if live is None or (answer.incarnation, answer.parent) != (live.incarnation, live.learning.parent):
         return "orphaned"
     same = (answer.partition, answer.trained_through) == (asked.partition, asked.trained_through)
     sane = 0 <= answer.cpu_s < math.inf and answer.outcome in OUTCOMES
     sane &= answer.outcome != "updated" or math.isfinite(answer.gradient_norm)
-    return None if same and sane and answer.trained_through <= life.shard.position else "impossible"
+    return None if same and sane and answer.trained_through <= live.shard.position else "impossible"

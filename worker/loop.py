@@ -13,23 +13,22 @@ from threading import Event
 
 from pipeline.durable.image import weights_key
 from pipeline.shard import Shard
-from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled
+from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled, Records
 from worker.failures import DeadLetterCatch, Failures
 from worker.learning import Learning
-from worker.lives.life import Life
-from worker.lives.snapshot_clock import MOST_PAGES, SnapshotClock, SnapshotPolicy
+from worker.lives.live import Live
+from worker.lives.restoring import Restoring
+from worker.lives.snapshot_clock import MOST_PAGES, SnapshotPolicy
 from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
 from worker.publish import Topics, dead_letters, forecast_messages
-from worker.transaction import Transaction
+from worker.transaction import Pieces, Transaction
 
 log = logging.getLogger(__name__)
 
 POLL_S = 0.1
-Pieces = list[tuple[bytes, bytes]]  # keys and values for the changelog
-
 RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
 
 
@@ -57,13 +56,13 @@ class Loop:
         metrics: Metrics,
         pulse: Pulse,
     ) -> None:
-        self.lives: dict[int, Life] = {}
+        self.restoring: dict[int, Restoring] = {}
+        self.lives: dict[int, Live] = {}
         self.joined = False
         self._pulse = pulse
         self.longest_snapshot_s = 0.0
         self._broker, self._plan, self._topics, self._limits, self._metrics = broker, plan, topics, limits, metrics
         self._learning = learning
-        self._clocks: dict[int, SnapshotClock] = {}
         self._watch = Stopwatch(metrics.loop_seconds)
         self._incarnations = 0
         self._failures = Failures(limits.give_up_s)
@@ -74,10 +73,6 @@ class Loop:
         self._broken = False  # a failure came after which the broker has to be renewed
 
     # ---- for others
-
-    def clock(self, partition: int) -> SnapshotClock:
-        """When this partition's image was last completed."""
-        return self._clocks[partition]
 
     @property
     def partitions(self) -> int:
@@ -95,7 +90,7 @@ class Loop:
             return "not joined"
         if self._failures.failing:
             return "commits fail"
-        waiting = sorted(p for p, held in self.lives.items() if not held.live)
+        waiting = sorted([*self.restoring, *(p for p, live in self.lives.items() if not live.at_c)])
         return f"restoring partitions {waiting}" if waiting else None
 
     def run(self, stop: Event, leave: bool, after_cycle: Callable[["Loop"], None]) -> None:
@@ -120,26 +115,23 @@ class Loop:
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
-        started = [(p, records) for p, records in polled.records.items() if self._started(p)]
+        # Before `_restore`: records of a shard that it loads were not asked for, they are of a life that ended
+        started = [(self.lives[p], records) for p, records in polled.records.items() if p in self.lives]
         self._watch.lap("poll")
         self._restore()
         self._watch.lap("restore")
         transaction = Transaction()
-        records_of = {}
-        for partition, records in started:
-            if not self.lives[partition].fits(records):
-                self._begin(partition, "its records do not follow on its position")
-                continue
-            records_of[partition] = len(records.offsets)
-            self._advance(self.lives[partition], polled, transaction)
-        for life in self.lives.values():
-            if life.live and polled.membership is not None:  # while the group rebalances every commit is refused
-                self._add_durable(life, records_of.get(life.partition, 0), transaction)
+        for live, records in started:
+            self._advance(live, records, transaction)
+        numbers = {live.partition: len(records.offsets) for live, records in started}
+        for live in self.lives.values():
+            if live.at_c and polled.membership is not None:  # while the group rebalances every commit is refused
+                self._add_durable(live, numbers.get(live.partition, 0), transaction)
         self.longest_snapshot_s = max(self.longest_snapshot_s, self._snapshot_s)
         self._snapshot_s = 0.0
         if transaction.offsets:
             self._commit(transaction)
-        elif not self.lives and polled.membership is not None:
+        elif not self.lives and not self.restoring and polled.membership is not None:
             self._failures.succeeded()  # nothing to commit, and the group has us
         self._watch.lap("commit")
         self._learning.turn(self.lives)
@@ -160,58 +152,52 @@ class Loop:
         for partition in sorted(polled.began):
             self._begin(partition, "assigned")
 
-    def _started(self, partition: int) -> bool:
-        life = self.lives.get(partition)
-        return life is not None and life.shard is not None
-
     def _restore(self) -> None:
         """One slice each, in turn: a partition that cannot be read now holds up no other."""
         until = time.monotonic() + RESTORE_S
-        for life in [life for life in self.lives.values() if life.shard is None]:
+        for restoring in list(self.restoring.values()):
             if time.monotonic() > until:
                 return
+            partition, live = restoring.partition, None
             try:
-                loaded = life.restore(self._broker)
+                live = restoring.slice(self._broker)
             except NotYet as reason:
-                loaded = False
-                life.wait(str(reason))
-            if loaded:
-                tail = life.pending
-                log_event("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
-                self._metrics.replayed.inc(life.replayed)
+                restoring.wait(str(reason))
+            del self.restoring[partition]
+            if live is None:
+                self.restoring[partition] = restoring  # behind the others
             else:
-                self.lives[life.partition] = self.lives.pop(life.partition)  # behind the others
+                self.lives[partition] = live
+                log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, gap=live.gap)
+                self._metrics.replayed.inc(live.replayed)
 
-    def _advance(self, life: Life, polled: Polled, transaction: Transaction) -> None:
-        advanced = life.advance(polled.records[life.partition], self._watch.lap)
+    def _advance(self, live: Live, records: Records, transaction: Transaction) -> None:
+        if not live.fits(records):
+            self._begin(live.partition, "its records do not follow on its position")
+            return
+        advanced = live.advance(records, self._watch.lap)
         if advanced is None:
             return
-        assert life.shard is not None, "only a loaded shard advances"
-        forecasts = advanced.forecasts
         transaction.advanced.append(advanced)
         transaction.messages += forecast_messages(
-            forecasts, self._plan.method, life.shard.version, self._topics, life.partition
+            advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition
         )
-        transaction.messages += dead_letters(advanced.rejected, advanced.records, self._topics, life.partition)
-        transaction.include(life)
+        transaction.messages += dead_letters(advanced.rejected, advanced.records, self._topics, live.partition)
+        transaction.include(live)
         self._watch.lap("publish")
 
-    def _add_durable(self, life: Life, records: int, transaction: Transaction) -> None:
+    def _add_durable(self, live: Live, records: int, transaction: Transaction) -> None:
         """Adoption 0 with the shard's first transaction, newer ones, and this cycle's share of a snapshot."""
-        assert life.shard is not None, "only a live shard is written"
-        assert life.learning is not None, "a loaded shard has a learning"
-        if life.restored_s is None:
-            life.restored_s = time.monotonic() - life.began
-            life.learning.learnt_from = life.shard.counters.forecasts  # what was replayed has been learnt from
-            self._metrics.restore_seconds.set(life.restored_s)
-            log_event("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
+        if not live.has_caught_up:
+            seconds = live.caught_up()
+            self._metrics.restore_seconds.set(seconds)
+            log_event("live", partition=live.partition, offset=live.shard.position, seconds=round(seconds, 3))
             if log.isEnabledFor(logging.DEBUG):
-                self._log_state(life.partition, life.shard)
-        adopted = self._learning.adopt(life)
+                self._log_state(live.partition, live.shard)
+        adopted = self._learning.adopt(live)
         self._watch.lap("adopt")
-        outstanding = life.learning.outstanding(life.shard)
-        pieces, last = self._clocks[life.partition].pieces(life.shard, records, outstanding)
-        self._write(life, adopted, pieces, last, transaction)
+        pieces, last = live.clock.pieces(live.shard, records, live.learning.outstanding(live.shard))
+        self._write(live, adopted, pieces, last, transaction)
         self._snapshot_s += self._watch.lap("snapshot")
 
     def _log_state(self, partition: int, shard: Shard) -> None:
@@ -220,48 +206,39 @@ class Loop:
         words = (partition, shard.position, shard.weights_offset, rows, weights)
         log.debug("state partition=%d offset=%d adoption=%d rows=%s weights=%s", *words)
 
-    def _write(self, life: Life, adopted: Pieces, pieces: Pieces, last: bool, transaction: Transaction) -> None:
-        assert life.shard is not None, "only a live shard is written"
-        assert life.learning is not None, "a loaded shard has a learning"
-        transaction.snapshot_bytes += sum(len(value) for _, value in pieces)
-        transaction.snapshot_records += len(pieces)
-        transaction.snapshots += last
-        durable: list[tuple[bytes, bytes | None]] = [*life.first_messages, *adopted, *pieces]
+    def _write(self, live: Live, adopted: Pieces, pieces: Pieces, last: bool, transaction: Transaction) -> None:
+        durable: list[tuple[bytes, bytes | None]] = [*live.first_records, *adopted, *pieces]
         if last:
             before_ms = round((time.time() - self._limits.history_s) * 1000)
-            durable += [(weights_key(offset), None) for offset in life.learning.superseded(life.shard, before_ms)]
-        if durable or life.must_commit:
-            transaction.messages += [Message(self._topics.changelog, life.partition, *pair) for pair in durable]
-            transaction.include(life)
-
-    # ---- commit
+            durable += [(weights_key(offset), None) for offset in live.learning.superseded(live.shard, before_ms)]
+        if durable or live.must_commit:
+            transaction.messages += [Message(self._topics.changelog, live.partition, *pair) for pair in durable]
+            transaction.include(live)
+        transaction.wrote(pieces, last)
 
     def _commit(self, transaction: Transaction) -> None:
-        self._dead.check([(len(a.records.offsets), len(a.rejected)) for a in transaction.advanced])
+        self._dead.check(transaction.batches)
         self._broker.commit(transaction.messages, transaction.offsets, self._membership)
-        self._failures.succeeded()
-        self._dead.committed()
-        transaction.committed(self._metrics, self.lives)
-        for life in transaction.lives:
-            self._learning.committed(life)
+        transaction.committed(self._metrics, self.lives, self._failures, self._dead)
 
     # ---- lives
 
     def _begin(self, partition: int, why: str) -> None:
-        before = self.lives.get(partition)
+        before = self.lives.get(partition) or self.restoring.get(partition)
         self._end(partition, why)
         self._incarnations += 1
-        self.lives[partition] = life = Life(partition, self._incarnations, self._plan)
-        life.last_record_ms = before.last_record_ms if before else 0  # it is as far behind as it was
-        life.must_commit = self._failures.failing  # one commit of C shows that the way is open again
-        self._clocks[partition] = SnapshotClock(self._limits.snapshots)
+        self.restoring[partition] = new = Restoring(partition, self._incarnations, self._plan, self._limits.snapshots)
+        new.last_record_ms = before.last_record_ms if before else 0
+        new.must_commit = self._failures.failing  # one commit of C shows that the way is open again
         log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
 
     def _end(self, partition: int, why: str) -> None:
-        life = self.lives.pop(partition, None)
-        if life is not None:
-            life.end()
-            log_event("dropped", partition=partition, incarnation=life.incarnation, why=why)
+        ended: Live | Restoring | None = self.lives.pop(partition, None)
+        if partition in self.restoring:
+            ended = self.restoring.pop(partition)
+            ended.end()
+        if ended is not None:
+            log_event("dropped", partition=partition, incarnation=ended.incarnation, why=why)
 
     @contextmanager
     def _recovery(self, stop: Event) -> Iterator[None]:
@@ -276,7 +253,7 @@ class Loop:
         self._pulse.beat()
 
     def _recover(self, stop: Event, pause_s: float) -> None:
-        for partition in sorted(self.lives):
+        for partition in sorted([*self.restoring, *self.lives]):
             self._begin(partition, "a cycle failed")
         self._watch.lap("commit")
         stop.wait(pause_s)
@@ -284,15 +261,14 @@ class Loop:
         self._broken = True
 
     def _finish(self) -> None:
-        """An image of every live shard at its committed offset, so that a restart folds nothing again."""
-        live = [life for life in self.lives.values() if life.live and self._membership is not None]
-        for life in live:
-            assert life.shard is not None, "a live life has a shard"
-            life.shard.begin_snapshot(clean=True)
+        """An image of every shard at its committed offset, so that a restart folds nothing again."""
+        ready = [live for live in self.lives.values() if live.at_c and self._membership is not None]
+        for live in ready:
+            live.shard.begin_snapshot(clean=True)
             last = False
             while not last:
-                pieces, last = life.shard.snapshot_pieces(MOST_PAGES)
+                pieces, last = live.shard.snapshot_pieces(MOST_PAGES)
                 transaction = Transaction()
-                self._write(life, [], pieces, last, transaction)
+                self._write(live, [], pieces, last, transaction)
                 self._commit(transaction)
-        log_event("stopped", shards=len(live))
+        log_event("stopped", shards=len(ready))

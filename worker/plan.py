@@ -9,6 +9,7 @@ from pipeline.events import Decoder, Format
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
+from pipeline.shard import Shard
 from pipeline.table import PAGE_BYTES, Table
 from worker.refusal import Refusal
 from worker.settings.settings import Settings
@@ -62,6 +63,10 @@ class Plan:
         if self.checkpoint is not None:
             network.load(self.checkpoint)
         return network
+
+    def shard(self, offset: int, parts: bool = False) -> Shard:
+        """An empty shard with the base weights, in service from `offset`; `parts` as `Shard` has it."""
+        return Shard(self.method, self.network(), offset, self.settings, parts)
 
     def changelog_record_bytes(self) -> int:
         """The largest record a changelog can get: a page with its names, or the weights."""

@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 
-from pipeline.shard import Shard
 from worker import wiring
 from worker.broker.admin import (
     TopicInfo,
@@ -17,7 +16,7 @@ from worker.broker.admin import (
 )
 from worker.broker.produce import FastProducer
 from worker.broker.producer import BATCH_BYTES
-from worker.lives.life import cold_start
+from worker.lives.loading import cold_start
 from worker.plan import Plan
 from worker.publish import DEAD_LETTER_OVERHEAD_BYTES
 from worker.refusal import Refusal
@@ -130,7 +129,7 @@ def reset(settings: Settings) -> list[str]:
     create(settings, there[topics.input].partitions, there[topics.input].replication)
     with FastProducer(connection, max_request_bytes=sizes.request) as producer:
         for partition, offset in sorted(offsets.items()):
-            for key, value in cold_start(Shard(plan.method, plan.network(), offset, plan.settings)):
+            for key, value in cold_start(plan.shard(offset)):
                 producer.send(topics.changelog, partition, key, value)
         producer.flush()
     held = bounds(connection, topics.changelog)

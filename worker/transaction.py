@@ -1,4 +1,4 @@
-"""One cycle's changes, all or nothing, and what they count as once they are committed."""
+"""One cycle's changes, all or nothing, and all that becomes true once they are committed."""
 
 import logging
 import time
@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from worker.broker.contract import Message
-from worker.lives.life import Advanced, Life
+from worker.failures import DeadLetterCatch, Failures
+from worker.lives.live import Advanced, Live
 from worker.observe.metrics import Metrics
 
 log = logging.getLogger(__name__)
+
+Pieces = list[tuple[bytes, bytes]]  # keys and values for the changelog
 
 
 @dataclass
@@ -21,27 +24,42 @@ class Transaction:
     messages: list[Message] = field(default_factory=list)
     offsets: dict[int, int] = field(default_factory=dict)
     advanced: list[Advanced] = field(default_factory=list)
-    lives: list[Life] = field(default_factory=list)
+    lives: list[Live] = field(default_factory=list)
     snapshot_bytes: int = 0
     snapshot_records: int = 0
     snapshots: int = 0
 
-    def include(self, life: Life) -> None:
-        """Something of this life is in it, so its offset is too."""
-        assert life.shard is not None, "only a loaded shard is committed"
-        if life.partition not in self.offsets:
-            self.lives.append(life)
-        position = life.shard.position
-        assert position >= life.committed, f"{position} is below C = {life.committed} of partition {life.partition}"
-        self.offsets[life.partition] = position
+    @property
+    def batches(self) -> list[tuple[int, int]]:
+        """Of each run of records: how many there were, and how many of them became dead letters."""
+        return [(len(a.records.offsets), len(a.rejected)) for a in self.advanced]
 
-    def committed(self, metrics: Metrics, held: Mapping[int, Life]) -> None:
-        """It is: move every C, and count."""
+    def include(self, live: Live) -> None:
+        """Let the shard's offset be committed: something of it is among the messages."""
+        if live.partition not in self.offsets:
+            self.lives.append(live)
+        position = live.shard.position
+        assert position >= live.committed, f"{position} is below C = {live.committed} of partition {live.partition}"
+        self.offsets[live.partition] = position
+
+    def wrote(self, pieces: Pieces, last: bool) -> None:
+        """Count a snapshot's pieces among the messages; `last` completes an image."""
+        self.snapshot_bytes += sum(len(value) for _, value in pieces)
+        self.snapshot_records += len(pieces)
+        self.snapshots += last
+
+    def committed(self, metrics: Metrics, held: Mapping[int, Live], failures: Failures, dead: DeadLetterCatch) -> None:
+        """Make true what holds from this commit on: every C, what failures and dead letters count as, and metrics."""
         now = time.time()
-        for life in self.lives:
-            life.committed = self.offsets[life.partition]
-            metrics.gaps.inc(life.gap)
-            life.first_messages, life.must_commit, life.gap = [], False, 0
+        failures.succeeded()
+        dead.committed()
+        for live in self.lives:
+            live.committed = self.offsets[live.partition]
+            metrics.gaps.inc(live.gap)
+            live.first_records, live.must_commit, live.gap = [], False, 0
+            if live.learning.outcome is not None:
+                metrics.fine_tunes.labels(live.learning.outcome).inc()
+                live.learning.outcome = None
         metrics.commits.labels("committed").inc()
         metrics.last_commit.set(now)
         metrics.snapshot_bytes.inc(self.snapshot_bytes)
@@ -51,7 +69,7 @@ class Transaction:
             _count(advanced, metrics, now, held)
 
 
-def _count(advanced: Advanced, metrics: Metrics, now: float, held: Mapping[int, Life]) -> None:
+def _count(advanced: Advanced, metrics: Metrics, now: float, held: Mapping[int, Live]) -> None:
     metrics.events.inc(len(advanced.records.offsets))
     metrics.forecasted(advanced.forecasts, now)
     verdicts = np.bincount(advanced.forecasts.verdict, minlength=4).tolist()
@@ -62,4 +80,4 @@ def _count(advanced: Advanced, metrics: Metrics, now: float, held: Mapping[int, 
         metrics.dead_letters.labels(rejected.reason).inc()
         log.debug("dead letter: %s: %s", rejected.reason, rejected.message)
     for name in advanced.forecasts.born:
-        metrics.twice.inc(sum(name in life.shard.table.index for life in held.values() if life.shard) > 1)
+        metrics.twice.inc(sum(name in live.shard.table.index for live in held.values()) > 1)

@@ -16,7 +16,9 @@ from stand import Cluster, Sections, Stand, Subject, add_options, stand, variant
 
 from worker.broker.contract import NotYet
 from worker.broker.kafka import BrokerOptions, KafkaBroker
-from worker.lives.life import Life
+from worker.lives.live import Live
+from worker.lives.restoring import Restoring
+from worker.lives.snapshot_clock import SnapshotPolicy
 
 KEPT = {"snapshot_events": 10**9, "snapshot_interval_s": 86_400}  # the image stays where the clean stop put it
 POLL_S = 0.1
@@ -54,33 +56,37 @@ def member(cluster: Cluster) -> KafkaBroker:
 
 def restore(cluster: Cluster, broker: KafkaBroker) -> dict[str, float]:
     """One restart, from the assignment of all partitions to all live."""
-    lives: dict[int, Life] = {}
+    restoring: dict[int, Restoring] = {}
     deadline = time.monotonic() + JOIN_S
-    while len(lives) < cluster.partitions:
+    policy = SnapshotPolicy(None, 1e9)
+    while len(restoring) < cluster.partitions:
         assert time.monotonic() < deadline, "the partitions are not assigned"
-        lives |= {partition: Life(partition, 1, cluster.plan) for partition in broker.poll(POLL_S).began}
+        began = broker.poll(POLL_S).began
+        restoring |= {partition: Restoring(partition, 1, cluster.plan, policy) for partition in began}
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # as a worker has it
 
     before = time.process_time(), time.monotonic()
-    for life in lives.values():
-        while life.shard is None:
+    lives: dict[int, Live] = {}
+    for partition, one in restoring.items():
+        while partition not in lives:
             with suppress(NotYet):
-                life.restore(broker)
+                if (live := one.slice(broker)) is not None:
+                    lives[partition] = live
     loaded = time.process_time(), time.monotonic()
-    tables = [life.shard.table for life in lives.values() if life.shard is not None]
+    tables = [live.shard.table for live in lives.values()]
     state_kib = sum(len(table.index) * table.row_bytes for table in tables) / 1024
-    tail = sum(life.pending or 0 for life in lives.values())
-    while not all(life.live for life in lives.values()):
+    tail = sum(live.pending for live in lives.values())
+    while not all(live.at_c for live in lives.values()):
         for partition, records in broker.poll(POLL_S).records.items():
             lives[partition].advance(records, lambda _: None)
-    live = time.process_time(), time.monotonic()
+    at_c = time.process_time(), time.monotonic()
     return {
         "image, CPU us/KiB": (loaded[0] - before[0]) / state_kib * 1e6,
         "image, MiB/s": state_kib / 1024 / (loaded[1] - before[1]),
-        "replay, CPU us/event": (live[0] - loaded[0]) / tail * 1e6,
-        "replay, events/s": tail / (live[1] - loaded[1]),
+        "replay, CPU us/event": (at_c[0] - loaded[0]) / tail * 1e6,
+        "replay, events/s": tail / (at_c[1] - loaded[1]),
         "KiB/stream": state_kib / sum(len(table.index) for table in tables),
     }
 

@@ -88,7 +88,9 @@ def test_records_of_2013_on_three_nodes_outlive_a_crash(unique: str, caplog: pyt
 
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM])
 def test_whoever_started_it_takes_it_along_however_they_die(sign: signal.Signals) -> None:
-    code = "import time; from worker.local_kafka import *; print(kafka_from_jars().home, flush=True); time.sleep(300)"
+    code = (
+        "import time; from worker.demo.local_kafka import *; print(kafka_from_jars().home, flush=True); time.sleep(300)"
+    )
     command = [sys.executable, "-c", code]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]) as owner:
         assert owner.stdout is not None

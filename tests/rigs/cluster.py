@@ -29,6 +29,7 @@ from worker.broker import admin
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader, TopicRecord, read_all
 from worker.broker.security import open_producer
+from worker.lives.loading import loaded
 from worker.plan import Plan, method_of
 from worker.settings.settings import Settings
 from worker.settings.sources import load
@@ -427,11 +428,8 @@ class AdoptionFollower(Thread):
 def restored_shard(plan: Plan, changelog: Sequence[TopicRecord], records: Sequence[TopicRecord], end: int) -> Shard:
     """What the changelog and the input of one partition make of a shard at `end`."""
     image = image_of(changelog)
-    assert image.marker is not None
-    shard = Shard(plan.method, plan.network(), image.marker.offset, plan.settings)
-    shard.load(image)
+    shard, _ = loaded(image, plan)
     adoptions = {offset: Adoption.load(data) for offset, data in image.weights.items()}
-    shard.network.take(adoptions[shard.weights_offset].weights)
     fold(shard, plan, [r for r in records if shard.position <= r.offset < end], [], adoptions, end)
     return shard
 
@@ -441,7 +439,7 @@ def uninterrupted_shard(plan: Plan, records: Sequence[TopicRecord], end: int, ad
     rng, cuts = random.Random(seed), []
     while (cuts[-1] if cuts else 0) < len(records):
         cuts.append((cuts[-1] if cuts else 0) + rng.choice((1, 3, 50, 700)))
-    shard = Shard(plan.method, plan.network(), 0, plan.settings)
+    shard = plan.shard(0)
     fold(shard, plan, [r for r in records if r.offset < end], cuts, adoptions, end)
     return shard
 

@@ -19,7 +19,7 @@ from tests.rigs.memory_log import Transaction
 from worker.broker.contract import BrokerError, Message, Polled, Records
 from worker.failures import DeadLetterCatch
 from worker.learning import Learning, LearningPolicy
-from worker.lives.learning_state import LearningState
+from worker.lives.loading import loaded
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits, Loop
 from worker.observe.metrics import Metrics
@@ -72,8 +72,8 @@ class MemoryTrainer:
         self.held = False
         self.tampered: Callable[[Answer], Answer] = lambda answer: answer
         self.offers: list[Offer] = []
-        self._brief = TrainerSetup(Shape.of(METHOD), SCHEDULE, METHOD.window)
-        self._trainer = Trainer(self._brief)
+        self._setup = TrainerSetup(Shape.of(METHOD), SCHEDULE, METHOD.window)
+        self._trainer = Trainer(self._setup)
         self._asked: Offer | None = None
 
     @property
@@ -94,7 +94,7 @@ class MemoryTrainer:
     def die(self) -> None:
         """Another one takes its place."""
         self.generation += 1
-        self._trainer, self._asked = Trainer(self._brief), None
+        self._trainer, self._asked = Trainer(self._setup), None
 
     def close(self) -> None:
         self._asked = None
@@ -295,10 +295,9 @@ class Rig:
     def check(self, name: str = "one") -> None:
         """Shards are the reference's, bit for bit; counters are what was acknowledged; the tail is short."""
         loop, broker = self.loops[name], self.brokers[name]
-        assert loop.lives.keys() <= broker.owned | broker._ended, "a life ends with its assignment"
-        for life in loop.lives.values():
-            if life.shard is not None:
-                assert state(life.shard) == self.references[life.partition].at(life.shard.position)
+        assert {*loop.lives, *loop.restoring} <= broker.owned | broker._ended, "a life ends with its assignment"
+        for live in loop.lives.values():
+            assert state(live.shard) == self.references[live.partition].at(live.shard.position)
         assert self.sample("events_total", name) == broker.records
         assert self.sample("forecasts_total", name) == broker.forecasts
         reasons = [s.value for s in loop._metrics.dead_letters.collect()[0].samples if s.name.endswith("_total")]
@@ -326,10 +325,7 @@ class Rig:
                 came = [m for m in self.cluster.committed_messages(topic) if m.partition == partition]
                 assert came == [m for m in expected if m.topic == topic]
             image = self.image(partition)
-            shard = Shard(METHOD, self.plan.network(), 0, self.plan.settings)
-            shard.load(image)
-            learning = LearningState.restored(shard, image)
-            shard.network.take(learning.held.in_service.weights)
+            shard, learning = loaded(image, self.plan)
             learning.reach(shard, shard.position)
             assert state(shard) == reference.states[shard.position]
 

@@ -17,7 +17,7 @@ from tests.rigs.memory_broker import CHANGELOG, OUTPUT
 from worker.http.status import Status
 from worker.learning import Learning, LearningPolicy
 from worker.lives.learning_state import MOST_ADOPTIONS
-from worker.lives.life import Life
+from worker.lives.live import Live
 from worker.trainer.messages import Answer, Offer
 
 
@@ -36,12 +36,12 @@ def feed(rig: Rig, events: int) -> None:
         rig.drain()
 
 
-def until_live(rig: Rig) -> Life:
+def until_live(rig: Rig) -> Live:
     """Cycle until the one shard is live; each cycle compares with the fold that never stopped."""
     for _ in range(200):
         rig.cycle()
-        if (life := rig.loops["one"].lives.get(0)) is not None and life.live:
-            return life
+        if (live := rig.loops["one"].lives.get(0)) is not None and live.at_c:
+            return live
     raise AssertionError("it does not become live")
 
 
@@ -145,7 +145,8 @@ def test_an_answer_that_was_delayed_across_a_failed_commit_is_not_adopted(failur
     broker.fail_commit = failure
     rig.produce(20)
     rig.cycle(times=3)
-    assert rig.loops["one"].lives[0].incarnation > incarnation, "that life is over"
+    loop = rig.loops["one"]
+    assert {**loop.lives, **loop.restoring}[0].incarnation > incarnation, "that life is over"
     said: list[Answer] = []
     trainer.tampered = lambda answer: said.append(answer) or answer  # type: ignore[func-returns-value]
     trainer.held = False
@@ -162,7 +163,7 @@ def test_an_answer_that_was_delayed_across_a_failed_commit_is_not_adopted(failur
 def test_an_adoption_whose_commit_failed_was_never_in_service() -> None:
     rig = learning_rig()
     trainer = rig.trainers["one"]
-    while rig.loops["one"].lives[0].learning.candidate is None:  # type: ignore[union-attr]
+    while rig.loops["one"].lives[0].learning.candidate is None:
         rig.produce(5)
         rig.cycle()
     adopted = rig.sample("fine_tunes_total", outcome="adopted")
@@ -292,8 +293,6 @@ def test_a_trainer_that_was_replaced_begins_with_what_is_in_service() -> None:
 def test_weights_worse_than_the_last_value_are_rolled_back_with_half_the_rate() -> None:
     rig = learning_rig(checkpoint=None)
     life = rig.loops["one"].lives[0]
-    assert life.shard is not None
-    assert life.learning is not None
     good = life.learning.held.good
     parent = life.learning.parent
     rig.witnessing = False  # the next line is not part of the fold
@@ -320,8 +319,8 @@ def test_a_rolled_back_shard_is_restored_as_it_was() -> None:
     rig = learning_rig(events=20, checkpoint=None)
     rig.loops["one"]._learning._policy = LearningPolicy(SCHEDULE, 0, 1)
     trainer = rig.trainers["one"]
-    trainer._trainer._brief = msgspec.structs.replace(
-        trainer._brief, schedule=replace(SCHEDULE, learning_rate=0.9, clip_norm=1e6)
+    trainer._trainer._setup = msgspec.structs.replace(
+        trainer._setup, schedule=replace(SCHEDULE, learning_rate=0.9, clip_norm=1e6)
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pipeline.learning.watchdog.PATIENCE", 10)
@@ -366,8 +365,6 @@ def test_many_adoptions_make_a_snapshot_due() -> None:
         rig.produce(12)
         rig.drain()
         life = rig.loops["one"].lives[0]
-        assert life.learning is not None
-        assert life.shard is not None
         outstanding.append(life.learning.outstanding(life.shard))
     assert len(rig.markers()) > 2, "though nothing else asks for one"
     assert max(outstanding) <= MOST_ADOPTIONS // 2 + 1

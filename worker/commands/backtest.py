@@ -42,7 +42,6 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
     gc.disable()  # while torch is imported, of which hardly anything is garbage
     try:
         from pipeline.backtest.inline import InlineTrainer
-        from pipeline.shard import Shard
         from worker.backtest import plot
         from worker.backtest.run import run, silent
         from worker.plan import Plan, schedule_of
@@ -52,7 +51,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
     if given.plot is not None:
         plot.check(given.plot)
     plan, schedule, learns = Plan.of(settings), schedule_of(settings), settings.fine_tune.enabled
-    shards = [Shard(plan.method, plan.network(), 0, plan.settings, parts=True) for _ in range(given.partitions)]
+    shards = [plan.shard(0, parts=True) for _ in range(given.partitions)]
     trainers = [InlineTrainer(shard, schedule, given.update_every) for shard in shards if learns]
     without = silent(plan, given.partitions) if given.ablate else []
     try:

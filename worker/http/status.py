@@ -3,7 +3,6 @@
 import logging
 import time
 
-from worker.lives.life import Life
 from worker.loop import Loop
 from worker.observe.metrics import FINE_TUNE_OUTCOMES, Metrics, rounded
 
@@ -38,16 +37,16 @@ class Status:
     def update(self, loop: Loop) -> None:
         """Bring gauges and page up to date."""
         metrics, lag = self._metrics, loop.lag()
-        shards = [life.shard for life in loop.lives.values() if life.shard]
+        shards = [live.shard for live in loop.lives.values()]
         metrics.partitions.set(loop.partitions)
         metrics.shards.set(len(shards))
-        metrics.restoring.set(sum(not life.live for life in loop.lives.values()))
+        metrics.restoring.set(len(loop.restoring) + sum(not live.at_c for live in loop.lives.values()))
         metrics.streams.set(sum(len(shard.table.index) for shard in shards))
         metrics.state_bytes.set(sum(shard.table.rows.nbytes for shard in shards))
-        metrics.restore_pending.set(sum(life.pending or 0 for life in loop.lives.values()))
+        metrics.restore_pending.set(sum(live.pending for live in loop.lives.values()))
         metrics.replay_tail.set(max((shard.replay_tail for shard in shards), default=0))
-        behind_image = [p for p, life in loop.lives.items() if life.shard and life.shard.replay_tail]
-        metrics.snapshot_age.set(max((loop.clock(p).age_s for p in behind_image), default=0.0))
+        behind_image = [live.clock.age_s for live in loop.lives.values() if live.shard.replay_tail]
+        metrics.snapshot_age.set(max(behind_image, default=0.0))
         metrics.snapshot_longest.set(loop.longest_snapshot_s)
         metrics.weights_age.set(max((shard.position - shard.weights_offset for shard in shards), default=0))
         metrics.quality()
@@ -57,16 +56,16 @@ class Status:
             metrics.lag_seconds.remove(partition)
         self._partitions = set(known)
         for partition in known:
-            life, behind = loop.lives[partition], lag[partition]
+            last_record_ms, behind = loop.lives[partition].last_record_ms, lag[partition]
             metrics.lag_records.labels(partition).set(behind)
-            age = time.time() - life.last_record_ms / 1000 if behind and life.last_record_ms else 0.0
+            age = time.time() - last_record_ms / 1000 if behind and last_record_ms else 0.0
             metrics.lag_seconds.labels(partition).set(max(age, 0.0))
         reason = loop.why_not_ready
         self.page = {
             "instance": self._instance_id,
             "ready": reason is None,
             "reason": reason,
-            "partitions": {str(p): _partition(life, lag.get(p)) for p, life in sorted(loop.lives.items())},
+            "partitions": {str(p): _partition(loop, p, lag.get(p)) for p in sorted([*loop.restoring, *loop.lives])},
             **self._quality(),
         }
 
@@ -97,19 +96,19 @@ class Status:
         return " ".join(f"{name}={page.get(name)}" for name in names)
 
 
-def _partition(life: Life, lag: int | None) -> dict[str, object]:
-    shard = life.shard
-    if shard is None:
+def _partition(loop: Loop, partition: int, lag: int | None) -> dict[str, object]:
+    if partition in loop.restoring:
         return {"state": "restoring"}
+    live = loop.lives[partition]
     return {
-        "state": "live" if life.live else "catching up",
-        "incarnation": life.incarnation,
-        "position": shard.position,
-        "committed": life.committed,
-        "image": shard.snapshot_offset,
-        "replayed": life.replayed,
-        "streams": len(shard.table.index),
-        "model": shard.version,
+        "state": "live" if live.at_c else "catching up",
+        "incarnation": live.incarnation,
+        "position": live.shard.position,
+        "committed": live.committed,
+        "image": live.shard.snapshot_offset,
+        "replayed": live.replayed,
+        "streams": len(live.shard.table.index),
+        "model": live.shard.version,
         "lag": lag,
     }
 

@@ -6,7 +6,6 @@ from pipeline.compiled import compilations
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
 from pipeline.network.model import states
-from pipeline.shard import Shard
 from worker.plan import Plan
 
 EVENTS = 5
@@ -17,7 +16,7 @@ def warm(plan: Plan) -> tuple[int, int]:
 
     Waves of two rows and of one: an array of one row may count as laid out otherwise.
     """
-    shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)
+    shard = plan.shard(0, parts=True)
     form = plan.decoder.form
     template = '{"%s": "warm %d", "%s": %d, "%s": %d}'
     bodies = [

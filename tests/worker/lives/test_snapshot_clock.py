@@ -11,7 +11,7 @@ from pipeline.events import Decoder, Format
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from tests.rigs.loop_rig import CHECKPOINT, METHOD
-from worker.lives.life import cold_start
+from worker.lives.loading import cold_start
 from worker.lives.snapshot_clock import (
     DEFAULT_EVENTS,
     EVENTS_PER_ROW,

@@ -1,0 +1,101 @@
+"""A shard in this worker's hands: first it catches up, then it is at C, and what it takes in leaves it as forecasts.
+
+catching up   events below C are folded silently: nothing leaves the shard
+at C          events are forecast and committed
+"""
+
+import time
+from bisect import bisect_left
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pipeline.events import Rejected
+from pipeline.forecasts import Forecasts
+from pipeline.shard import Shard
+from worker.broker.contract import Records
+from worker.lives.learning_state import LearningState
+from worker.lives.snapshot_clock import SnapshotClock
+from worker.plan import Plan
+
+
+@dataclass
+class Advanced:
+    """What a run of records at or above C became."""
+
+    forecasts: Forecasts
+    rejected: list[Rejected]
+    records: Records
+    other_keys: int  # events whose key names another stream
+
+
+@dataclass
+class Live:
+    """A loaded shard with all that belongs to this life of it. `committed` is C."""
+
+    partition: int
+    incarnation: int
+    plan: Plan
+    shard: Shard
+    learning: LearningState
+    clock: SnapshotClock
+    committed: int
+    began: float  # monotonic seconds, when the partition was assigned
+    last_record_ms: int  # timestamp of the newest record taken in, 0 before the first
+    first_records: list[tuple[bytes, bytes]] = field(default_factory=list)  # for the changelog, until committed
+    must_commit: bool = False  # C is ours to set, though no event came
+    gap: int = 0  # records the input had lost, until that is counted
+    replayed: int = 0  # offsets folded silently
+    has_caught_up: bool = False  # it was at C once
+
+    @property
+    def at_c(self) -> bool:
+        """Whether what it takes in now leaves it."""
+        return self.shard.position >= self.committed
+
+    @property
+    def pending(self) -> int:
+        """Offsets left to fold silently."""
+        return max(0, self.committed - self.shard.position)
+
+    def caught_up(self) -> float:
+        """Note that it is at C for the first time. Returns the seconds since it was assigned."""
+        self.has_caught_up = True
+        self.learning.learnt_from = self.shard.counters.forecasts  # what was replayed has been learnt from
+        return time.monotonic() - self.began
+
+    def fits(self, records: Records) -> bool:
+        """Whether these are records this shard has not taken in."""
+        return records.offsets[0] >= self.shard.position
+
+    def advance(self, records: Records, lap: Callable[[str], object]) -> Advanced | None:
+        """Take in records; those below C silently. None where nothing of them leaves the shard.
+
+        `lap` is called with the phase that ends: decode, advance.
+        """
+        self.last_record_ms = records.timestamps_ms[-1]
+        cut = bisect_left(records.offsets, self.committed)
+        if cut:
+            self._catch_up(records.part(0, cut), lap)
+        if cut == len(records.offsets):
+            return None
+        rest = records if cut == 0 else records.part(cut, len(records.offsets))
+        other_keys = self.plan.decoder.other_keys
+        forecasts, rejected = self._fold(rest, lap)
+        return Advanced(forecasts, rejected, rest, self.plan.decoder.other_keys - other_keys)
+
+    def _catch_up(self, records: Records, lap: Callable[[str], object]) -> None:
+        """Fold silently, cut where other weights came into service."""
+        low = 0
+        for high in [*(bisect_left(records.offsets, at) for at, _ in self.learning.pending), len(records.offsets)]:
+            if high > low:
+                self.learning.reach(self.shard, records.offsets[low])
+                self._fold(records.part(low, high), lap)
+                low = high
+        self.learning.reach(self.shard, self.shard.position)
+
+    def _fold(self, records: Records, lap: Callable[[str], object]) -> tuple[Forecasts, list[Rejected]]:
+        batch, rejected = self.plan.decoder.decode(records.offsets, records.timestamps_ms, records.keys, records.values)
+        lap("decode")
+        forecasts = self.shard.advance(batch)
+        lap("advance")
+        return forecasts, rejected

@@ -1,0 +1,156 @@
+"""A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
+
+import logging
+import time
+
+import msgspec
+
+from pipeline.durable.image import MARKER_KEY, Image, Marker, encode_marker, read_image
+from pipeline.shard import Shard
+from worker.broker.contract import Broker, ChangelogRead, NotYet
+from worker.lives.learning_state import LearningState
+from worker.lives.live import Live
+from worker.lives.loading import cold_start, loaded
+from worker.lives.snapshot_clock import SnapshotClock, SnapshotPolicy
+from worker.plan import Plan
+from worker.refusal import Refusal
+
+log = logging.getLogger(__name__)
+
+READ_S = 0.05  # one slice of a restore: live shards wait so long
+STABLE_S = 30.0  # longer than any transaction may stay open
+
+
+class Restoring:
+    """What is known of a partition before its shard is loaded; `slice` ends it with a `Live`."""
+
+    def __init__(self, partition: int, incarnation: int, plan: Plan, snapshots: SnapshotPolicy) -> None:
+        self.partition = partition
+        self.incarnation = incarnation
+        self.last_record_ms = 0  # of the life before: it is as far behind as it was
+        self.must_commit = False  # C is to be committed once, though no event comes
+        self.began = time.monotonic()
+        self._snapshots = snapshots
+        self._plan = plan
+        self._told = False
+        self._known_committed: int | None = None
+        self._read: ChangelogRead | None = None
+        self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
+
+    def slice(self, broker: Broker) -> Live | None:
+        """Read on for a moment; the loaded shard once all is read and its records were asked for.
+
+        Raises NotYet (ask again), BrokerError, Refusal.
+        """
+        if self._read is None:
+            self._known_committed = broker.committed(self.partition)  # before the changelog's end is asked for
+            self._read = broker.open_changelog(self.partition)
+        self._latest.update(self._read.read(READ_S))
+        if not self._read.done:
+            return None
+        low, high = broker.bounds(self.partition)
+        try:
+            live = self._live(read_image(self._latest.items()), low, high)
+        except ValueError as error:
+            raise Refusal(
+                f"the changelog of partition {self.partition} does not fit these settings: {error}; restore them, or "
+                "start under a new kafka.group_id"
+            ) from error
+        self._read.close()
+        broker.start(self.partition, live.shard.position)
+        return live
+
+    def wait(self, reason: str) -> None:
+        """Log why it cannot be restored now, once it has taken long."""
+        if not self._told and time.monotonic() - self.began > STABLE_S:
+            self._told = True
+            log.warning("partition %d is still not restored: %s", self.partition, reason)
+
+    def end(self) -> None:
+        """Let go of what is held outside memory."""
+        if self._read is not None:
+            self._read.close()
+
+    # ---- what the image becomes, where the input's log is [low, high)
+
+    def _live(self, image: Image, low: int, high: int) -> Live:
+        marker = image.marker
+        if marker is None:  # the first transaction of a shard writes one
+            return self._new(low if self._plan.start == "earliest" else high)
+        committed = self._known_offset(marker, max(image.weights), high)
+        live = self._begin(*loaded(image, self._plan), committed)
+        if marker.clean:  # true only until something is committed
+            live.first_records = [(MARKER_KEY, encode_marker(msgspec.structs.replace(marker, clean=False)))]
+            live.must_commit |= self._known_committed is None
+        self._check_gap(live, low)
+        live.replayed = live.pending
+        live.learning.reach(live.shard, live.shard.position)
+        return live
+
+    def _begin(self, shard: Shard, learning: LearningState, committed: int) -> Live:
+        return Live(
+            partition=self.partition,
+            incarnation=self.incarnation,
+            plan=self._plan,
+            shard=shard,
+            learning=learning,
+            clock=SnapshotClock(self._snapshots),
+            committed=committed,
+            began=self.began,
+            last_record_ms=self.last_record_ms,
+            must_commit=self.must_commit,
+        )
+
+    def _new(self, start: int) -> Live:
+        if self._known_committed is not None:
+            raise Refusal(
+                f"the changelog of partition {self.partition} is empty, though the group has committed offset "
+                f"{self._known_committed}: its state is lost; `foldcast topics reset` starts it cold from there, "
+                "a new kafka.group_id from the beginning"
+            )
+        shard = self._plan.shard(start)
+        live = self._begin(shard, LearningState.new(shard), start)
+        live.first_records, live.must_commit = cold_start(shard), True
+        return live
+
+    def _known_offset(self, marker: Marker, newest: int, high: int) -> int:
+        """C, where it fits the image and the input."""
+        committed = self._known_committed
+        if committed is None and marker.clean:
+            committed = marker.offset
+        if committed is None:
+            raise Refusal(
+                f"the group has no committed offset for partition {self.partition}, though its changelog holds an "
+                f"image at {marker.offset}: set it (kafka-consumer-groups --reset-offsets), or start under a new "
+                "kafka.group_id"
+            )
+        if committed < max(marker.offset, newest):
+            raise Refusal(
+                f"the group's offset for partition {self.partition} ({committed}) is behind the changelog, whose image "
+                f"is at {marker.offset} and whose newest weights hold from {newest}: they are from two lives of the "
+                "group; start under a new kafka.group_id"
+            )
+        if committed > high:  # for a moment after a commit the end may still lie before its markers
+            if time.monotonic() - self.began < STABLE_S:
+                raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")
+            raise Refusal(
+                f"the group's offset for partition {self.partition} ({committed}) is beyond the input's end ({high}): "
+                "the topic was made anew or cut; start under a new kafka.group_id"
+            )
+        return committed
+
+    def _check_gap(self, live: Live, low: int) -> None:
+        shard = live.shard
+        if low <= shard.position:
+            return
+        if not self._plan.skip_gaps:
+            raise Refusal(
+                f"the input's retention has passed partition {self.partition}'s image: records from {shard.position} "
+                f"are needed, the log begins at {low}; worker.on_gap = skip goes on without them"
+            )
+        live.gap = low - shard.position
+        shard.position = low
+        live.committed = max(live.committed, low)
+        live.learning.reach(shard, low)
+        shard.begin_snapshot()  # the same pages at another offset: the gap is part of the image from here on
+        live.first_records, live.must_commit = shard.snapshot_pieces(0)[0], True
