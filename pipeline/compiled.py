@@ -4,18 +4,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import numba
-import numpy as np
-import numpy.typing as npt
 
 F = TypeVar("F", bound=Callable[..., object])
-
-Floats = npt.NDArray[np.float64]
-Floats32 = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
-Bools = npt.NDArray[np.bool_]
-Rows = npt.NDArray[np.void]  # structured: one record per stream, see table.py
-Field = tuple[str, str] | tuple[str, str, tuple[int, ...]]  # name, dtype, shape: what a part keeps in each row
-
 
 KERNELS: list[Any] = []  # numba's dispatchers, in the order of their modules
 

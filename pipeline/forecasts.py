@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.compiled import Bools, Floats, Ints
+from pipeline.arrays import Bools, Floats, Ints
 from pipeline.method import Method
 
 

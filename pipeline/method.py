@@ -7,11 +7,15 @@ from typing import Literal
 
 import numpy as np
 
-from pipeline.compiled import Floats, Ints
+from pipeline.arrays import Floats, Ints
 
 Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
 
 Season = Literal["auto", "day", "week", "events", "none"]
+
+GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # weights of a cell by those of a plain one
+
+OWN_INPUTS, TIME_INPUTS = 5, 6  # what the network sees of an event beside the fractions of the season ahead
 
 VERSION = 8  # raised whenever the same events would give another state
 
@@ -72,6 +76,18 @@ class Method:
     def fractions(self) -> tuple[int, ...]:
         """Where in the season ahead the experts look: fractions of the longest horizon, asked for or not."""
         return tuple(sorted({max(1, self.longest // part) for part in (1, 2, 4, 8)} | {1}))
+
+    @cached_property
+    def inputs(self) -> int:
+        """F, inputs of the network: a multiple of 4, the rest zero; else a row's bits in torch's cells may differ."""
+        return -(-(OWN_INPUTS + len(self.fractions) + TIME_INPUTS) // 4) * 4
+
+    @cached_property
+    def weights(self) -> int:
+        """Numbers that the network learns: of its layers and of the head."""
+        size, seen = self.hidden_size, self.inputs
+        below = seen + size * (self.layers - 1)
+        return GATES[self.cell] * size * (below + self.layers * (size + 2)) + (size + 1) * len(self.horizons)
 
     @cached_property
     def spans(self) -> Ints:

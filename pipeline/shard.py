@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import numpy as np
 
-from pipeline.compiled import Floats, Ints
+from pipeline.arrays import Floats, Ints
 from pipeline.durable.image import Counters, Image, ImageError, Marker, Page
 from pipeline.durable.snapshot import Snapshot
 from pipeline.events import Batch
@@ -207,9 +207,9 @@ class Shard:
         return windows.sample(rows, watchdog.are_active(rows, self.watch), self.method, streams, self.position)
 
     def adopt(self, weights: Weights, offset: int, rolled_back: bool) -> None:
-        """Use these weights for the events from `offset` on. Raises ValueError where they do not fit."""
+        """Use these weights, which the network's `check` has let pass, for the events from `offset` on."""
         assert offset > self.weights_offset, f"weights from {offset} on, where those from {self.weights_offset} are"
-        self.network.take(weights)
+        self.network.put(self.network.flat(weights))
         self.weights_offset = offset
         if rolled_back:
             watchdog.forgive(self.watch, offset)

@@ -10,7 +10,7 @@ from functools import cache
 
 import numpy as np
 
-from pipeline.compiled import Rows
+from pipeline.arrays import Rows
 from pipeline.learning import watchdog, windows
 from pipeline.method import Method
 from pipeline.network import model

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.compiled import Floats, Floats32, Ints, Rows
+from pipeline.arrays import Floats, Floats32, Ints, Rows
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from pipeline.parts import (
@@ -106,7 +106,7 @@ class Wave:
         k = len(m.spans)
         ahead = Ahead(np.empty((b, k)), np.empty((b, k)), np.empty((b, k), np.int64), np.empty((b, k), np.int64))
         season.look_ahead(self.rows, self.index, self.z, self.time_ms, step_ms, m.spans, *ahead)
-        x = np.empty((b, features.width(m)), np.float32)
+        x = np.empty((b, m.inputs), np.float32)
         features.build(
             self.rows, self.index, self.z, self.time_ms, ahead.naive, ahead.profile, m.fraction_places, x
         )  # fmt: skip

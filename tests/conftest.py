@@ -6,10 +6,14 @@ import uuid
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, LocalKafkaUnavailable, local_kafka
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; small models lose by more
+
+settings.register_profile("foldcast", deadline=None)  # a busy machine is no failure
+settings.load_profile("foldcast")
 
 
 @pytest.fixture(scope="session")

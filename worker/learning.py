@@ -62,7 +62,8 @@ class Learning:
         if state.outstanding(shard) >= MOST_ADOPTIONS:  # a restore would have to read them all: a snapshot comes first
             return []
         good = state.held.good
-        adoption = state.held.next_in_service(self._candidate(shard, state), shard.watch, shard.position)
+        candidate, data = self._candidate(shard, state)
+        adoption = state.held.next_in_service(candidate, shard.watch, shard.position)
         if adoption is None:
             return []
         shard.adopt(adoption.weights, shard.position, adoption.rolled_back)
@@ -71,27 +72,30 @@ class Learning:
         state.outcome = "rolled_back" if adoption.rolled_back else "adopted"
         if adoption.rolled_back:
             state.parent, state.generation = shard.position, 0
-        adoption = replace(adoption, made_ms=round(time.time() * 1000))
+        if adoption is not candidate:
+            adoption = replace(adoption, made_ms=round(time.time() * 1000))
+            data = adoption.dump()
         state.logged[shard.position] = adoption.made_ms
-        records = [(weights_key(shard.position), adoption.dump())]
+        records = [(weights_key(shard.position), data)]
         if state.held.good is not good:
             records.append((GOOD_KEY, state.held.good.dump()))
         return records
 
-    def _candidate(self, shard: Shard, state: LearningState) -> Adoption | None:
-        """The newest weights for a shard, if they are fit for use."""
-        if state.candidate is None:
-            return None
+    def _candidate(self, shard: Shard, state: LearningState) -> tuple[Adoption | None, bytes]:
+        """The newest weights for a shard, if they are fit for use, and their bytes as the trainer wrote them."""
+        data = state.candidate
+        if data is None:
+            return None, b""
         try:
-            adoption = Adoption.load(state.candidate)
+            adoption = Adoption.load(data)
             shard.network.check(adoption.weights)
             adoption.optimiser.check()
         except ValueError as error:
             log.warning("the trainer's weights are not adopted: %s", error)
             self._metrics.fine_tunes.labels("nonfinite").inc()
             state.candidate, state.generation = None, 0  # it begins again with what is in service
-            return None
-        return adoption
+            return None, b""
+        return adoption, data
 
     # ---- offer
 

@@ -12,9 +12,8 @@ from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from pipeline.table import PAGE_BYTES, Table
 from worker.refusal import Refusal
+from worker.settings.method import method_of
 from worker.settings.settings import Settings
-
-ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
 
 
 @dataclass(frozen=True)
@@ -67,34 +66,6 @@ class Plan:
     def shard(self, offset: int, parts: bool = False) -> Shard:
         """An empty shard with the base weights, in service from `offset`; `parts` as `Shard` has it."""
         return Shard(self.method, self.network(), offset, self.settings, parts)
-
-    def changelog_record_bytes(self) -> int:
-        """The largest record a changelog can get: a page with its names, or the weights."""
-        table = Table(self.method)
-        page = max(PAGE_BYTES, table.row_bytes) + table.page_rows * (255 + 5) + 4096
-        return max(page, 4 * len(self.network().dump()) + ADOPTION_BYTES)  # an optimiser has three more of each weight
-
-
-def method_of(settings: Settings) -> Method:
-    """What is forecast and how."""
-    model, events, ttl_s = settings.model, settings.events, settings.worker.stream_ttl_s
-    return Method(
-        horizons=model.horizons,
-        quantiles=model.quantiles,
-        cell=model.cell,
-        hidden_size=model.hidden_size,
-        layers=model.layers,
-        profile=model.profile,
-        season=model.season,
-        season_slots=model.season_slots,
-        weekly=model.weekly,
-        covariates=events.covariates,
-        transform=events.transform,
-        same_time=events.same_time,
-        max_gap=events.max_gap,
-        stream_ttl_ms=None if ttl_s is None else ttl_s * 1000,
-        window=settings.fine_tune.window,
-    )
 
 
 def format_of(settings: Settings) -> Format:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from pipeline.compiled import Floats
+from pipeline.arrays import Floats
 from pipeline.events import Rejected
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method

@@ -14,7 +14,7 @@ from pipeline.network.model import Shape, same_bits
 from pipeline.table import Table
 from worker import __version__, topics, wiring
 from worker.broker.contract import BrokerError
-from worker.broker.kafka import BrokerOptions, KafkaBroker
+from worker.broker.kafka import KafkaBroker
 from worker.failures import Failures
 from worker.http.server import Pages, Server
 from worker.http.status import Status
@@ -54,7 +54,7 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
         loop = Loop(
             broker,
             plan,
-            wiring.topics(settings),
+            topics.names_of(settings.kafka),
             wiring.limits(settings),
             wiring.learning(settings, plan, metrics),
             metrics,
@@ -82,21 +82,7 @@ def _connected(settings: Settings, stop: Event, pulse: Pulse, metrics: Metrics) 
             lines, sizes = topics.check(settings)
             for line in lines:
                 log.info("topic %s", line)
-            kafka, worker = settings.kafka, settings.worker
-            return KafkaBroker(
-                BrokerOptions(
-                    connection=wiring.connection(settings),
-                    input_topic=kafka.input_topic,
-                    changelog_topic=wiring.topics(settings).changelog,
-                    group_id=kafka.group_id,
-                    instance_id=kafka.instance_id,
-                    session_timeout_s=kafka.session_timeout_s,
-                    max_poll_interval_s=worker.stall_exit_s,
-                    max_poll_records=worker.max_poll_records,
-                    max_request_bytes=sizes.request,
-                    commit_timeout_s=worker.commit_timeout_s,
-                )
-            )
+            return KafkaBroker(settings.kafka, settings.worker, sizes.request)
         except BrokerError as error:
             metrics.failures.inc()
             stop.wait(failures.pause_after(error))

@@ -1,28 +1,22 @@
-"""The four topics: made, verified, the changelog made anew. A mismatch is refused with the fix, never worked around."""
+"""The four topics: made and verified. A mismatch is refused with the fix, never worked around."""
 
-import json
 from dataclasses import dataclass
 
-from worker import wiring
 from worker.broker.admin import (
     TopicInfo,
     TopicSpec,
-    bounds,
     create_topics,
-    delete_topic,
     describe,
-    group_offsets,
-    members,
 )
-from worker.broker.produce import FastProducer
 from worker.broker.producer import BATCH_BYTES
-from worker.lives.loading import cold_start
-from worker.plan import Plan
-from worker.publish import DEAD_LETTER_OVERHEAD_BYTES
+from worker.publish import DEAD_LETTER_OVERHEAD_BYTES, Topics
 from worker.refusal import Refusal
+from worker.settings.kafka import Kafka
+from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
 SEGMENT_BYTES = 16 << 20  # compaction leaves the newest segment alone: restores read it whole
+ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
 FRAMING_BYTES = 1024  # of a record batch beyond its one record
 FULL_BATCH = BATCH_BYTES + FRAMING_BYTES
 
@@ -41,16 +35,29 @@ class Wanted:
         return max(self.changelog, self.dead_letter) + FRAMING_BYTES
 
 
+def names_of(kafka: Kafka) -> Topics:
+    """Where records come from and go to."""
+    return Topics(
+        input=kafka.input_topic,
+        output=kafka.output_topic,
+        dead_letters=kafka.dead_letter_topic,
+        changelog=kafka.changelog_topic,
+    )
+
+
 def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
     """From the settings and the largest input record."""
     largest_input = int(input_topic.configs["max.message.bytes"]) if input_topic else 1_048_588
-    largest = Plan.of(settings).changelog_record_bytes() + FRAMING_BYTES
-    return Wanted(max(largest, FULL_BATCH), max(largest_input + DEAD_LETTER_OVERHEAD_BYTES, FULL_BATCH))
+    adoption = 4 * 4 * method_of(settings).weights + ADOPTION_BYTES  # an optimiser has three more of each weight
+    # A page with its names is always less than a full batch
+    return Wanted(
+        max(adoption + FRAMING_BYTES, FULL_BATCH), max(largest_input + DEAD_LETTER_OVERHEAD_BYTES, FULL_BATCH)
+    )
 
 
 def create(settings: Settings, partitions: int | None, replication: int) -> list[str]:
     """Make those of the four topics that are not there; what was made, in words. Raises Refusal, BrokerError."""
-    connection, topics = wiring.connection(settings), wiring.topics(settings)
+    connection, topics = settings.kafka, names_of(settings.kafka)
     there = describe(connection, [topics.input, topics.output, topics.dead_letters, topics.changelog])
     count = partitions or (there[topics.input].partitions if topics.input in there else 0)
     if not count:
@@ -79,7 +86,7 @@ def _changelog_configs(settings: Settings, sizes: Wanted) -> dict[str, str]:
 
 def check(settings: Settings) -> tuple[list[str], Wanted]:
     """What the topics are, in words, and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
-    connection, topics = wiring.connection(settings), wiring.topics(settings)
+    connection, topics = settings.kafka, names_of(settings.kafka)
     names = [topics.input, topics.output, topics.dead_letters, topics.changelog]
     there = describe(connection, names)
     if missing := [name for name in names if name not in there]:
@@ -108,29 +115,3 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
         configs = " ".join(f"{key}={there[name].configs[key]}" for key in shown)
         lines.append(f"{name} partitions={count} replication={there[name].replication} {configs}")
     return lines, sizes
-
-
-def reset(settings: Settings) -> list[str]:
-    """Delete and remake the changelog; each partition starts cold from the group's offset. Raises Refusal, BrokerError.
-
-    A cold start is written down: an empty image at C, so that it is told from a changelog that was lost.
-    """
-    connection, topics = wiring.connection(settings), wiring.topics(settings)
-    group = settings.kafka.group_id
-    if present := members(connection, group):
-        ids = ", ".join(member.instance_id or member.client_id for member in present)
-        raise Refusal(f"the group {group} has members ({ids}): stop them first, and wait until their sessions end")
-    there = describe(connection, [topics.input])
-    if topics.input not in there:
-        raise Refusal(f"there is no topic {topics.input}: nothing to reset")
-    offsets = group_offsets(connection, group, topics.input)
-    plan, sizes = Plan.of(settings), wanted(settings, there[topics.input])  # before anything is deleted
-    delete_topic(connection, topics.changelog)
-    create(settings, there[topics.input].partitions, there[topics.input].replication)
-    with FastProducer(connection, max_request_bytes=sizes.request) as producer:
-        for partition, offset in sorted(offsets.items()):
-            for key, value in cold_start(plan.shard(offset)):
-                producer.send(topics.changelog, partition, key, value)
-        producer.flush()
-    held = bounds(connection, topics.changelog)
-    return [f"{topics.changelog} made anew with {len(held)} partitions; cold start at {json.dumps(offsets)}"]

@@ -1,28 +1,15 @@
 """A worker's other parts from its settings: where topics are, how brokers are reached, limits, and learning."""
 
 from pipeline.network.model import Shape
-from worker.broker.security import Connection
 from worker.failures import DeadLetterCatch
 from worker.learning import Learning, LearningPolicy
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits
 from worker.observe.metrics import Metrics
 from worker.plan import Plan, schedule_of
-from worker.publish import Topics
 from worker.settings.settings import Settings
 from worker.trainer.link import TrainerLink
 from worker.trainer.messages import TrainerSetup
-
-
-def topics(settings: Settings) -> Topics:
-    """Where records come from and go to."""
-    kafka = settings.kafka
-    return Topics(
-        input=kafka.input_topic,
-        output=kafka.output_topic,
-        dead_letters=kafka.dead_letter_topic,
-        changelog=kafka.changelog_topic,
-    )
 
 
 def limits(settings: Settings) -> Limits:
@@ -44,21 +31,3 @@ def learning(settings: Settings, made: Plan, metrics: Metrics) -> Learning:
     setup = TrainerSetup(Shape.of(made.method), policy.schedule, tune.window)
     link = TrainerLink(setup, tune.hang_s, lambda why: metrics.trainer_restarts.labels(why).inc())
     return Learning(policy, link if tune.enabled else None, metrics)
-
-
-def connection(settings: Settings) -> Connection:
-    """How to reach the brokers."""
-    kafka = settings.kafka
-    secret = {name: getattr(kafka, name) for name in ("sasl_password", "ssl_password")}
-    return Connection(
-        bootstrap_servers=kafka.bootstrap_servers,
-        client_id=f"foldcast-{kafka.instance_id}",
-        security_protocol=kafka.security_protocol,
-        sasl_mechanism=kafka.sasl_mechanism,
-        sasl_username=kafka.sasl_username,
-        ssl_cafile=kafka.ssl_cafile,
-        ssl_certfile=kafka.ssl_certfile,
-        ssl_keyfile=kafka.ssl_keyfile,
-        extra=dict(kafka.client_options),
-        **{name: None if value is None else value.get_secret_value() for name, value in secret.items()},
-    )

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.compiled import Floats, Ints
+from pipeline.arrays import Floats, Ints
 from pipeline.forecasts import Forecasts, joined
 from pipeline.method import Method
 from pipeline.wave import part_names

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from pipeline.compiled import Floats
+from pipeline.arrays import Floats
 from pipeline.learning import watchdog
 from pipeline.learning.fine_tune import LEAST_FACTOR, Optimiser
 from pipeline.network.model import Network, Weights

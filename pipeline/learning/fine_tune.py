@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.compiled import Floats32, Ints, kernel
+from pipeline.arrays import Floats32, Ints
+from pipeline.compiled import kernel
 from pipeline.learning.windows import Windows
 from pipeline.network.model import Network, Shape, Weights
 

@@ -6,7 +6,8 @@ losses are exponential means, over 200 events of each stream, of squared errors 
 
 import numpy as np
 
-from pipeline.compiled import Bools, Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Bools, Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 EPOCH = 10_000  # offsets, at least, and two for each stream that speaks in it

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.compiled import Bools, Field, Floats, Floats32, Ints, Rows, kernel
+from pipeline.arrays import Bools, Field, Floats, Floats32, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.network.model import states
-from pipeline.parts.features import CLIP, TIMES, own_width, times, width
+from pipeline.parts.features import CLIP, TIMES, own_width, times
 
 SAVE_EVERY = 8  # events between two saved hidden states; a window begins at one
 LABEL_CAP = 8.0  # horizon scales
@@ -163,7 +164,7 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -
     place = (start + np.arange(method.window)[:, None]) % ring(method)  # (T, B)
     saved = start // SAVE_EVERY % (ring(method) // SAVE_EVERY)
     coarse = Packing.of(method)
-    inputs = np.zeros((*place.shape, width(method)), np.float32)
+    inputs = np.zeros((*place.shape, method.inputs), np.float32)
     own = own_width(method)
     seen = rows["window_inputs"][row, place]
     inputs[:, :, :own] = PLAIN[seen] * np.float32(CLIP) if coarse.numbers else seen

@@ -20,10 +20,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from pipeline.compiled import Field, Floats32, kernel
+from pipeline.arrays import Field, Floats32
+from pipeline.compiled import kernel
 from pipeline.method import Cell, Method
 from pipeline.network import unrolled
-from pipeline.parts.features import width
 
 CHUNK = 1024  # rows of one call of torch: above, temporaries leave the cache
 LEAST_ROWS = 8  # smaller calls take another BLAS path, whose last bit differs
@@ -57,7 +57,7 @@ class Shape:
     @classmethod
     def of(cls, method: Method) -> "Shape":
         """The shape that a method needs."""
-        return cls(method.cell, width(method), method.hidden_size, method.layers, method.horizons)
+        return cls(method.cell, method.inputs, method.hidden_size, method.layers, method.horizons)
 
 
 class Network(nn.Module):

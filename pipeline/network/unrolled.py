@@ -13,7 +13,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.compiled import Floats32, kernel
+from pipeline.arrays import Floats32
+from pipeline.compiled import kernel
 
 
 @kernel

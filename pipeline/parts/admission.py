@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from pipeline.compiled import Bools, Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Bools, Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 
 ACCEPTED, LATE, DUPLICATE, MISSING = 0, 1, 2, 3
 GAPS = 5  # the step is the median of so many last gaps: two odd ones do not move it

@@ -7,7 +7,8 @@ Only where there are covariates. How weights follow from it is regression.py.
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats32, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats32, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts import linear, regression
 

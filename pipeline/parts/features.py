@@ -6,20 +6,16 @@ x = [clip(d/s, 6), clip((z-m5)/sd, 6), clip((sn_1-prev)/s, 6), clip((z-prev)/sd,
 
 import numpy as np
 
-from pipeline.compiled import Floats, Floats32, Ints, Rows, kernel
-from pipeline.method import Method
+from pipeline.arrays import Floats, Floats32, Ints, Rows
+from pipeline.compiled import kernel
+from pipeline.method import OWN_INPUTS, TIME_INPUTS, Method
 
 CLIP = 6.0
-OWN = 5  # inputs before those of the fractions
-TIMES = 6  # inputs that tell the time, after those
+OWN = OWN_INPUTS  # before those of the fractions
+TIMES = TIME_INPUTS  # after those
 DAY_MS = 86_400_000.0
 WEEK_MS = 7 * DAY_MS
 TURNS = 2 * np.pi / np.array([DAY_MS, DAY_MS / 2, WEEK_MS])  # per ms
-
-
-def width(method: Method) -> int:
-    """F, inputs of the network: a multiple of 4, the rest zero; else a row's bits in torch's cells depend on others."""
-    return -(-(own_width(method) + TIMES) // 4) * 4
 
 
 def own_width(method: Method) -> int:

@@ -13,7 +13,8 @@ u would hold sigma down while a stream's errors grow a thousandfold.
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 MEMORY = 200.0  # labels

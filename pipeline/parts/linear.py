@@ -8,7 +8,8 @@ How weights follow from it is regression.py.
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Floats32, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Floats32, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts import features, regression
 

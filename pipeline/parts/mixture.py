@@ -22,7 +22,8 @@ profile, N~ and, in the full profile, K~.
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 LAST, NAIVE, PROFILE, SHRUNK = 0, 1, 2, 3  # columns of the experts' moves; N~ and K~ are the last

@@ -6,7 +6,8 @@ Horizon h has a ring of h places, the one of event n is n mod h; all parts of th
 
 import numpy as np
 
-from pipeline.compiled import Bools, Field, Floats, Floats32, Ints, Rows, kernel
+from pipeline.arrays import Bools, Field, Floats, Floats32, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 WARM = 20  # labels before which the present scale is not trusted as a unit

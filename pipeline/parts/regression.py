@@ -15,7 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Floats32, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Floats32, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 FORGET = 0.999  # lam

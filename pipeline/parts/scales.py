@@ -13,7 +13,8 @@ begins anew, once, when a change among them is far smaller than the one before i
 
 import numpy as np
 
-from pipeline.compiled import Bools, Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Bools, Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 MEMORY = 500.0  # events

@@ -9,7 +9,8 @@ for a week, longer ones for none. Where t+h falls is the time h steps on; where 
 without events), the last gap after each slot is followed instead, for as long as it has foretold the next slot better.
 """
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method, Season
 
 DAY_MS = 86_400_000

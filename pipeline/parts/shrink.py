@@ -9,7 +9,8 @@ Applied to the network and to the stacking.
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 MEMORY = 3000.0  # labels

@@ -7,7 +7,8 @@
 The replaced value is what everything else learns from and starts at; the raw one is reported and scored.
 """
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 
 SUSPECT = 12.0  # step scales
 RATE = 0.2

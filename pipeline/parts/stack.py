@@ -10,7 +10,8 @@ P is kept as factors, as regression.py explains.
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 
 LINEAR, SEASON, NETWORK, MORE = 0, 1, 5, 6  # columns of the experts' moves; the season has four

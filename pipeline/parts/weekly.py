@@ -7,7 +7,8 @@ Only the stacking reads it. Streams without a season by the clock leave it alone
 
 import numpy as np
 
-from pipeline.compiled import Field, Floats, Ints, Rows, kernel
+from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts.season import BOUND, DAY, DAY_MS, WEEK
 

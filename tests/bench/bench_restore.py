@@ -14,8 +14,9 @@ from contextlib import suppress
 from report import Report, options
 from stand import Cluster, Sections, Stand, Subject, add_options, stand, variants
 
+from worker import topics
 from worker.broker.contract import NotYet
-from worker.broker.kafka import BrokerOptions, KafkaBroker
+from worker.broker.kafka import KafkaBroker
 from worker.lives.live import Live
 from worker.lives.restoring import Restoring
 from worker.lives.snapshot_clock import SnapshotPolicy
@@ -40,18 +41,8 @@ def prepare(on: Stand, tables: Sections, warm: int, events: int) -> Cluster:
 
 def member(cluster: Cluster) -> KafkaBroker:
     """In the killed worker's place, so that its partitions are ours at once."""
-    kafka = cluster.settings.kafka
-    return KafkaBroker(
-        BrokerOptions(
-            connection=cluster.connection,
-            input_topic=cluster.topics.input,
-            changelog_topic=cluster.topics.changelog,
-            group_id=kafka.group_id,
-            instance_id="one",
-            session_timeout_s=kafka.session_timeout_s,
-            max_poll_records=cluster.settings.worker.max_poll_records,
-        )
-    )
+    kafka = cluster.settings.kafka.model_copy(update={"instance_id": "one"})
+    return KafkaBroker(kafka, cluster.settings.worker, topics.wanted(cluster.settings, None).request)
 
 
 def restore(cluster: Cluster, broker: KafkaBroker) -> dict[str, float]:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.compiled import Floats, Ints
+from pipeline.arrays import Floats, Ints
 from worker.demo import newyork
 from worker.demo.packages import Package
 

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from pipeline.table import Table
-from worker.plan import method_of
+from worker.settings.method import method_of
 from worker.settings.sources import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"

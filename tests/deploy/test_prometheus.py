@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from worker.observe.metrics import Metrics
-from worker.plan import method_of
+from worker.settings.method import method_of
 from worker.settings.sources import load
 
 ROOT = Path(__file__).resolve().parents[2]

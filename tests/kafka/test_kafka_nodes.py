@@ -16,8 +16,8 @@ from worker.broker import admin
 from worker.broker.contract import NotYet
 from worker.broker.produce import FastProducer
 from worker.broker.restore import read_all
-from worker.broker.security import Connection
 from worker.demo.local_kafka import WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
+from worker.settings.kafka import Kafka
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [
@@ -38,7 +38,7 @@ def processes_naming(path: Path) -> list[str]:
     return found
 
 
-def readable(connection: Connection, topic: str) -> list[bytes | None]:
+def readable(connection: Kafka, topic: str) -> list[bytes | None]:
     """Nothing while a partition has no leader."""
     with suppress(NotYet):
         return [record.value for record in read_all(connection, topic)]
@@ -56,7 +56,7 @@ def test_a_stopped_node_leaves_no_process_and_no_data() -> None:
     kafka = kafka_from_jars()
     assert kafka.home is not None
     assert len(processes_naming(kafka.home)) == 2
-    admin.wait_until_answering(Connection(kafka.bootstrap_servers, "nodes-test"), LIMIT_S)
+    admin.wait_until_answering(Kafka(bootstrap_servers=kafka.bootstrap_servers, instance_id="nodes-test"), LIMIT_S)
     kafka.stop()
     assert processes_naming(kafka.home) == []
     assert not kafka.home.exists()
@@ -69,7 +69,7 @@ def test_records_of_2013_on_three_nodes_outlive_a_crash(unique: str, caplog: pyt
     caplog.set_level("CRITICAL", "kafka")  # else the log keeps the client's errors, and they the sockets
     kafka = kafka_from_jars(nodes=3)
     try:
-        connection = Connection(kafka.bootstrap_servers, "nodes-test")
+        connection = Kafka(bootstrap_servers=kafka.bootstrap_servers, instance_id="nodes-test")
         admin.create_topics(connection, [admin.TopicSpec(unique, 3)])
         assert admin.describe(connection, [unique])[unique].replication == 3
         with FastProducer(connection) as producer:

@@ -9,13 +9,14 @@ import orjson
 import pytest
 
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of
-from worker import topics, wiring
+from worker import topics
 from worker.broker import admin
 from worker.broker.admin import TopicSpec
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicRecord
 from worker.refusal import Refusal
+from worker.reset import reset
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 
@@ -42,7 +43,7 @@ def named(bootstrap: str, unique: str, **sections: dict[str, object]) -> Setting
 
 def make(settings: Settings, partitions: int = 2, **configs: dict[str, str]) -> None:
     """All four by hand, with these settings for some of them."""
-    names, sizes = wiring.topics(settings), topics.wanted(settings, None)
+    names, sizes = topics.names_of(settings.kafka), topics.wanted(settings, None)
     specs = {
         "input": {},
         "output": {},
@@ -52,7 +53,7 @@ def make(settings: Settings, partitions: int = 2, **configs: dict[str, str]) -> 
     made = [
         TopicSpec(getattr(names, what), partitions, 1, {**own, **configs.get(what, {})}) for what, own in specs.items()
     ]
-    admin.create_topics(wiring.connection(settings), made)
+    admin.create_topics(settings.kafka, made)
 
 
 def eventually(condition: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
@@ -71,7 +72,7 @@ def test_what_is_made_passes_its_own_check(bootstrap: str, unique: str) -> None:
         [f"{unique}{end}", "partitions=3", "replication=1"] for end in ("-in", "-out", "-dead-letters", "-changelog")
     ]
     assert sizes.request > sizes.changelog
-    info = admin.describe(wiring.connection(settings), [f"{unique}-changelog"])[f"{unique}-changelog"]
+    info = admin.describe(settings.kafka, [f"{unique}-changelog"])[f"{unique}-changelog"]
     assert info.configs["cleanup.policy"] == "compact"
     assert info.configs["min.compaction.lag.ms"] == "60000"
     assert topics.create(settings, None, 1) == ["all four topics are there"], "a second time is no error"
@@ -81,7 +82,7 @@ def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: st
     settings = named(bootstrap, unique)
     with pytest.raises(Refusal, match="give --partitions N"):
         topics.create(settings, None, 1)
-    admin.create_topics(wiring.connection(settings), [TopicSpec(f"{unique}-in", 5, 1)])
+    admin.create_topics(settings.kafka, [TopicSpec(f"{unique}-in", 5, 1)])
     assert topics.create(settings, None, 1) == [
         f"made {unique}{end} with 5 partitions" for end in ("-out", "-dead-letters", "-changelog")
     ]
@@ -90,9 +91,7 @@ def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: st
 
 def test_topics_that_are_not_there_are_named_with_the_command_that_makes_them(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique)
-    admin.create_topics(
-        wiring.connection(settings), [TopicSpec(f"{unique}-in", 1, 1), TopicSpec(f"{unique}-out", 1, 1)]
-    )
+    admin.create_topics(settings.kafka, [TopicSpec(f"{unique}-in", 1, 1), TopicSpec(f"{unique}-out", 1, 1)])
     with pytest.raises(Refusal, match=f"no topic {unique}-dead-letters, {unique}-changelog: .*foldcast topics create"):
         topics.check(settings)
 
@@ -102,7 +101,7 @@ def test_a_topic_with_another_number_of_partitions_is_refused_with_the_fix(
     bootstrap: str, unique: str, odd: str
 ) -> None:
     settings = named(bootstrap, unique)
-    admin.create_topics(wiring.connection(settings), [TopicSpec(f"{unique}-{odd}", 3, 1)])
+    admin.create_topics(settings.kafka, [TopicSpec(f"{unique}-{odd}", 3, 1)])
     topics.create(settings, 2, 1)
     with pytest.raises(
         Refusal, match=f"{unique}-{odd} has 3 partitions and {unique}-in has 2: .*delete {unique}-{odd}"
@@ -155,14 +154,14 @@ def test_a_reset_waits_for_members_and_then_starts_cold_where_the_group_is(
             producer.flush()
         cluster.await_last()
         with pytest.raises(Refusal, match=f"the group {unique} has members .*one.*: stop them first"):
-            topics.reset(cluster.settings)
+            reset(cluster.settings)
         cluster.stop()
         # A static member stays for its session
         eventually(lambda: not admin.members(cluster.connection, unique), "the member is gone")
         committed, before = cluster.committed(), cluster.read(cluster.topics.output)
         assert sum(committed.values()) == 42
 
-        [line] = topics.reset(cluster.settings)
+        [line] = reset(cluster.settings)
         assert line.startswith(f"{unique}-changelog made anew with 2 partitions")
         topics.check(cluster.settings)
         for partition, records in by_partition(cluster.read(cluster.topics.changelog)).items():
@@ -186,22 +185,22 @@ def test_a_reset_waits_for_members_and_then_starts_cold_where_the_group_is(
 
 def test_a_reset_without_an_input_is_refused(bootstrap: str, unique: str) -> None:
     with pytest.raises(Refusal, match=f"no topic {unique}-in: nothing to reset"):
-        topics.reset(named(bootstrap, unique))
+        reset(named(bootstrap, unique))
 
 
 def test_a_reset_of_a_group_that_never_committed_leaves_an_empty_changelog(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique)
     topics.create(settings, 2, 1)
-    assert topics.reset(settings) == [f"{unique}-changelog made anew with 2 partitions; cold start at {{}}"]
+    assert reset(settings) == [f"{unique}-changelog made anew with 2 partitions; cold start at {{}}"]
     topics.check(settings)
 
 
 def test_a_reset_can_write_the_weights_of_a_large_model(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique, model={"hidden_size": 1024})  # more than 8 MB of weights
     topics.create(settings, 1, 1)
-    connection = wiring.connection(settings)
+    connection = settings.kafka
     admin.set_group_offsets(connection, unique, f"{unique}-in", {0: 0})
-    topics.reset(settings)
+    reset(settings)
     assert admin.bounds(connection, f"{unique}-changelog") == {0: (0, 3)}, "weights, those to go back to and a marker"
 
 
@@ -223,7 +222,7 @@ def test_the_largest_record_an_input_can_hold_goes_to_the_dead_letters(
     bootstrap: str, unique: str, tmp_path: Path
 ) -> None:
     input_spec = TopicSpec(f"{unique}-in", 1, 1, {"max.message.bytes": str(LARGE)})
-    admin.create_topics(wiring.connection(named(bootstrap, unique)), [input_spec])
+    admin.create_topics(named(bootstrap, unique).kafka, [input_spec])
     with Cluster(bootstrap, unique, tmp_path, 1, model={"hidden_size": 8}) as cluster:
         value = largest_record(cluster, b"\xff", LARGE)
         cluster.worker("one")

@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.compiled import Floats32, Ints
+from pipeline.arrays import Floats32, Ints
 from pipeline.durable.image import MARKER_KEY, read_image, weights_key
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from pipeline.parts import scales
-from pipeline.parts.features import times, width
+from pipeline.parts.features import times
 from pipeline.shard import Shard
 from pipeline.table import layout
 from tests.rigs.shard_rigs import (
@@ -279,7 +279,7 @@ def _inputs(row: np.void) -> tuple[Floats32, Floats32]:
     """What the network saw of the row's last event, and a hidden state of zero."""
     seen = row["window_inputs"]
     own, time = seen[(row["count"] - 1) % len(seen)], times(row["time_ms"])
-    x = np.zeros((1, width(METHOD)), np.float32)
+    x = np.zeros((1, METHOD.inputs), np.float32)
     x[0, : len(own) + len(time)] = [*own, *time]
     return x, np.zeros((1, METHOD.layers, 1, METHOD.hidden_size), np.float32)
 

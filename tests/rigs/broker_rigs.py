@@ -13,10 +13,12 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 from tests.rigs.memory_broker import CHANGELOG, OUTPUT, MemoryBroker, MemoryCluster
 from worker.broker import admin
 from worker.broker.contract import Broker, Message, NotYet, Polled
-from worker.broker.kafka import BrokerOptions, KafkaBroker
+from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
 from worker.broker.restore import read_all
-from worker.broker.security import Connection, open_producer
+from worker.broker.security import open_producer
+from worker.settings.kafka import Kafka
+from worker.settings.worker import Worker as WorkerSettings
 
 PARTITIONS = 4
 ALL = frozenset(range(PARTITIONS))
@@ -69,7 +71,7 @@ class MemoryRig:
 
 class KafkaRig:
     def __init__(self, bootstrap: str) -> None:
-        self.connection = Connection(bootstrap, "contract-test")
+        self.connection = Kafka(bootstrap_servers=bootstrap, instance_id="contract-test")
         name = uuid.uuid4().hex[:8]
         self.input, self.output, self.changelog, self.group = (
             f"{part}-{name}" for part in ("in", "out", "log", "group")
@@ -80,10 +82,16 @@ class KafkaRig:
         self.brokers: list[KafkaBroker] = []
 
     def join(self, instance_id: str) -> Broker:
-        options = BrokerOptions(
-            self.connection, self.input, self.changelog, self.group, instance_id, session_timeout_s=SESSION_S
+        kafka = Kafka(
+            bootstrap_servers=self.connection.bootstrap_servers,
+            input_topic=self.input,
+            output_topic=self.output,
+            changelog_topic=self.changelog,
+            group_id=self.group,
+            instance_id=instance_id,
+            session_timeout_s=SESSION_S,
         )
-        self.brokers.append(KafkaBroker(options))
+        self.brokers.append(KafkaBroker(kafka, WorkerSettings(), 1 << 20))
         return self.brokers[-1]
 
     def feed(self, rows: list[Row]) -> None:

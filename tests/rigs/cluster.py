@@ -24,13 +24,14 @@ from pipeline.durable.image import Image, read_image
 from pipeline.learning.adoption import Adoption
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
-from worker import topics, wiring
+from worker import topics
 from worker.broker import admin
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader, TopicRecord, read_all
 from worker.broker.security import open_producer
 from worker.lives.loading import loaded
-from worker.plan import Plan, method_of
+from worker.plan import Plan
+from worker.settings.method import method_of
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 
@@ -193,8 +194,8 @@ class Cluster:
         self.environment = {**outside, **own}
         self.settings: Settings = load(None, self.environment)
         self.plan: Plan = Plan.of(self.settings)
-        self.topics = wiring.topics(self.settings)
-        self.connection = wiring.connection(self.settings)
+        self.topics = topics.names_of(self.settings.kafka)
+        self.connection = self.settings.kafka
         topics.create(self.settings, partitions, 1)
 
     def worker(self, name: str, *options: str) -> Worker:

@@ -19,7 +19,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
-from worker import topics, wiring
+from worker import topics
 from worker.broker import admin
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
@@ -157,8 +157,8 @@ class Case:
             "FOLDCAST_WORKER__COMMIT_TIMEOUT_S": "4",
         }
         self.settings = load(None, {**self.environment, "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap})
-        self.connection = wiring.connection(self.settings)
-        self.topics = wiring.topics(self.settings)
+        self.connection = self.settings.kafka
+        self.topics = topics.names_of(self.settings.kafka)
         topics.create(self.settings, partitions, 1)
         self._source = iter(newyork.events())
         self._last = 0

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
+from pipeline.arrays import Floats
 from pipeline.backtest.scoring import WHOLE, Tallies, mean_skills, worst_first
-from pipeline.compiled import Floats
 from pipeline.method import Method
 from worker.backtest.plot import shown
 

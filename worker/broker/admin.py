@@ -20,7 +20,8 @@ from kafka.errors import (
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.broker.contract import BrokerError
-from worker.broker.security import Connection, open_admin
+from worker.broker.security import open_admin
+from worker.settings.kafka import Kafka
 
 REQUEST_TIMEOUT_MS = 10_000
 RETRY_S = 10.0
@@ -54,13 +55,13 @@ class Member(NamedTuple):
     host: str
 
 
-def wait_until_answering(connection: Connection, limit_s: float) -> None:
+def wait_until_answering(kafka: Kafka, limit_s: float) -> None:
     """Return once a broker answers metadata requests; BrokerError when none has in `limit_s`."""
     deadline = time.monotonic() + limit_s
     while True:
         left_ms = max((deadline - time.monotonic()) * 1000, 100)
         try:
-            with _admin(connection, bootstrap_timeout_ms=min(left_ms, 2000)) as admin:
+            with _admin(kafka, bootstrap_timeout_ms=min(left_ms, 2000)) as admin:
                 admin.list_topics()
             return
         except BrokerError:
@@ -69,7 +70,7 @@ def wait_until_answering(connection: Connection, limit_s: float) -> None:
             time.sleep(0.1)
 
 
-def create_topics(connection: Connection, specs: Sequence[TopicSpec]) -> None:
+def create_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> None:
     """Make the topics that are not there yet and wait until they can be used. Raises BrokerError."""
     wanted = {
         spec.name: {
@@ -79,16 +80,16 @@ def create_topics(connection: Connection, specs: Sequence[TopicSpec]) -> None:
         }
         for spec in specs
     }
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         for name, settings in wanted.items():
             with suppress(TopicAlreadyExistsError):
                 admin.create_topics({name: settings})
         admin.wait_for_topics(list(wanted))
 
 
-def delete_topic(connection: Connection, name: str) -> None:
+def delete_topic(kafka: Kafka, name: str) -> None:
     """Delete a topic and wait until it is gone; one that is not there is no error. Raises BrokerError."""
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         with suppress(UnknownTopicOrPartitionError):
             admin.delete_topics([name])
         deadline = time.monotonic() + RETRY_S
@@ -98,9 +99,9 @@ def delete_topic(connection: Connection, name: str) -> None:
             time.sleep(0.05)
 
 
-def describe(connection: Connection, names: Sequence[str]) -> dict[str, TopicInfo]:
+def describe(kafka: Kafka, names: Sequence[str]) -> dict[str, TopicInfo]:
     """Those of the topics that exist. Raises BrokerError."""
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         found = _found(admin, names)
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
         configs = admin.describe_configs(resources, config_filter="all")["topic"] if found else {}
@@ -114,48 +115,48 @@ def describe(connection: Connection, names: Sequence[str]) -> dict[str, TopicInf
     }
 
 
-def bounds(connection: Connection, topic: str) -> dict[int, tuple[int, int]]:
+def bounds(kafka: Kafka, topic: str) -> dict[int, tuple[int, int]]:
     """First offset and log end of each partition; open transactions are counted in. Raises BrokerError."""
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         tps = _partitions(admin, topic)
         first = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.EARLIEST))
         end = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.LATEST))
     return {tp.partition: (first[tp].offset, end[tp].offset) for tp in tps}
 
 
-def group_offsets(connection: Connection, group: str, topic: str) -> dict[int, int]:
+def group_offsets(kafka: Kafka, group: str, topic: str) -> dict[int, int]:
     """The group's committed next offsets by partition; empty for an unknown group. Raises BrokerError."""
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         offsets = _retried(lambda: admin.list_group_offsets({group: None}))[group]
     return {tp.partition: entry.offset for tp, entry in offsets.items() if tp.topic == topic and entry.offset >= 0}
 
 
-def set_group_offsets(connection: Connection, group: str, topic: str, offsets: Mapping[int, int]) -> None:
+def set_group_offsets(kafka: Kafka, group: str, topic: str, offsets: Mapping[int, int]) -> None:
     """Set committed offsets of a group without members. Raises BrokerError, also while the group has any."""
     wanted = {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         errors = _retried(lambda: admin.alter_group_offsets(group, wanted))
     _refuse(f"offsets of group {group} not set", errors)
 
 
-def members(connection: Connection, group: str) -> list[Member]:
+def members(kafka: Kafka, group: str) -> list[Member]:
     """The group's members, those included that are gone but not yet timed out. Raises BrokerError."""
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         description = _retried(lambda: admin.describe_groups([group]))[group]
     return [Member(m["group_instance_id"], m["client_id"], m["client_host"]) for m in description["members"]]
 
 
-def remove_member(connection: Connection, group: str, instance_id: str) -> None:
+def remove_member(kafka: Kafka, group: str, instance_id: str) -> None:
     """Take a static member out of its group, so that others get its partitions at once. Raises BrokerError."""
-    with _admin(connection) as admin:
+    with _admin(kafka) as admin:
         errors = _retried(lambda: admin.remove_group_members(group, [MemberToRemove(group_instance_id=instance_id)]))
     _refuse(f"{instance_id} not removed from group {group}", errors, allowed=(NoError, UnknownMemberIdError))
 
 
 @contextmanager
-def _admin(connection: Connection, **own: object) -> Iterator[KafkaAdminClient]:
+def _admin(kafka: Kafka, **own: object) -> Iterator[KafkaAdminClient]:
     try:
-        admin = open_admin(connection, request_timeout_ms=REQUEST_TIMEOUT_MS, **own)
+        admin = open_admin(kafka, request_timeout_ms=REQUEST_TIMEOUT_MS, **own)
         try:
             yield admin
         finally:

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
@@ -18,7 +17,9 @@ from kafka.structs import TopicPartition
 
 from worker.broker.contract import BrokerError, Polled, Records
 from worker.broker.limits import asking, within
-from worker.broker.security import Connection, open_consumer
+from worker.broker.security import open_consumer
+from worker.settings.kafka import Kafka
+from worker.settings.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -29,33 +30,20 @@ OPEN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 5.0
 
 
-@dataclass(frozen=True)
-class ConsumerOptions:
-    """`instance_id` is the static member: unique among live workers, the same after a restart."""
-
-    connection: Connection
-    topic: str
-    group_id: str
-    instance_id: str
-    session_timeout_s: float = 10.0
-    max_poll_interval_s: float = 120.0
-    max_poll_records: int = 2000
-
-
 class InputConsumer:
     """One life of a consumer. After a BrokerError from `poll`, close it and make another."""
 
-    def __init__(self, options: ConsumerOptions, partitions: int | None = None) -> None:
+    def __init__(self, kafka: Kafka, worker: Worker, partitions: int | None = None) -> None:
         """Subscribe. `partitions` beyond so many are ignored; without it, beyond those there are now.
 
         Raises BrokerError when no broker answers or the topic is not there.
         """
-        self._topic = options.topic
+        self._topic = kafka.input_topic
         self._started: set[int] = set()
         self._member_id: str | None = None
         self._unstable_since: float | None = time.monotonic()
         self._stale_answers: set[int] = set()
-        self._consumer = _open(options)
+        self._consumer = _open(kafka, worker)
         try:
             self._assignment = _Assignment(self._consumer)
             self._consumer.subscribe([self._topic], listener=self._assignment)
@@ -167,20 +155,20 @@ class InputConsumer:
             within(CLOSE_LIMIT_S, lambda: self._consumer.close(autocommit=False, timeout_ms=CLOSE_LIMIT_S * 1000))
 
 
-def _open(options: ConsumerOptions) -> KafkaConsumer:
-    session_ms = int(options.session_timeout_s * 1000)
+def _open(kafka: Kafka, worker: Worker) -> KafkaConsumer:
+    session_ms = int(kafka.session_timeout_s * 1000)
     try:
         return open_consumer(
-            options.connection,
-            group_id=options.group_id,
-            group_instance_id=options.instance_id,
+            kafka,
+            group_id=kafka.group_id,
+            group_instance_id=kafka.instance_id,
             partition_assignment_strategy=[CooperativeStickyAssignor],
             isolation_level="read_committed",  # also what makes committed() wait for open transactions
             auto_offset_reset="none",
             session_timeout_ms=session_ms,
             heartbeat_interval_ms=min(max(session_ms // 10, 1000), 3000),  # how fast others notice a rebalance
-            max_poll_interval_ms=int(options.max_poll_interval_s * 1000),
-            max_poll_records=options.max_poll_records,
+            max_poll_interval_ms=int(worker.stall_exit_s * 1000),
+            max_poll_records=worker.max_poll_records,
             max_partition_fetch_bytes=4 << 20,
             fetch_max_wait_ms=50,  # a partition that was just started waits for the fetch before it
         )

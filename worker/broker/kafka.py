@@ -2,51 +2,35 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from worker.broker.admin import remove_member
-from worker.broker.consumer import ConsumerOptions, InputConsumer
+from worker.broker.consumer import InputConsumer
 from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, Polled
 from worker.broker.limits import within
-from worker.broker.producer import ProducerOptions, TransactionalProducer
+from worker.broker.producer import TransactionalProducer
 from worker.broker.restore import ChangelogReader
-from worker.broker.security import Connection
+from worker.settings.kafka import Kafka
+from worker.settings.worker import Worker
 
 log = logging.getLogger(__name__)
 
 LEAVE_LIMIT_S = 5.0
 
 
-@dataclass(frozen=True)
-class BrokerOptions:
-    """`instance_id` names this worker among all that live; it must be the same after a restart."""
-
-    connection: Connection
-    input_topic: str
-    changelog_topic: str
-    group_id: str
-    instance_id: str
-    session_timeout_s: float = 10.0
-    max_poll_interval_s: float = 120.0
-    max_poll_records: int = 2000
-    max_request_bytes: int = 1_048_576
-    commit_timeout_s: float = 15.0
-
-
 class KafkaBroker:
     """Keeps `contract.Broker`; only one thread may call it."""
 
-    def __init__(self, options: BrokerOptions) -> None:
+    def __init__(self, kafka: Kafka, worker: Worker, max_request_bytes: int) -> None:
         """Join the group. Raises BrokerError when no broker answers or the input topic is not there."""
-        self._options = options
+        self._kafka, self._worker = kafka, worker
         self._ended_with_consumer: frozenset[int] = frozenset()
-        self._changelog = ChangelogReader(options.connection, options.changelog_topic)
-        self._producer = TransactionalProducer(_producer_options(options))
+        self._changelog = ChangelogReader(kafka, kafka.changelog_topic)
+        self._producer = TransactionalProducer(kafka, worker.commit_timeout_s, max_request_bytes)
         # First the producer: it ends what a predecessor left open, for which committed offsets would have to wait
         self._producer.renew()
         self._consumer: InputConsumer | None
         try:
-            self._consumer = InputConsumer(_consumer_options(options))
+            self._consumer = InputConsumer(kafka, worker)
         except BrokerError:
             self._producer.close()
             raise
@@ -89,7 +73,7 @@ class KafkaBroker:
         """See the contract."""
         self._producer.renew()
         if self._consumer is None:
-            self._consumer = InputConsumer(_consumer_options(self._options), self.partitions)
+            self._consumer = InputConsumer(self._kafka, self._worker, self.partitions)
 
     def lag(self) -> dict[int, int]:
         """See the contract."""
@@ -115,30 +99,8 @@ class KafkaBroker:
             consumer.close()
 
     def _leave(self) -> None:
-        options = self._options
+        kafka = self._kafka
         try:
-            within(LEAVE_LIMIT_S, lambda: remove_member(options.connection, options.group_id, options.instance_id))
+            within(LEAVE_LIMIT_S, lambda: remove_member(kafka, kafka.group_id, kafka.instance_id))
         except (BrokerError, TimeoutError) as error:
-            log.warning("not removed from group %s, others wait for the session to end: %r", options.group_id, error)
-
-
-def _producer_options(options: BrokerOptions) -> ProducerOptions:
-    return ProducerOptions(
-        connection=options.connection,
-        transactional_id=f"{options.group_id}/{options.instance_id}",
-        group_topic=options.input_topic,
-        max_request_bytes=options.max_request_bytes,
-        commit_timeout_s=options.commit_timeout_s,
-    )
-
-
-def _consumer_options(options: BrokerOptions) -> ConsumerOptions:
-    return ConsumerOptions(
-        connection=options.connection,
-        topic=options.input_topic,
-        group_id=options.group_id,
-        instance_id=options.instance_id,
-        session_timeout_s=options.session_timeout_s,
-        max_poll_interval_s=options.max_poll_interval_s,
-        max_poll_records=options.max_poll_records,
-    )
+            log.warning("not removed from group %s, others wait for the session to end: %r", kafka.group_id, error)

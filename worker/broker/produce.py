@@ -7,19 +7,20 @@ from typing import Any
 from kafka.errors import KafkaError
 
 from worker.broker.contract import BrokerError
-from worker.broker.security import Connection, open_producer
+from worker.broker.security import open_producer
+from worker.settings.kafka import Kafka
 
 
 class FastProducer:
     """Sends records in big idempotent batches; `flush` says whether all of them arrived."""
 
-    def __init__(self, connection: Connection, limit_s: float = 30.0, max_request_bytes: int = 8 << 20) -> None:
+    def __init__(self, kafka: Kafka, limit_s: float = 30.0, max_request_bytes: int = 8 << 20) -> None:
         """Raises BrokerError when no broker answers."""
         self._limit_s = limit_s
         self._failed: list[BaseException] = []
         try:
             self._producer = open_producer(
-                connection,
+                kafka,
                 batch_size=1_000_000,
                 linger_ms=20,
                 max_request_size=max_request_bytes,

@@ -3,7 +3,6 @@
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any
 
 from kafka import KafkaProducer
@@ -20,7 +19,8 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.broker.contract import BrokerError, CommitError, Message
 from worker.broker.limits import within
-from worker.broker.security import Connection, open_producer
+from worker.broker.security import open_producer
+from worker.settings.kafka import Kafka
 
 # The broker aborts a transaction after this, and its producer then looks fenced: so our own limit comes first. After
 # a crash without a restart, readers of the output wait as long.
@@ -31,34 +31,46 @@ DISCARD_S = 2.0
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
 
 
-@dataclass(frozen=True)
-class ProducerOptions:
-    """`transactional_id` must be the same after a restart, so that the new process ends what the old one left open."""
-
-    connection: Connection
-    transactional_id: str
-    group_topic: str  # the topic whose offsets the transactions carry
-    max_request_bytes: int = 1_048_576
-    commit_timeout_s: float = 15.0
-
-
 class TransactionalProducer:
     """Commits transactions; after any failure it is of no use until `renew`.
 
     Does not cover: a broker that loses acknowledged data, two live workers with one identity (both see `fenced`).
     """
 
-    def __init__(self, options: ProducerOptions) -> None:
-        self._options = options
+    def __init__(self, kafka: Kafka, commit_timeout_s: float, max_request_bytes: int) -> None:
+        self._kafka, self._commit_timeout_s, self._max_request_bytes = kafka, commit_timeout_s, max_request_bytes
         self._producer: KafkaProducer | None = None
 
     def renew(self) -> None:
         """Throw the producer away and make another, which aborts what the old one left open. Raises BrokerError."""
         self.close()
         try:
-            self._producer = _open(self._options)
+            self._producer = self._opened()
         except KafkaError as error:
             raise BrokerError(f"no transactional producer: {error!r}") from error
+
+    def _opened(self) -> KafkaProducer:
+        limit_ms = int(self._commit_timeout_s * 1000)
+        producer = open_producer(
+            self._kafka,
+            # The same after a restart, so that the new process ends what the old one left open
+            transactional_id=f"{self._kafka.group_id}/{self._kafka.instance_id}",
+            transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, limit_ms + TRANSACTION_MARGIN_MS),
+            batch_size=min(BATCH_BYTES, self._max_request_bytes),
+            max_request_size=self._max_request_bytes,
+            linger_ms=5,
+            retry_backoff_ms=5,  # slept before every retried transactional request, and those are common
+            request_timeout_ms=limit_ms,
+            delivery_timeout_ms=limit_ms + 5,  # not less than request_timeout_ms + linger_ms
+            max_block_ms=limit_ms,
+        )
+        try:
+            producer.init_transactions()
+        except KafkaError:
+            # If left alive, its late answer would fence the producer that is made after it
+            discard(producer)
+            raise
+        return producer
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction within the commit time limit. Raises CommitError; then `renew` before the next."""
@@ -84,7 +96,7 @@ class TransactionalProducer:
         offsets: dict[TopicPartition, OffsetAndMetadata],
         metadata: ConsumerGroupMetadata,
     ) -> None:
-        deadline = time.monotonic() + self._options.commit_timeout_s
+        deadline = time.monotonic() + self._commit_timeout_s
         try:
             producer.begin_transaction()
             _send(producer, messages, deadline)
@@ -100,7 +112,7 @@ class TransactionalProducer:
 
     def _group_offsets(self, offsets: dict[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
         # leader_epoch None makes send_offsets_to_transaction hang for ever (kafka-python 3.0.12)
-        topic = self._options.group_topic
+        topic = self._kafka.input_topic
         return {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}
 
     def close(self) -> None:
@@ -108,29 +120,6 @@ class TransactionalProducer:
         producer, self._producer = self._producer, None
         if producer is not None:
             discard(producer)
-
-
-def _open(options: ProducerOptions) -> KafkaProducer:
-    limit_ms = int(options.commit_timeout_s * 1000)
-    producer = open_producer(
-        options.connection,
-        transactional_id=options.transactional_id,
-        transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, limit_ms + TRANSACTION_MARGIN_MS),
-        batch_size=min(BATCH_BYTES, options.max_request_bytes),
-        max_request_size=options.max_request_bytes,
-        linger_ms=5,
-        retry_backoff_ms=5,  # slept before every retried transactional request, and those are common
-        request_timeout_ms=limit_ms,
-        delivery_timeout_ms=limit_ms + 5,  # not less than request_timeout_ms + linger_ms
-        max_block_ms=limit_ms,
-    )
-    try:
-        producer.init_transactions()
-    except KafkaError:
-        # If left alive, its late answer would fence the producer that is made after it
-        discard(producer)
-        raise
-    return producer
 
 
 def discard(producer: KafkaProducer) -> None:

@@ -11,7 +11,8 @@ from kafka.structs import TopicPartition
 
 from worker.broker.contract import BrokerError
 from worker.broker.limits import asking, within
-from worker.broker.security import Connection, open_consumer
+from worker.broker.security import open_consumer
+from worker.settings.kafka import Kafka
 
 ASK_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 5.0
@@ -33,8 +34,8 @@ class TopicRecord(NamedTuple):
 class ChangelogReader:
     """Opens changelogs one partition at a time; all of them share two consumers."""
 
-    def __init__(self, connection: Connection, topic: str) -> None:
-        self._connection = connection
+    def __init__(self, kafka: Kafka, topic: str) -> None:
+        self._kafka = kafka
         self._topic = topic
         self._clients: tuple[KafkaConsumer, KafkaConsumer] | None = None
 
@@ -54,9 +55,9 @@ class ChangelogReader:
 
     def _connect(self) -> tuple[KafkaConsumer, KafkaConsumer]:
         if self._clients is None:
-            committed = _open(self._connection, "read_committed")
+            committed = _open(self._kafka, "read_committed")
             try:
-                self._clients = committed, _open(self._connection, "read_uncommitted")
+                self._clients = committed, _open(self._kafka, "read_uncommitted")
             except KafkaError:
                 _close(committed)
                 raise
@@ -110,11 +111,11 @@ class OpenChangelog:
 class TopicReader:
     """Follows a topic from given offsets; transactions that are open or aborted stay hidden."""
 
-    def __init__(self, connection: Connection, topic: str, starts: Mapping[int, int] | None = None) -> None:
+    def __init__(self, kafka: Kafka, topic: str, starts: Mapping[int, int] | None = None) -> None:
         """`starts` are offsets by partition; without it, all partitions from their beginning. Raises BrokerError."""
         self._topic = topic
         with asking(f"reading {topic}"):
-            self._consumer = _open(connection, "read_committed")
+            self._consumer = _open(kafka, "read_committed")
         try:
             with asking(f"reading {topic}"):
                 self._assign(starts)
@@ -166,17 +167,17 @@ class TopicReader:
         self.close()
 
 
-def read_all(connection: Connection, topic: str) -> Iterator[TopicRecord]:
+def read_all(kafka: Kafka, topic: str) -> Iterator[TopicRecord]:
     """Every readable record of the topic up to the ends it has now. Raises BrokerError."""
-    with TopicReader(connection, topic) as reader:
+    with TopicReader(kafka, topic) as reader:
         ends = reader.ends()
         while any(position < ends[partition] for partition, position in reader.positions().items()):
             yield from (record for record in reader.poll(0.5) if record.offset < ends[record.partition])
 
 
-def _open(connection: Connection, isolation_level: str) -> KafkaConsumer:
+def _open(kafka: Kafka, isolation_level: str) -> KafkaConsumer:
     return open_consumer(
-        connection,
+        kafka,
         isolation_level=isolation_level,
         auto_offset_reset="none",
         max_poll_records=MAX_RECORDS,

@@ -30,7 +30,9 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         print("This deletes the state of every stream; forecasts go on cold from the group's offsets.")
         if not given.yes and not _agreed():
             return 1
-        lines = topics.reset(settings)
+        from worker.reset import reset  # it makes empty shards, and so loads torch
+
+        lines = reset(settings)
     print("\n".join(lines))
     return 0
 

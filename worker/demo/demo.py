@@ -22,7 +22,7 @@ import numpy as np
 import orjson
 from tqdm import tqdm
 
-from worker import topics, wiring
+from worker import topics
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader, read_all
 from worker.demo import newyork
@@ -35,8 +35,8 @@ from worker.demo.local_kafka import (
 )
 from worker.demo.skill import Scores, score
 from worker.demo.workers import DemoWorker
-from worker.plan import method_of
 from worker.refusal import Refusal
+from worker.settings.method import method_of
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 
@@ -63,7 +63,7 @@ class Replay:
     def feed(self) -> None:
         """Send all events at the rate, a batch every 20 ms."""
         topic, began = self.settings.kafka.input_topic, time.monotonic()
-        with self._noted(), FastProducer(wiring.connection(self.settings)) as producer:
+        with self._noted(), FastProducer(self.settings.kafka) as producer:
             while self.sent < len(self.events) and not self.stop.is_set():
                 due = min(len(self.events), int((time.monotonic() - began) * self.rate))
                 for stream, time_ms, value in self.events[self.sent : due]:
@@ -76,7 +76,7 @@ class Replay:
 
     def follow(self) -> None:
         """Read forecasts as they are committed, for their latency."""
-        with self._noted(), TopicReader(wiring.connection(self.settings), self.settings.kafka.output_topic) as reader:
+        with self._noted(), TopicReader(self.settings.kafka, self.settings.kafka.output_topic) as reader:
             while not self.stop.is_set():
                 for record in reader.poll(0.1):
                     forecast = orjson.loads(record.value or b"{}")
@@ -190,7 +190,7 @@ def _drain(replay: Replay, stays: DemoWorker) -> None:
 def _summary(settings: Settings, replay: Replay, handover_s: float, pages: Sequence[Mapping[str, object]]) -> bool:
     """What an independent reader found; whether it is all well."""
     _say("reading the topics for the summary")
-    connection, names = wiring.connection(settings), wiring.topics(settings)
+    connection, names = settings.kafka, topics.names_of(settings.kafka)
     inputs = list(read_all(connection, names.input))
     outputs = list(read_all(connection, names.output))
     report = audit(inputs, outputs, read_all(connection, names.dead_letters), Rules(), names.input)

@@ -19,10 +19,10 @@ import orjson
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
-from worker.broker.security import Connection
 from worker.demo import newyork
 from worker.observe.log import configure
 from worker.observe.log import event as log_event
+from worker.settings.kafka import Kafka
 from worker.settings.sources import load
 from worker.signals import asked_to_stop
 
@@ -39,24 +39,22 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, metavar="N", help="events per second")
     rate = parser.parse_args().rate
     with asked_to_stop(lambda name: log_event("stopping", signal=name)) as stop:
-        from worker import wiring  # imports torch, which takes seconds: after signals have their handlers
-
         settings = load()
         configure(settings.log.level, settings.log.format)
         try:
-            feed(settings.kafka.input_topic, wiring.connection(settings), rate, stop)
+            feed(settings.kafka.input_topic, settings.kafka, rate, stop)
         except BrokerError as error:  # whoever supervises starts it again, and it goes on where the topic ends
             log.error("%s", error)
             return 1
     return 0
 
 
-def feed(topic: str, connection: Connection, rate: float, stop: Event) -> None:
+def feed(topic: str, kafka: Kafka, rate: float, stop: Event) -> None:
     """Send what the topic lacks, at the rate. Raises BrokerError."""
-    partitions, newest_ms = _ends(topic, connection)
+    partitions, newest_ms = _ends(topic, kafka)
     log_event("feeding", topic=topic, partitions=partitions, rate=rate, after_ms=newest_ms)
     began, sent = time.monotonic(), 0
-    with FastProducer(connection, LIMIT_S) as producer:
+    with FastProducer(kafka, LIMIT_S) as producer:
         for event in years(newest_ms, int(time.time() * 1000)):
             if sent >= (time.monotonic() - began) * rate:
                 producer.flush()
@@ -82,13 +80,13 @@ def years(from_ms: int, until_ms: int) -> Iterator[newyork.Event]:
                 yield event._replace(time_ms=time_ms)
 
 
-def _ends(topic: str, connection: Connection) -> tuple[int, int]:
+def _ends(topic: str, kafka: Kafka) -> tuple[int, int]:
     """Number of partitions, and the time of the newest event that is there (0 without one)."""
-    with TopicReader(connection, topic) as reader:
+    with TopicReader(kafka, topic) as reader:
         ends = reader.ends()
     last = {partition: end - 1 for partition, end in ends.items() if end}
     newest_ms, deadline = 0, time.monotonic() + LIMIT_S
-    with TopicReader(connection, topic, last) if last else nullcontext() as reader:
+    with TopicReader(kafka, topic, last) if last else nullcontext() as reader:
         while last and reader is not None:
             for record in reader.poll(0.2):
                 last.pop(record.partition, None)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import orjson
 
-from pipeline.compiled import Floats
+from pipeline.arrays import Floats
 from pipeline.method import Method
 from worker.broker.restore import TopicRecord
 

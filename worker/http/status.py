@@ -4,7 +4,7 @@ import logging
 import time
 
 from worker.loop import Loop
-from worker.observe.metrics import FINE_TUNE_OUTCOMES, Metrics, rounded
+from worker.observe.metrics import FINE_TUNE_OUTCOMES, Metrics, rounded, total
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +22,7 @@ class Status:
         self._next = 0.0
         self._next_totals = time.monotonic() + TOTALS_EVERY_S
         self._partitions: set[int] = set()
+        self._longest_snapshot_s = 0.0
 
     def __call__(self, loop: Loop) -> None:
         """Bring gauges and page up to date where it is time to."""
@@ -47,6 +48,7 @@ class Status:
         metrics.replay_tail.set(max((shard.replay_tail for shard in shards), default=0))
         behind_image = [live.clock.age_s for live in loop.lives.values() if live.shard.replay_tail]
         metrics.snapshot_age.set(max(behind_image, default=0.0))
+        self._longest_snapshot_s = loop.longest_snapshot_s
         metrics.snapshot_longest.set(loop.longest_snapshot_s)
         metrics.weights_age.set(max((shard.position - shard.weights_offset for shard in shards), default=0))
         metrics.quality()
@@ -78,15 +80,13 @@ class Status:
             "skill": dict(zip(map(str, horizons), rounded(recent.skill), strict=True)),
             "coverage": {"levels": metrics.method.band_levels, **coverage},
             "latency_s": {"p50": metrics.latency.quantile(0.5), "p99": metrics.latency.quantile(0.99)},
-            "forecasts": _total(metrics, "foldcast_forecasts_total"),
-            "events": _total(metrics, "foldcast_events_total"),
-            "replayed": _total(metrics, "foldcast_replayed_records_total"),
-            "snapshot_records": _total(metrics, "foldcast_snapshot_records_total"),
-            "fine_tunes": {
-                outcome: _total(metrics, "foldcast_fine_tunes_total", outcome=outcome) for outcome in FINE_TUNE_OUTCOMES
-            },
-            "fine_tune_updates": _total(metrics, "foldcast_fine_tune_updates_total"),
-            "longest_snapshot_s": _total(metrics, "foldcast_snapshot_longest_seconds"),
+            "forecasts": total(metrics.forecasts),
+            "events": total(metrics.events),
+            "replayed": total(metrics.replayed),
+            "snapshot_records": total(metrics.snapshot_records),
+            "fine_tunes": {outcome: total(metrics.fine_tunes, outcome=outcome) for outcome in FINE_TUNE_OUTCOMES},
+            "fine_tune_updates": total(metrics.fine_tune_updates),
+            "longest_snapshot_s": self._longest_snapshot_s,
         }
 
     def totals(self) -> str:
@@ -111,7 +111,3 @@ def _partition(loop: Loop, partition: int, lag: int | None) -> dict[str, object]
         "model": live.shard.version,
         "lag": lag,
     }
-
-
-def _total(metrics: Metrics, name: str, **labels: str) -> float:
-    return metrics.registry.get_sample_value(name, labels) or 0.0

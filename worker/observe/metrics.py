@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline.compiled import Floats
+from pipeline.arrays import Floats
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
@@ -243,6 +243,12 @@ class Stopwatch:
         spent, self._last = now - self._last, now
         self._phases[phase].inc(spent)
         return spent
+
+
+def total(counter: Counter, **labels: str) -> float:
+    """Where a counter stands, over all label values that fit."""
+    samples = (sample for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
+    return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
 
 def rounded(values: Sequence[float] | Floats) -> list[float | None]:

@@ -17,7 +17,9 @@ class Events(Section):
         default="time", description="field with the event's time; where absent, the record's timestamp"
     )
     target_field: Name = Field(default="value", description="field with the number to forecast")
-    covariates: tuple[Name, ...] = Field(default=(), description="numeric fields that are inputs of the forecast")
+    covariates: tuple[Name, ...] = Field(
+        default=(), description="numeric fields that are inputs of the forecast, of the full profile only"
+    )
     transform: Literal["none", "log"] = Field(
         default="none",
         description="of the target, `log` for prices, where a value not above 0 is a dead letter",

@@ -8,7 +8,10 @@ from worker.settings.section import Count, Section, TimeLimit
 class FineTune(Section):
     """Learning beside the loop. Units of the gradient are the network's: changes in horizon scales."""
 
-    enabled: bool = Field(default=True, description="false pins the weights that are in service")
+    enabled: bool = Field(
+        default=True,
+        description="false pins the weights that are in service; of this section only `window` then still counts",
+    )
     every_events: Count = Field(
         default=64,
         description="a shard's events between two updates, bounded to 2 to 8 events of each active stream",

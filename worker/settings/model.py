@@ -26,9 +26,13 @@ class Model(Section):
         default="auto",
         description="what repeats; `events`: every `season_slots` of them; `auto` asks the first 20 steps",
     )
-    season_slots: int = Field(default=24, ge=1, le=1000, description="parts of a season, each with its memory")
+    season_slots: int = Field(
+        default=24, ge=1, le=1000, description="parts of a season, each with its memory; idle where `season` is `none`"
+    )
     weekly: Literal["on", "off"] = Field(
-        default="on", description="a second table over the week, seven times as large, for streams with a daily season"
+        default="on",
+        description="a second table over the week, seven times as large, for streams with a daily season; `lite` has "
+        "none",
     )
     horizons: tuple[Horizon, ...] = Field(default=(1, 3, 6, 12, 24), description="how many events ahead, increasing")
     quantiles: tuple[Level, ...] = Field(
@@ -59,6 +63,11 @@ class Model(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
+        if self.profile == "lite" and self.weekly == "on" and "weekly" in self.model_fields_set:
+            raise ValueError(
+                "model.weekly is read by the linear experts' stacking, and model.profile is lite, which has none: make "
+                "it full, or leave model.weekly out"
+            )
         pending = sum(self.horizons) * (len(self.quantiles) + 2)
         if pending > PENDING:
             raise ValueError(

@@ -16,7 +16,7 @@ class SettingsError(Exception):
 def sentence(error: ErrorDetails, where: Mapping[str, str]) -> str:
     """Which setting, where it stands, what is wrong with it and what to do. `where` has the words for each place."""
     message = str(error["ctx"]["error"]) if error["type"] == "value_error" else _plain(error["msg"])
-    section, *rest = map(str, error["loc"])
+    section, *rest = map(str, error["loc"]) if error["loc"] else ("",)
     if not rest:  # settings that contradict each other, named in the message
         given = next((name for name in re.findall(r"\w+\.\w+", message) if name in where), "")
         return message.replace(given, f"{given} ({where[given]})", 1) if given else message

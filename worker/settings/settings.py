@@ -3,7 +3,9 @@
 Does not know where values come from, nor whether a file, a topic or a broker they name exists.
 """
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from worker.settings.events import Events
@@ -28,6 +30,15 @@ class Settings(BaseSettings):
     worker: Worker = Field(default_factory=Worker)
     http: Http = Field(default_factory=Http)
     log: Log = Field(default_factory=Log)
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if self.model.profile == "lite" and self.events.covariates:
+            raise ValueError(
+                "events.covariates are read by the linear experts alone, and model.profile is lite, which has none: "
+                "make it full, or leave them out"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

@@ -28,7 +28,7 @@ class Trainer:
         weights, optimiser, report = fine_tune(
             self._setup.shape, before.weights, before.optimiser, windows, self._setup.schedule
         )
-        after = Adoption(weights, optimiser, offer.trained_through)
+        after = Adoption(weights, optimiser, offer.trained_through, made_ms=round(time.time() * 1000))
         self._held[offer.partition] = offer.incarnation, offer.parent, after
         return Answer(
             offer.number,

@@ -5,7 +5,7 @@ import pytest
 import safetensors.torch
 import torch
 
-from pipeline.compiled import Floats32
+from pipeline.arrays import Floats32
 from pipeline.method import Cell, Method
 from pipeline.network.model import CHUNK, SMALL, Network, Shape, same_bits, states
 from tests.rigs.shard_rigs import restless

@@ -322,6 +322,20 @@ def test_a_client_option_that_the_worker_owns_is_refused(toml: Toml) -> None:
 # ---- contradictions
 
 
+def test_covariates_that_the_lite_profile_would_not_read_are_refused(toml: Toml) -> None:
+    config = toml('[model]\nprofile = "lite"\n[events]\ncovariates = ["humid"]')
+    assert complaint(config) == (
+        f"events.covariates (in {config}) are read by the linear experts alone, and model.profile is lite, which has "
+        "none: make it full, or leave them out"
+    )
+
+
+def test_a_weekly_table_that_the_lite_profile_would_not_read_is_refused_where_it_was_asked_for(toml: Toml) -> None:
+    config = toml('[model]\nprofile = "lite"\nweekly = "on"')
+    assert complaint(config).startswith(f"model.weekly (in {config}) is read by the linear experts' stacking, and")
+    assert load(toml('[model]\nprofile = "lite"'), {}).model.profile == "lite", "the default asks for nothing"
+
+
 def test_two_topics_of_one_name_are_refused(toml: Toml) -> None:
     config = toml('[kafka]\noutput_topic = "events"')
     assert complaint(config) == (
@@ -430,7 +444,6 @@ def test_a_password_is_read_from_a_file_without_its_line_end_and_never_shown(sec
         {"sasl_pasword": SECRET},
         {"client_options": SECRET},
         {"client_options": {"acks": SECRET}},
-        {"client_options": {"nonsense": SECRET}},
         {"client_options": [SECRET]},
     ],
 )
