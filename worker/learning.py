@@ -46,7 +46,7 @@ class Learning:
         self._rest_until = 0.0
 
     def close(self) -> None:
-        """End the trainer."""
+        """End the trainer, where there is one."""
         if self._link is not None:
             self._link.close()
 

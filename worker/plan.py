@@ -57,7 +57,7 @@ class Plan:
         return made
 
     def network(self) -> Network:
-        """The base weights."""
+        """A network with the weights that every shard begins with."""
         network = Network(Shape.of(self.method), self.seed)
         if self.checkpoint is not None:
             network.load(self.checkpoint)
@@ -69,7 +69,7 @@ class Plan:
 
 
 def format_of(settings: Settings) -> Format:
-    """What an event looks like."""
+    """Where an event's fields are and which events are refused."""
     events = settings.events
     return Format(
         stream_field=events.stream_field,
@@ -82,7 +82,7 @@ def format_of(settings: Settings) -> Format:
 
 
 def schedule_of(settings: Settings) -> Schedule:
-    """How a shard learns."""
+    """How often a shard learns, from how much, and how fast."""
     tune = settings.fine_tune
     return Schedule(tune.every_events, tune.streams, tune.learning_rate, tune.clip_norm)
 

@@ -48,7 +48,7 @@ class TopicInfo(NamedTuple):
 
 
 class Member(NamedTuple):
-    """One member of a group."""
+    """A member of a group, as the coordinator lists it."""
 
     instance_id: str | None
     client_id: str

@@ -37,7 +37,6 @@ class KafkaBroker:
         self.partitions = self._consumer.partitions
 
     def poll(self, timeout_s: float) -> Polled:
-        """See the contract."""
         consumer = self._member()
         try:
             polled = consumer.poll(timeout_s)
@@ -48,39 +47,31 @@ class KafkaBroker:
         return Polled(polled.records, polled.began, polled.ended | ended, polled.membership)
 
     def committed(self, partition: int) -> int | None:
-        """See the contract."""
         return self._member().committed(partition)
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """See the contract."""
         return self._member().bounds(partition)
 
     def start(self, partition: int, offset: int) -> None:
-        """See the contract."""
         self._member().start(partition, offset)
 
     def open_changelog(self, partition: int) -> ChangelogRead:
-        """See the contract."""
         return self._changelog.open(partition)
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
-        """See the contract."""
         if self._consumer is None:
             raise CommitError("the consumer failed: renew first", outcome="refused")
         self._producer.commit(messages, offsets, membership)
 
     def renew(self) -> None:
-        """See the contract."""
         self._producer.renew()
         if self._consumer is None:
             self._consumer = InputConsumer(self._kafka, self._worker, self.partitions)
 
     def lag(self) -> dict[int, int]:
-        """See the contract."""
         return self._consumer.lag() if self._consumer else {}
 
     def close(self, leave: bool) -> None:
-        """See the contract."""
         self._producer.close()
         self._drop_consumer()
         self._changelog.close()

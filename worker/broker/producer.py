@@ -123,7 +123,7 @@ class TransactionalProducer:
 
 
 def discard(producer: KafkaProducer) -> None:
-    """Close without sending anything more."""
+    """Close a producer without letting it send anything more."""
     # close() alone flushes first and, if that fails, raises with the sender still running (kafka-python 3.0.12)
     producer._sender.force_close()
     with suppress(KafkaError):

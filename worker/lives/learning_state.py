@@ -27,7 +27,7 @@ class LearningState:
 
     @classmethod
     def new(cls, shard: Shard) -> "LearningState":
-        """Of a shard that begins."""
+        """The learning state of a shard that begins with its base weights."""
         base = Adoption.base(shard.network, shard.position)
         return cls(WeightsHeld(base, base, base), {shard.position: base.made_ms}, parent=shard.position)
 

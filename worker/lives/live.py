@@ -54,7 +54,7 @@ class Live:
 
     @property
     def pending(self) -> int:
-        """Offsets left to fold silently."""
+        """How many offsets are left to fold silently."""
         return max(0, self.committed - self.shard.position)
 
     def caught_up(self) -> float:

@@ -27,7 +27,7 @@ class SnapshotPolicy:
     interval_s: float
 
     def limit(self, shard: Shard) -> int:
-        """The longest replay tail."""
+        """How long the replay tail of a shard may get."""
         return self.events or max(DEFAULT_EVENTS, EVENTS_PER_ROW * len(shard.table.index))
 
 
