@@ -33,7 +33,7 @@ Maker = Callable[[int, Row], Iterator[Record]]  # from a line's number and cells
 
 
 class HistoryError(Refusal):
-    """The file cannot be used; one sentence with line and column."""
+    """The file cannot be used; the message is one sentence with line and column."""
 
 
 def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
@@ -102,7 +102,7 @@ def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
 
 
 def _plain(column: Any) -> list[Any]:
-    """A Parquet column's cells as JSON could have them."""
+    """Return a Parquet column's cells as JSON could hold them."""
     import pyarrow as arrow
 
     kind, types = column.type, arrow.types
@@ -118,7 +118,7 @@ def _plain(column: Any) -> list[Any]:
 
 
 def _epoch(ms: int) -> int | float | str:
-    """As `from_epoch` will read it; text where it cannot."""
+    """Return the time as a number that `from_epoch` reads, or as text where no such number stands for it."""
     if abs(ms) < 1e11:
         return ms / 1000
     return ms if abs(ms) < 1e14 else f"{ms} ms"
@@ -180,7 +180,7 @@ def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covar
 
 
 def _time(text: str) -> str | int | float | None:
-    """As JSON would have it; digits are epoch seconds, ms, us or ns."""
+    """Return a time as JSON would hold it; digits are epoch seconds, ms, us or ns."""
     if text in MISSING:
         return None
     digits = text.removeprefix("-")

@@ -37,12 +37,12 @@ Rows = tuple[int, int | None]  # event indices, the last one excluded; None: to 
 
 
 class BacktestError(Refusal):
-    """The back-test cannot be run or written; one sentence."""
+    """The back-test cannot be run, or its scores cannot be written; the message is one sentence."""
 
 
 @dataclass
 class Pass:
-    """One time through a file."""
+    """The result of folding a file once: scores, traces, updates and refused records."""
 
     tallies: Tallies = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)

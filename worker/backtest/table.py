@@ -7,17 +7,10 @@ import numpy as np
 from pipeline.backtest.scoring import WHOLE, Tallies, mean_skills, worst_first
 from pipeline.compiled import Floats
 from pipeline.method import Method
-from worker.backtest.plot import shown
+from worker.backtest.plot import PARTS, shown
 
 SHOWN = 30  # streams in the table; the JSON has all
-MEAN_WORDS = {
-    WHOLE: "mean of all",
-    "seasonal": "  seasonal naive",
-    "linear": "  linear expert",
-    "network": "  network",
-    "stack": "  stacking",
-    "without_network": "  without network",
-}
+MEAN_WORDS = {WHOLE: "mean of all"} | {name: f"  {words}" for name, words in PARTS.items()}
 
 
 def table(tallies: Tallies, method: Method, without: Tallies | None = None) -> list[str]:

@@ -38,7 +38,7 @@ class Rules:
 
 
 class Event(NamedTuple):
-    """What a forecast must say of its event."""
+    """The event that a forecast must repeat."""
 
     stream: str
     time_ms: int
@@ -47,7 +47,7 @@ class Event(NamedTuple):
 
 @dataclass
 class Verdicts:
-    """What must have become of each input record."""
+    """The due outcome of each input record."""
 
     of: dict[Place, str] = field(default_factory=dict)  # forecast, late, duplicate, missing or dead
     forecast: dict[Place, Event] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Verdicts:
 
 @dataclass
 class Report:
-    """What was found, by number; `faults` is empty where the worker kept its promises."""
+    """The counts that an audit found; `faults` is empty where the worker kept its promises."""
 
     events: int  # input records
     expected: Counter[str]  # by verdict
@@ -71,18 +71,18 @@ class Report:
 
     @property
     def dropped(self) -> int:
-        """Records of which nothing must be heard."""
+        """The number of records for which no output is due."""
         return sum(self.expected[reason] for reason in DROPPED)
 
     def note(self, fault: str, what: str) -> None:
-        """Count a fault and keep a few to look at."""
+        """Count a fault and keep the first few examples of its kind."""
         self.faults[fault] += 1
         kept = self.examples.setdefault(fault, [])
         if len(kept) < EXAMPLES:
             kept.append(what)
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Yield the report as lines for people."""
         due, right = self.expected, self.right
         yield f"input records           {self.events:>9,}"
         yield f"forecasts               {right['forecasts']:>9,}   expected {due['forecast']:,}"

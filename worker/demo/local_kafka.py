@@ -83,7 +83,7 @@ def local_kafka(
 
 
 def bootstrap_servers_from_environment() -> str | None:
-    """The Kafka somebody else runs for us, if any."""
+    """Return the addresses of a Kafka that the environment names, None where it names none."""
     return os.environ.get(BOOTSTRAP_VARIABLE) or None
 
 
@@ -141,7 +141,7 @@ def kafka_from_image(
 
 
 def container_command(name: str, port: int, heap_mb: int, settings: Mapping[str, str]) -> list[str]:
-    """In the foreground, so that the docker command passes SIGTERM on and the container goes with it."""
+    """Return a command that runs the container in the foreground, so that docker passes SIGTERM on to it."""
     environment = {
         "KAFKA_HEAP_OPTS": f"-Xmx{heap_mb}m",
         "KAFKA_NODE_ID": "1",
@@ -203,7 +203,7 @@ class LocalKafka:
 
     @contextmanager
     def stopped_on_failure(self) -> Iterator[None]:
-        """Ctrl-C while it starts included."""
+        """Stop the brokers where the body fails, also by Ctrl-C."""
         try:
             yield
         except BaseException:
@@ -222,7 +222,7 @@ class _Node:
     _log_start: int = 0
 
     def start(self) -> None:
-        """Return at once."""
+        """Start the broker behind a guard; return without waiting for it."""
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._guard = subprocess.Popen(
@@ -234,7 +234,7 @@ class _Node:
             )
 
     def wait_until_started(self, deadline: float) -> None:
-        """By its log; LocalKafkaError with the end of it when it ended or `deadline` (monotonic) has passed."""
+        """Wait until the log says so. Raises LocalKafkaError when the broker ends or `deadline` (monotonic) passes."""
         assert self._guard is not None, "started before"
         while STARTED not in (written := self.log.read_bytes()[self._log_start :]):
             if self._guard.poll() is not None or time.monotonic() > deadline:
@@ -249,13 +249,13 @@ class _Node:
                 os.write(self._guard.stdin.fileno(), word)
 
     def wait_until_ended(self, deadline: float) -> None:
-        """Or until `deadline` (monotonic)."""
+        """Wait until the process has ended, at most until `deadline` (monotonic)."""
         if self._guard is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._guard.wait(max(0.0, deadline - time.monotonic()))
 
     def end(self, word: bytes) -> None:
-        """Tell it, and return when the process is gone."""
+        """Pass a word to the guard; return when the process is gone."""
         self.tell(word)
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.wait()
@@ -324,7 +324,7 @@ def _addresses(broker: int, controller: int) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different ones; whoever is quicker can still take one before the broker does."""
+    """Return `count` different free ports; another process can still take one before the broker does."""
     found: set[int] = set()
     while len(found) < count:
         port = secrets.choice(PORTS)
@@ -335,12 +335,12 @@ def _free_ports(count: int) -> list[int]:
 
 
 def can_run_jars() -> bool:
-    """Java is there, and so are the jars or what fetches them."""
+    """Whether Java is there, and the jars or Maven to fetch them."""
     return _java_version() >= OLDEST_JAVA and (_LIBS.is_dir() or (shutil.which("mvn") is not None and _POM.is_file()))
 
 
 def _java_version() -> int:
-    """0 without a working Java."""
+    """Return the major version of Java here, 0 without a working one."""
     if shutil.which("java") is None:
         return 0
     told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
@@ -373,7 +373,7 @@ def _fetched_jars(say: Say) -> Path:
 
 
 def _run(command: Sequence[str]) -> None:
-    """LocalKafkaError with the end of its output when it fails."""
+    """Run a command. Raises LocalKafkaError with the end of its output when it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         raise LocalKafkaError(f"{command[0]} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-20:]))

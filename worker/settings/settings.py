@@ -38,7 +38,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the arguments: tests and tools must not depend on the environment."""
+        """Read the arguments and no other source: tests and tools must not depend on the environment."""
         return (init_settings,)
 
     def meaning(self) -> dict[str, object]:

@@ -43,14 +43,14 @@ def main(arguments: list[str]) -> None:
 
 
 def _load(nice: bool) -> None:
-    """Torch takes seconds of CPU, which the loop may need."""
+    """Import torch, niced where asked: it takes seconds of CPU, which the loop may need."""
     if nice:
         _be_nice()
     import worker.trainer.work  # noqa: F401
 
 
 def _be_nice() -> None:
-    """Only this thread."""
+    """Lower the priority of this thread, not of the process."""
     thread = get_native_id()
     with suppress(OSError):  # not on every system has a thread a priority
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICE))
