@@ -56,6 +56,6 @@ def test_nobody_there_is_not_well(
 
 
 def test_it_loads_nothing_slow() -> None:
-    code = "import sys, worker.health_check; print(*sys.modules)"
+    code = "import sys, worker.http.health_check; print(*sys.modules)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ})
     assert not {"torch", "numba", "numpy", "pydantic", "kafka"} & set(told.stdout.split())
