@@ -78,5 +78,5 @@ class DeadLetterCatch:
             )
 
     def committed(self) -> None:
-        """What was checked last is done; a commit that fails is checked again."""
+        """Note that the batches checked last are committed; those of a failed commit are checked again."""
         self._now = self._new

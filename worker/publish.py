@@ -1,4 +1,4 @@
-"""What leaves a worker, as bytes: forecasts and dead letters. Knows no broker."""
+"""Forecasts and dead letters as messages: the bytes that leave a worker. Knows no broker."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What a command raises to end with one sentence. Imports nothing, so that every room may use it."""
+"""The error that ends a command with one sentence. Imports nothing, so that every room may use it."""
 
 
 class Refusal(Exception):  # noqa: N818 - the worker declines to go on

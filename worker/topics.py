@@ -114,7 +114,7 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
 def reset(settings: Settings) -> list[str]:
     """Delete and remake the changelog; each partition starts cold from the group's offset. Raises Refusal, BrokerError.
 
-    A cold start is written down: an empty image at C, so that it is told from a changelog that was lost.
+    A cold start is written down as an empty image at C, so that no lost changelog looks like one.
     """
     connection, topics = wiring.connection(settings), wiring.topics(settings)
     group = settings.kafka.group_id

@@ -33,7 +33,7 @@ import sys
 if "worker.trainer.process" in sys.orig_argv:
     import dataclasses, pathlib
     import msgspec, torch
-    from pipeline.adoption import Adoption
+    from pipeline.learning.adoption import Adoption
     from worker import updates
     right = updates.Trainer.answer
     def answer(self, offer):

@@ -2,7 +2,7 @@
 
 Long: columns stream, time, value and covariates. Wide: time, then one stream per column. Where the first time of a CSV
 is eight digits that are a date, such as 20200131, all dates are written so; else digits are epoch time. A record's
-timestamp is its event's time. What is wrong with a single value is the decoder's to say, as it is in a worker.
+timestamp is its event's time. The decoder judges single values, as it does in a worker.
 """
 
 import csv
@@ -37,7 +37,7 @@ class HistoryError(Refusal):
 
 
 def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
-    """The records as a producer would have made them; `raw.tell()` says how far it has come.
+    """Yield the records as a producer would have made them; `raw.tell()` is the progress in bytes.
 
     Raises HistoryError where the file has not the form of a table.
     """
@@ -131,7 +131,7 @@ def _cell(cell: object) -> object:
 
 
 def _maker(header: list[str], form: Format) -> Maker:
-    """What makes a line's records; columns have the names in [events], else stream, time and value."""
+    """Return the maker of a line's records; columns are named as in [events], else stream, time and value."""
     for place, name in enumerate(header):
         if name in header[:place]:
             raise HistoryError(f"column {name!r} is there twice")
@@ -191,7 +191,7 @@ def _time(text: str) -> str | int | float | None:
 
 
 def _number(cell: Any) -> Any:
-    """As JSON would have it: a finite number, null where it is missing; else what it is, for the decoder to refuse.
+    """Return a cell as JSON would hold it: a finite number, or null; else unchanged, for the decoder to refuse.
 
     A NaN that is no text is missing: so data frames write it.
     """

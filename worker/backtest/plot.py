@@ -1,4 +1,4 @@
-"""What a back-test found, to look at: error and coverage by horizon, and the worst streams' last forecasts."""
+"""A picture of a back-test: error and coverage by horizon, and the worst streams' last forecasts."""
 
 import warnings
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ NAME = 40  # characters of a stream's name
 MOST = 2.0  # times the last value's error; what is worse leaves the picture
 DATES = np.array(["0100", "9000"], "datetime64[ms]").astype(np.int64)  # what matplotlib can draw with room at both ends
 UNDATED = {"Date": None}  # so that one history gives one picture
-SVG = {"svg.fonttype": "none", "svg.hashsalt": "foldcast", "font.sans-serif": ["DejaVu Sans"]}
+SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "foldcast", "font.sans-serif": ["DejaVu Sans"]}
 PARTS = {  # of the method, as people call them
     "seasonal": "seasonal naive",
     "linear": "linear expert",

@@ -91,7 +91,7 @@ def run(
 
 
 def silent(plan: Plan, partitions: int) -> list[Shard]:
-    """Shards whose network says no change, and goes on saying so: the method without it."""
+    """Return shards whose network forecasts no change and never learns: the method without its network."""
     network = plan.network()
     network.take({name: weight * 0 for name, weight in network.weights.items()})
     return [Shard(plan.method, network, 0, plan.settings) for _ in range(partitions)]

@@ -1,4 +1,4 @@
-"""An auditor that believes nobody: derives from the input alone what must have left the worker, and compares.
+"""An auditor that believes nobody: derives the due output from the input alone, and compares it with the real one.
 
 Knows nothing of how events are decoded and admitted elsewhere: the rules stand here a second time, in plain words.
 Nor does it know the removal of idle streams (`worker.stream_ttl_s`): it remembers every stream for ever.
@@ -124,7 +124,7 @@ def _judged(event: Event, before: Event, rules: Rules) -> str:
 
 
 def _event(record: TopicRecord, rules: Rules) -> tuple[str, int, float | None]:
-    """Stream, time and value (None: missing); any exception that `expected` catches says that it is no event."""
+    """Return stream, time and value (None: missing). Raises, for no event, one of the errors `expected` catches."""
     fields = json.loads((record.value or b"").decode(), parse_constant=_no_number, parse_int=_integer)
     if not isinstance(fields, dict):
         raise TypeError("not an object")
@@ -186,7 +186,7 @@ def audit(
     rules: Rules,
     input_topic: str,
 ) -> Report:
-    """Compare what a `read_committed` reader sees with what the input asks for; records of a partition in order."""
+    """Compare the records of a `read_committed` reader with those that are due; a partition's records in order."""
     verdicts = expected(input_records, rules)
     report = Report(len(verdicts.of), Counter(verdicts.of.values()))
 
@@ -240,7 +240,7 @@ def _matched(
     report: Report,
     verdicts: Mapping[Place, str],
 ) -> Iterator[Place]:
-    """Hold each record against what is due at its place; the places, each when it is first seen."""
+    """Compare each record with the one due at its place; yield the places, each when it is first seen."""
     seen: Counter[Place] = Counter()
     wrong: set[Place] = set()
     for record in records:

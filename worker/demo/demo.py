@@ -1,6 +1,6 @@
 """`foldcast demo`: a real Kafka, real data, two workers and a hand-over, judged by a reader that believes neither.
 
-The numbers in the summary come from the topics, not from the workers: an auditor derives what must be there from the
+The numbers in the summary come from the topics, not from the workers: an auditor derives the due records from the
 input, and skill, coverage and latency are measured on the records a `read_committed` reader got.
 """
 

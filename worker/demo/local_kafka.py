@@ -48,7 +48,7 @@ class LocalKafkaError(RuntimeError):
 
 
 class LocalKafkaUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault
-    """Nothing here can run a Kafka; the message says what to install."""
+    """Nothing here can run a Kafka; the message names the programs to install."""
 
 
 WHAT_TO_INSTALL = (
@@ -234,7 +234,7 @@ class _Node:
             )
 
     def wait_until_started(self, deadline: float) -> None:
-        """Wait until the log says so. Raises LocalKafkaError when the broker ends or `deadline` (monotonic) passes."""
+        """Wait for the log's line; LocalKafkaError when the broker ends first or `deadline` (monotonic) passes."""
         assert self._guard is not None, "started before"
         while STARTED not in (written := self.log.read_bytes()[self._log_start :]):
             if self._guard.poll() is not None or time.monotonic() > deadline:
@@ -264,7 +264,7 @@ class _Node:
 
 
 def _guard(home: Path, command: Sequence[str]) -> int:
-    """Stand between whoever started us and the broker, which is ended when told or when they are gone.
+    """Stand between a program and its broker, which ends when the program asks or is gone.
 
     A pipe is closed whatever way its owner dies, SIGKILL included, needs no polling and works on every Unix; the
     kernel's own parent-death signal is Linux only, goes by thread, and needs code between fork and exec.
@@ -358,7 +358,7 @@ def _engine_answers() -> bool:
 
 
 def _fetched_jars(say: Say) -> Path:
-    """Of all processes that want them at once one fetches, and a folder appears only when it is whole."""
+    """Fetch the jars, one process for all that want them at once; the folder appears only when it is whole."""
     _LIBS.parent.mkdir(parents=True, exist_ok=True)
     with (_LIBS.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Metrics, health and status over HTTP. Reads what the loop leaves behind; never waits for it."""
+"""Metrics, health and status over HTTP. Reads the loop's last page; never waits for the loop."""
 
 import json
 from collections.abc import Callable

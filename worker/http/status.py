@@ -1,4 +1,4 @@
-"""What a worker says of itself, brought up to date by the loop about once a second: gauges, /api/status, totals."""
+"""A worker's status, brought up to date by the loop about once a second: gauges, /api/status, totals."""
 
 import logging
 import time

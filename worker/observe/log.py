@@ -19,7 +19,7 @@ _log = logging.getLogger("foldcast")
 
 
 def configure(level: Level, format: Format) -> None:
-    """Send every logger to standard output in this format, in place of what was configured before."""
+    """Send every logger to standard output in this format; an earlier configuration ends."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines() if format == "json" else TextLines())
     root = logging.getLogger()
@@ -77,5 +77,5 @@ def _text(value: object) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Escape what does not print: messages hold other people's names, and none may begin a line of its own."""
+    """Escape unprintable characters: messages hold other people's names, and none may begin a line of its own."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

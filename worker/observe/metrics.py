@@ -1,6 +1,6 @@
-"""The catalogue of metrics: every name, what it means, and the little state behind them.
+"""The catalogue of metrics: every name, its meaning, and the little state behind them.
 
-Only the loop's thread writes; what a cycle counted is written after its commit. Nothing is labelled by stream.
+Only the loop's thread writes; a cycle's counts are written after its commit. Nothing is labelled by stream.
 """
 
 import time

@@ -1,4 +1,4 @@
-"""What can be set of metrics, health and the page: the section `http`."""
+"""Settings of metrics, health and the status page: the section `http`."""
 
 from pydantic import Field
 

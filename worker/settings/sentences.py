@@ -1,4 +1,4 @@
-"""The one sentence that says what is wrong with a setting."""
+"""The one sentence that refuses a setting: its place, its fault and the fix."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping

@@ -1,6 +1,6 @@
-"""Where settings come from.
+"""The sources of settings, and which of them wins.
 
-The first source that has a setting wins: what the caller gives, environment variables, secret files, the TOML file,
+The first source that has a setting wins: the caller, environment variables, secret files, the TOML file,
 the default. A table (`kafka.client_options`) is put together from all of them.
 """
 

@@ -1,7 +1,7 @@
 """The loop's end of the trainer: starts it, talks to it without ever waiting, ends it when it hangs.
 
 A new process, not a fork: the Kafka client's threads hold locks that a fork would copy locked. The channel is a pair
-of sockets of which the loop's end does not block; what does not fit into it waits for the next turn.
+of sockets of which the loop's end does not block; bytes that do not fit into it wait for the next turn.
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""What loop and trainer say to each other: offers of windows, answers with weights, as length-prefixed msgpack.
+"""Messages between loop and trainer: offers of windows, answers with weights, as length-prefixed msgpack.
 
 Both carry the incarnation of the shard's life, the offset trained through and the parent, the adoption that the
-weights descend from: what does not fit any more is thrown away.
+weights descend from: an answer that does not fit any more is thrown away.
 """
 
 import msgspec

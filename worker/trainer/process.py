@@ -1,8 +1,8 @@
 """The trainer: a process beside the worker that makes fine-tune updates, one at a time, and is nice about it.
 
 Niceness belongs to a thread on Linux and can only be raised, so every update has a thread of its own; the main thread
-does nothing but listen, and so notices at once that the worker is gone. What takes too long that way is done at the
-worker's own priority the next time: the floor.
+does nothing but listen, and so notices at once that the worker is gone. An update that takes too long that way is
+followed by one at the worker's own priority: the floor.
 """
 
 import ctypes

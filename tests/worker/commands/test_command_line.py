@@ -216,9 +216,9 @@ AFTER_A_BACKTEST = """
 from worker.__main__ import main
 assert main(["backtest", "no such file"]) == 1
 import gc, numpy as np
-from pipeline.fine_tune import Optimiser, Schedule, fine_tune
-from pipeline.model import Network, Shape
-from pipeline.windows import Windows
+from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
+from pipeline.network.model import Network, Shape
+from pipeline.learning.windows import Windows
 draw = np.random.default_rng(1).normal
 windows = Windows(*(draw(size=size).astype(np.float32) for size in ((24, 128, 16), (24, 128, 5), (128, 1, 1, 64))))
 network = Network(Shape("gru", 16, 64, 1, (1, 3, 6, 12, 24)))
