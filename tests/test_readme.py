@@ -1,14 +1,33 @@
-"""The README says what is true: its tree is the code's, its commands exist."""
+"""README and docs are true where a test can tell: files, commands, settings, sizes and the tree exist as written."""
 
 import ast
+import json
 import re
 from pathlib import Path
 
+import pytest
+
 from pipeline.method import Method
 from pipeline.table import layout
+from worker.commands import COMMANDS
+from worker.settings.settings import Settings
+from worker.settings.sources import load
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
+PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+PICTURE_BYTES = 100_000
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of a page in this language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+def anchors(text: str) -> set[str]:
+    """The names that a page's headings have in links."""
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def remark(module: Path) -> str:
@@ -33,10 +52,75 @@ def test_the_architecture_has_every_module_with_its_remark():
     assert tree() in said, f"put this into docs/architecture.md:\n{tree()}"
 
 
-def test_every_file_the_readme_links_to_is_there():
-    links = re.findall(r"\]\(([^)#:]+)\)", README)
-    assert links
-    assert [link for link in links if not (ROOT / link).exists()] == []
+def unit(module: str) -> str:
+    """The line of the list of rooms that a module belongs to: its room, or, at a root, the module itself."""
+    room, _, _ = module.rpartition(".")
+    return room if room.count(".") else module
+
+
+def imported(path: Path, modules: set[str]) -> set[str]:
+    """Modules of ours that a file imports anywhere in it."""
+    found = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom)]
+    names = {f"{node.module}.{alias.name}" for node in found for alias in node.names}
+    return (names | {str(node.module) for node in found}) & modules
+
+
+def test_the_rooms_are_listed_in_import_order():
+    files = [path for package in ("pipeline", "worker") for path in (ROOT / package).rglob("*.py")]
+    paths = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in files if p.name != "__init__.py"}
+    order: list[str] = []
+    for place, words in re.findall(r"^\d+\. `(.+?)`: (.+)$", PAGES["docs/architecture.md"], re.MULTILINE):
+        room = place.strip("/").replace("/", ".")
+        order += [room] if "/" in place else [f"{room}.{name.replace(chr(92), '')}" for name in words.split(", ")]
+    assert set(order) == {unit(module) for module in paths}
+    for module, path in paths.items():
+        for other in imported(path, set(paths)):
+            assert order.index(unit(other)) <= order.index(unit(module)), f"{module} imports {other}"
+
+
+def test_the_readme_can_be_read_in_ten_minutes():
+    assert 130 <= len(README.splitlines()) <= 150
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_relative_link_leads_somewhere(page: str):
+    for link in re.findall(r"\]\(([^)\s]+)\)", PAGES[page]):
+        if re.match(r"\w+:", link):
+            continue
+        file, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / file if file else ROOT / page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target.read_text()), link
+
+
+def test_every_settings_file_that_is_shown_can_be_loaded(tmp_path: Path):
+    shown = [block for text in PAGES.values() for block in blocks(text, "toml")]
+    assert shown
+    for i, block in enumerate(shown):
+        file = tmp_path / f"{i}.toml"
+        file.write_text(block)
+        assert load(file, environ={}) != Settings(), "it sets something"
+
+
+def test_every_forecast_that_is_shown_is_whole():
+    shown = [json.loads(block) for text in PAGES.values() for block in blocks(text, "json")]
+    forecasts = [one for one in shown if "horizons" in one]
+    assert forecasts
+    for one in forecasts:
+        columns = [one["times"], one["mean"], *one["quantiles"].values()]
+        assert {len(column) for column in columns} == {len(one["horizons"])}
+        assert tuple(map(float, one["quantiles"])) == Method().quantiles
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_that_is_named_exists(page: str):
+    fenced = "\n".join(blocks(PAGES[page], r"\w*"))
+    named = re.findall(r"^(?:\$ )?foldcast (\w+)", fenced, re.MULTILINE) + re.findall(r"`foldcast (\w+)", PAGES[page])
+    assert set(named) <= set(COMMANDS)
+
+
+def test_the_picture_is_small():
+    assert (ROOT / "docs" / "backtest.svg").stat().st_size <= PICTURE_BYTES
 
 
 def test_every_make_target_in_the_readme_exists():

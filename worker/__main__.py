@@ -66,7 +66,7 @@ def _called(given: argparse.Namespace, running: bool) -> int:
 
 
 def _flushed(code: int) -> int:
-    """Print what is still buffered, or say that it cannot be printed; quietly where nobody reads on."""
+    """Flush the output and return the exit code: 1 where it cannot be written, quietly where nobody reads on."""
     try:
         print(end="", flush=True)
     except OSError as error:

@@ -24,15 +24,15 @@ class Failures:
 
     @property
     def failing(self) -> bool:
-        """Nothing was committed since the last failure."""
+        """Whether no transaction was committed since the last failure."""
         return self._since is not None
 
     def succeeded(self) -> None:
-        """A transaction committed."""
+        """Note that a transaction was committed: failures are forgotten."""
         self._since, self._number = None, 0
 
     def pause_after(self, error: BrokerError) -> float:
-        """Seconds to pause before trying again. Raises Refusal when it is enough."""
+        """Return the seconds to pause before trying again. Raises Refusal when the worker should give up."""
         now = time.monotonic()
         log.warning("%s: %s", type(error).__name__, error)
         if isinstance(error, CommitError) and error.fenced:
@@ -60,7 +60,7 @@ class DeadLetterCatch:
         self._now = self._new = (0, 0, 0)  # in a row, dead, seen; with this cycle's
 
     def check(self, batches: list[tuple[int, int]]) -> None:
-        """Before a commit of batches of so many records, so many of them dead letters. Raises Refusal."""
+        """Check batches of (records, dead letters) before they are committed. Raises Refusal."""
         in_a_row, dead, seen = self._now
         for records, rejected in batches:
             in_a_row = in_a_row + records if rejected == records else 0
@@ -78,5 +78,5 @@ class DeadLetterCatch:
             )
 
     def committed(self) -> None:
-        """What was checked last is done; a commit that fails is checked again."""
+        """Note that the batches checked last are committed; those of a failed commit are checked again."""
         self._now = self._new

@@ -1,4 +1,4 @@
-"""What leaves a worker, as bytes: forecasts and dead letters. Knows no broker."""
+"""Forecasts and dead letters as messages: the bytes that leave a worker. Knows no broker."""
 
 import math
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ DEAD_LETTER_OVERHEAD_BYTES = 4096  # headers and framing beyond the original rec
 
 @dataclass(frozen=True)
 class Topics:
-    """Where records come from and go to."""
+    """The names of the four topics."""
 
     input: str
     output: str
@@ -32,7 +32,7 @@ class Topics:
 
 
 def significant(array: Floats) -> Floats:
-    """Rounded to `DIGITS` significant digits, so that they print short.
+    """Round to `DIGITS` significant digits, so that numbers print short.
 
     >>> significant(np.array([0.1 + 0.2, 123456789012.0, 0.0, -1 / 3])).tolist()
     [0.3, 123456789000.0, 0.0, -0.333333333]
@@ -49,7 +49,7 @@ def significant(array: Floats) -> Floats:
 
 
 def forecast_bodies(forecasts: Forecasts, method: Method, version: str, ids: Sequence[str]) -> list[bytes]:
-    """JSON of each forecast."""
+    """Return each forecast as JSON, with the id at its place in `ids`."""
     mean = significant(forecasts.mean)  # (n, Z)
     quantiles = np.ascontiguousarray(significant(forecasts.quantiles).transpose(0, 2, 1))  # (n, Q, Z)
     expected = significant(forecasts.expected).tolist()
@@ -84,7 +84,7 @@ def _expected(said: list[float], value: float, levels: Sequence[float]) -> dict[
 def forecast_messages(
     forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int
 ) -> list[Message]:
-    """One message per accepted event, to the event's own partition number."""
+    """Return one message per accepted event, to the event's own partition number."""
     ids = [f"{topics.input}-{partition}-{offset}" for offset in forecasts.offset.tolist()]
     bodies = forecast_bodies(forecasts, method, version, ids)
     return [
@@ -94,7 +94,7 @@ def forecast_messages(
 
 
 def dead_letters(rejected: Sequence[Rejected], records: Records, topics: Topics, partition: int) -> list[Message]:
-    """The original key and value, with where they came from and why they are no events."""
+    """Return one message per rejected record: its key and value, its place and the reason in headers."""
     letters = []
     for place, reason, message in rejected:
         headers = {

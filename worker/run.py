@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 def run(settings: Settings, leave: bool, stop: Event) -> int:
-    """The worker, until `stop` is set. Returns the exit code. Raises Refusal."""
+    """Run the worker until `stop` is set. Returns the exit code. Raises Refusal."""
     plan = Plan.of(settings)
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
@@ -73,7 +73,7 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
 
 
 def _connected(settings: Settings, stop: Event, pulse: Pulse, metrics: Metrics) -> KafkaBroker | None:
-    """A group member on checked topics; waits for a broker that does not answer yet. None: asked to stop meanwhile."""
+    """Check the topics and join the group, waiting for brokers as long as need be. None: asked to stop meanwhile."""
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
     while not stop.is_set():
         pulse.beat()
@@ -90,7 +90,7 @@ def _connected(settings: Settings, stop: Event, pulse: Pulse, metrics: Metrics) 
 
 
 def _watch(pulse: Pulse, stall_exit_s: float) -> None:
-    """The Kafka client has calls that can wait for ever (kafka-python 3.0.12): the supervisor's restart is the cure."""
+    """End a process whose loop hangs: calls of kafka-python 3.0.12 can wait for ever, and a restart is the cure."""
     while (age_s := pulse.age_s) < stall_exit_s:
         time.sleep(min(1.0, stall_exit_s - age_s))
     log.error("the loop has not turned for %.0f s (worker.stall_exit_s): leaving; its threads follow", age_s)

@@ -13,7 +13,7 @@ from threading import Event, current_thread, main_thread
 
 @contextmanager
 def asked_to_stop(say: Callable[[str], None]) -> Iterator[Event]:
-    """Set once a signal has come; `say` is told its name."""
+    """Yield an event that is set once a signal has come; `say` is called with the signal's name."""
     stop = Event()
     if current_thread() is not main_thread():  # a test's worker has no signals of its own
         yield stop

@@ -31,7 +31,7 @@ class Wanted:
 
     @property
     def request(self) -> int:
-        """What the producer must be able to send at once."""
+        """The largest request, in bytes, that the producer must be able to send."""
         return max(self.changelog, self.dead_letter) + FRAMING_BYTES
 
 
@@ -46,7 +46,7 @@ def names_of(kafka: Kafka) -> Topics:
 
 
 def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
-    """From the settings and the largest input record."""
+    """Return the sizes that the settings and the largest input record ask for."""
     largest_input = int(input_topic.configs["max.message.bytes"]) if input_topic else 1_048_588
     adoption = 4 * 4 * method_of(settings).weights + ADOPTION_BYTES  # an optimiser has three more of each weight
     # A page with its names is always less than a full batch
@@ -56,7 +56,7 @@ def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
 
 
 def create(settings: Settings, partitions: int | None, replication: int) -> list[str]:
-    """Make those of the four topics that are not there; what was made, in words. Raises Refusal, BrokerError."""
+    """Make those of the four topics that are not there. Returns a line for each. Raises Refusal, BrokerError."""
     connection, topics = settings.kafka, names_of(settings.kafka)
     there = describe(connection, [topics.input, topics.output, topics.dead_letters, topics.changelog])
     count = partitions or (there[topics.input].partitions if topics.input in there else 0)
@@ -85,7 +85,7 @@ def _changelog_configs(settings: Settings, sizes: Wanted) -> dict[str, str]:
 
 
 def check(settings: Settings) -> tuple[list[str], Wanted]:
-    """What the topics are, in words, and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
+    """Return a line per topic and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
     connection, topics = settings.kafka, names_of(settings.kafka)
     names = [topics.input, topics.output, topics.dead_letters, topics.changelog]
     there = describe(connection, names)

@@ -34,8 +34,8 @@ if "worker.trainer.process" in sys.orig_argv:
     import dataclasses, pathlib
     import msgspec, torch
     from pipeline.learning.adoption import Adoption
-    from worker import updates
-    right = updates.Trainer.answer
+    from worker.trainer import work
+    right = work.Trainer.answer
     def answer(self, offer):
         said = right(self, offer)
         if not (pathlib.Path(__file__).parent / "nonsense").exists() or not said.state:
@@ -43,7 +43,7 @@ if "worker.trainer.process" in sys.orig_argv:
         adoption = Adoption.load(said.state)
         weights = {name: torch.full_like(weight, float("nan")) for name, weight in adoption.weights.items()}
         return msgspec.structs.replace(said, state=dataclasses.replace(adoption, weights=weights).dump())
-    updates.Trainer.answer = answer
+    work.Trainer.answer = answer
 """
 
 

@@ -1,1 +1,1 @@
-"""What a back-test reads and shows: files of history, a table, a plot."""
+"""The back-test's input and output: files of history, a table, a plot."""

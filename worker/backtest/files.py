@@ -2,7 +2,7 @@
 
 Long: columns stream, time, value and covariates. Wide: time, then one stream per column. Where the first time of a CSV
 is eight digits that are a date, such as 20200131, all dates are written so; else digits are epoch time. A record's
-timestamp is its event's time. What is wrong with a single value is the decoder's to say, as it is in a worker.
+timestamp is its event's time. The decoder judges single values, as it does in a worker.
 """
 
 import csv
@@ -33,11 +33,11 @@ Maker = Callable[[int, Row], Iterator[Record]]  # from a line's number and cells
 
 
 class HistoryError(Refusal):
-    """The file cannot be used; one sentence with line and column."""
+    """The file cannot be used; the message is one sentence with line and column."""
 
 
 def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
-    """The records as a producer would have made them; `raw.tell()` says how far it has come.
+    """Yield the records as a producer would have made them; `raw.tell()` is the progress in bytes.
 
     Raises HistoryError where the file has not the form of a table.
     """
@@ -102,7 +102,7 @@ def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
 
 
 def _plain(column: Any) -> list[Any]:
-    """A Parquet column's cells as JSON could have them."""
+    """Return a Parquet column's cells as JSON could hold them."""
     import pyarrow as arrow
 
     kind, types = column.type, arrow.types
@@ -118,7 +118,7 @@ def _plain(column: Any) -> list[Any]:
 
 
 def _epoch(ms: int) -> int | float | str:
-    """As `from_epoch` will read it; text where it cannot."""
+    """Return the time as a number that `from_epoch` reads, or as text where no such number stands for it."""
     if abs(ms) < 1e11:
         return ms / 1000
     return ms if abs(ms) < 1e14 else f"{ms} ms"
@@ -131,7 +131,7 @@ def _cell(cell: object) -> object:
 
 
 def _maker(header: list[str], form: Format) -> Maker:
-    """What makes a line's records; columns have the names in [events], else stream, time and value."""
+    """Return the maker of a line's records; columns are named as in [events], else stream, time and value."""
     for place, name in enumerate(header):
         if name in header[:place]:
             raise HistoryError(f"column {name!r} is there twice")
@@ -180,7 +180,7 @@ def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covar
 
 
 def _time(text: str) -> str | int | float | None:
-    """As JSON would have it; digits are epoch seconds, ms, us or ns."""
+    """Return a time as JSON would hold it; digits are epoch seconds, ms, us or ns."""
     if text in MISSING:
         return None
     digits = text.removeprefix("-")
@@ -191,7 +191,7 @@ def _time(text: str) -> str | int | float | None:
 
 
 def _number(cell: Any) -> Any:
-    """As JSON would have it: a finite number, null where it is missing; else what it is, for the decoder to refuse.
+    """Return a cell as JSON would hold it: a finite number, or null; else unchanged, for the decoder to refuse.
 
     A NaN that is no text is missing: so data frames write it.
     """

@@ -1,4 +1,4 @@
-"""What a back-test found, to look at: error and coverage by horizon, and the worst streams' last forecasts."""
+"""A picture of a back-test: error and coverage by horizon, and the worst streams' last forecasts."""
 
 import warnings
 from collections.abc import Sequence
@@ -22,6 +22,15 @@ EVENTS = 120  # of each; until the end they are kept of every stream
 NAME = 40  # characters of a stream's name
 MOST = 2.0  # times the last value's error; what is worse leaves the picture
 DATES = np.array(["0100", "9000"], "datetime64[ms]").astype(np.int64)  # what matplotlib can draw with room at both ends
+UNDATED = {"Date": None}  # so that one history gives one picture
+SVG: dict[Any, Any] = {"svg.fonttype": "none", "svg.hashsalt": "foldcast", "font.sans-serif": ["DejaVu Sans"]}
+PARTS = {  # of the method, as people call them
+    "seasonal": "seasonal naive",
+    "linear": "linear expert",
+    "network": "network",
+    "stack": "stacking",
+    "without_network": "without network",
+}
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -38,13 +47,13 @@ PAGE = """<!doctype html>
 
 
 class PlotError(Refusal):
-    """The plot cannot be made; one sentence."""
+    """The plot cannot be made; the message is one sentence."""
 
 
 def check(path: Path) -> None:
-    """Before hours of work: raises WrongUsage or PlotError where that would be in vain."""
-    if path.suffix not in (".html", ".png"):
-        raise WrongUsage(f"--plot is {path}; it must end in .html or .png")
+    """Check before hours of work that a plot can be drawn. Raises WrongUsage or PlotError where it cannot."""
+    if path.suffix not in (".html", ".png", ".svg"):
+        raise WrongUsage(f"--plot is {path}; it must end in .html, .png or .svg")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:
@@ -52,31 +61,33 @@ def check(path: Path) -> None:
 
 
 def shown(name: str, width: int) -> str:
-    """A stream's name on one line and at most so wide."""
+    """Return a stream's name on one line, at most `width` characters of it."""
     return "".join(letter if letter.isprintable() else "?" for letter in name[:width])
 
 
 def write(path: Path, drawn: "Figure", title: str, lines: Sequence[str]) -> None:
-    """The figure as PNG, or as a page of its own with these lines below. Raises PlotError."""
+    """Write the figure as PNG, as SVG, or as a page of its own with these lines below. Raises PlotError."""
     from matplotlib import rc_context
 
     try:
-        with rc_context({"svg.fonttype": "none", "svg.hashsalt": "foldcast"}), warnings.catch_warnings():
+        with rc_context({} if path.suffix == ".png" else SVG), warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Glyph .* missing")
             if path.suffix == ".png":
                 drawn.savefig(path, dpi=120)
                 return
             svg = StringIO()
-            drawn.savefig(svg, format="svg", metadata={"Date": None})
-        _, start, rest = svg.getvalue().partition("<svg")
-        page = PAGE.format(title=escape(title), svg=start + rest, text=escape("\n".join(lines)))
-        path.write_text(page, encoding="utf-8")
+            drawn.savefig(svg, format="svg", metadata=UNDATED)
+        text = svg.getvalue()
+        if path.suffix == ".html":
+            picture = text[text.index("<svg") :]
+            text = PAGE.format(title=escape(title), svg=picture, text=escape("\n".join(lines)))
+        path.write_text(text, encoding="utf-8")
     except (OSError, ValueError, OverflowError) as error:  # of numbers too large for a picture, the last two
         raise PlotError(f"the plot cannot be written: {error}") from error
 
 
 def figure(tallies: Tallies, traces: dict[str, Trace], method: Method, without: Tallies | None = None) -> "Figure":
-    """Above means over all streams; below, a row per stream, the shortest and the longest horizon."""
+    """Draw means over all streams above; below, a row per stream, its shortest and its longest horizon."""
     from matplotlib.figure import Figure
 
     names = worst_first(tallies)[:STREAMS]
@@ -99,12 +110,12 @@ def figure(tallies: Tallies, traces: dict[str, Trace], method: Method, without: 
 def _errors(axes: "Axes", tallies: Tallies, method: Method, without: Tallies | None) -> None:
     for name, skill in mean_skills(tallies, method, without).items():
         style: dict[str, Any] = {"linewidth": 2.5, "zorder": 3} if name == WHOLE else {"linewidth": 1}
-        axes.plot(method.horizons, 1 - skill, marker=".", label=name.replace("_", " "), **style)
+        axes.plot(method.horizons, 1 - skill, marker=".", label=PARTS.get(name, name), **style)
     axes.axhline(1, color="black", linestyle="dotted", label="last value")
     axes.set_ylim(0, min(MOST, max(1.1, axes.get_ylim()[1])))
-    axes.set_title(f"squared error by the last value's (up to {MOST:g}), mean over streams", fontsize=10)
-    axes.set_xlabel("horizon")
-    axes.legend(fontsize=8)
+    axes.set_title("squared error as a multiple of the last value's, mean over streams", fontsize=10)
+    axes.set_xlabel("horizon, in events")
+    axes.legend(fontsize=8, ncols=2)
 
 
 def _coverage(axes: "Axes", tallies: Tallies, method: Method) -> None:
@@ -113,12 +124,12 @@ def _coverage(axes: "Axes", tallies: Tallies, method: Method) -> None:
         axes.plot(method.horizons, inside[:, k], marker=".", color=f"C{k}", label=f"inside {level:.0%}")
         axes.axhline(level, color=f"C{k}", linestyle="dotted")
     axes.set_title("share of values inside the intervals", fontsize=10)
-    axes.set_xlabel("horizon")
+    axes.set_xlabel("horizon, in events")
     axes.legend(fontsize=8)
 
 
 def _stream(axes: "Axes", trace: Trace, column: int, h: int, method: Method) -> None:
-    """What came, and at its time what had been said of it h events before."""
+    """Draw the values, and over them, at the same times, the forecasts made h events before."""
     from matplotlib.dates import ConciseDateFormatter
 
     time = trace.time_ms
@@ -129,9 +140,8 @@ def _stream(axes: "Axes", trace: Trace, column: int, h: int, method: Method) -> 
     for k in range(method.bands):
         low, high = trace.quantiles[:said, column, k], trace.quantiles[:said, column, -1 - k]
         axes.fill_between(came, low, high, color="C0", alpha=0.2, linewidth=0)
-    black: dict[str, Any] = {"color": "black", "linewidth": 0.8, "marker": ".", "markersize": 2}
-    axes.plot(when, trace.value, label="what came", **black)
-    axes.plot(came, trace.mean[:said, column], color="C0", label=f"the forecast {h} before")
+    axes.plot(when, trace.value, label="value", color="black", linewidth=0.8)
+    axes.plot(came, trace.mean[:said, column], color="C0", label=f"forecast {h} before, with intervals")
     axes.tick_params(labelsize=8)
     if dated:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]

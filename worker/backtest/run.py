@@ -37,12 +37,12 @@ Rows = tuple[int, int | None]  # event indices, the last one excluded; None: to 
 
 
 class BacktestError(Refusal):
-    """The back-test cannot be run or written; one sentence."""
+    """The back-test cannot be run, or its scores cannot be written; the message is one sentence."""
 
 
 @dataclass
 class Pass:
-    """One time through a file."""
+    """The result of folding a file once: scores, traces, updates and refused records."""
 
     tallies: Tallies = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)
@@ -91,7 +91,7 @@ def run(
 
 
 def silent(plan: Plan, partitions: int) -> list[Shard]:
-    """Shards whose network says no change, and goes on saying so: the method without it."""
+    """Return shards whose network forecasts no change and never learns: the method without its network."""
     network = plan.network()
     network.take({name: weight * 0 for name, weight in network.weights.items()})
     return [Shard(plan.method, network, 0, plan.settings) for _ in range(partitions)]

@@ -7,23 +7,16 @@ import numpy as np
 from pipeline.arrays import Floats
 from pipeline.backtest.scoring import WHOLE, Tallies, mean_skills, worst_first
 from pipeline.method import Method
-from worker.backtest.plot import shown
+from worker.backtest.plot import PARTS, shown
 
 SHOWN = 30  # streams in the table; the JSON has all
-MEAN_WORDS = {
-    WHOLE: "mean of all",
-    "seasonal": "  seasonal naive",
-    "linear": "  linear expert",
-    "network": "  network",
-    "stack": "  stacking",
-    "without_network": "  without network",
-}
+MEAN_WORDS = {WHOLE: "mean of all"} | {name: f"  {words}" for name, words in PARTS.items()}
 
 
 def table(tallies: Tallies, method: Method, without: Tallies | None = None) -> list[str]:
-    """Skill per horizon and coverage per level over all horizons, one line per stream, the worst first.
+    """Return lines: skill per horizon and coverage per level over all horizons, a line per stream, the worst first.
 
-    Below are the means over streams: of the forecast, of its single parts, and of what it is without the network.
+    Below are the means over streams: of the forecast, of its single parts, and of the forecast without the network.
     """
     width = min(40, max(len(word) for word in ["stream", *MEAN_WORDS.values(), *tallies]))
     heads = [f"skill@{h}" for h in method.horizons] + [f"in {level:.0%}" for level in method.band_levels]

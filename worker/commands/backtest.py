@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ablate", action="store_true", help="fold it again to score the method without network")
     parser.add_argument("--json", type=Path, metavar="OUT", help="write the scores")
-    parser.add_argument("--plot", type=Path, metavar="OUT", help="draw the worst streams: OUT.html or OUT.png")
+    parser.add_argument("--plot", type=Path, metavar="OUT", help="draw the worst streams: OUT.html, .png or .svg")
 
 
 def main(given: argparse.Namespace, settings: "Settings") -> int:

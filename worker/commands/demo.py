@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace, _settings: "Settings") -> int:
-    """Show everything once. Returns the exit code. Raises Refusal."""
+    """Run the demo. Returns the exit code. Raises Refusal."""
     from worker.demo import demo
 
     return demo.run(given.config, given.rate, keep=not given.no_keep and sys.stdout.isatty())

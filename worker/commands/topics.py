@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(given: argparse.Namespace, settings: "Settings") -> int:
-    """Do what was asked and print it. Returns the exit code. Raises Refusal, BrokerError."""
+    """Make, check or reset the topics and print the result. Returns the exit code. Raises Refusal, BrokerError."""
     from worker import topics  # it loads the Kafka client
 
     if given.action == "create":

@@ -1,4 +1,4 @@
-"""An auditor that believes nobody: derives from the input alone what must have left the worker, and compares.
+"""An auditor that believes nobody: derives the due output from the input alone, and compares it with the real one.
 
 Knows nothing of how events are decoded and admitted elsewhere: the rules stand here a second time, in plain words.
 Nor does it know the removal of idle streams (`worker.stream_ttl_s`): it remembers every stream for ever.
@@ -38,7 +38,7 @@ class Rules:
 
 
 class Event(NamedTuple):
-    """What a forecast must say of its event."""
+    """The event that a forecast must repeat."""
 
     stream: str
     time_ms: int
@@ -47,7 +47,7 @@ class Event(NamedTuple):
 
 @dataclass
 class Verdicts:
-    """What must have become of each input record."""
+    """The due outcome of each input record."""
 
     of: dict[Place, str] = field(default_factory=dict)  # forecast, late, duplicate, missing or dead
     forecast: dict[Place, Event] = field(default_factory=dict)
@@ -56,7 +56,7 @@ class Verdicts:
 
 @dataclass
 class Report:
-    """What was found, by number; `faults` is empty where the worker kept its promises."""
+    """The counts that an audit found; `faults` is empty where the worker kept its promises."""
 
     events: int  # input records
     expected: Counter[str]  # by verdict
@@ -71,18 +71,18 @@ class Report:
 
     @property
     def dropped(self) -> int:
-        """Records of which nothing must be heard."""
+        """The number of records for which no output is due."""
         return sum(self.expected[reason] for reason in DROPPED)
 
     def note(self, fault: str, what: str) -> None:
-        """Count a fault and keep a few to look at."""
+        """Count a fault and keep the first few examples of its kind."""
         self.faults[fault] += 1
         kept = self.examples.setdefault(fault, [])
         if len(kept) < EXAMPLES:
             kept.append(what)
 
     def lines(self) -> Iterator[str]:
-        """For people."""
+        """Yield the report as lines for people."""
         due, right = self.expected, self.right
         yield f"input records           {self.events:>9,}"
         yield f"forecasts               {right['forecasts']:>9,}   expected {due['forecast']:,}"
@@ -124,7 +124,7 @@ def _judged(event: Event, before: Event, rules: Rules) -> str:
 
 
 def _event(record: TopicRecord, rules: Rules) -> tuple[str, int, float | None]:
-    """Stream, time and value (None: missing); any exception that `expected` catches says that it is no event."""
+    """Return stream, time and value (None: missing). Raises, for no event, one of the errors `expected` catches."""
     fields = json.loads((record.value or b"").decode(), parse_constant=_no_number, parse_int=_integer)
     if not isinstance(fields, dict):
         raise TypeError("not an object")
@@ -186,7 +186,7 @@ def audit(
     rules: Rules,
     input_topic: str,
 ) -> Report:
-    """Compare what a `read_committed` reader sees with what the input asks for; records of a partition in order."""
+    """Compare the records of a `read_committed` reader with those that are due; a partition's records in order."""
     verdicts = expected(input_records, rules)
     report = Report(len(verdicts.of), Counter(verdicts.of.values()))
 
@@ -240,7 +240,7 @@ def _matched(
     report: Report,
     verdicts: Mapping[Place, str],
 ) -> Iterator[Place]:
-    """Hold each record against what is due at its place; the places, each when it is first seen."""
+    """Compare each record with the one due at its place; yield the places, each when it is first seen."""
     seen: Counter[Place] = Counter()
     wrong: set[Place] = set()
     for record in records:

@@ -1,6 +1,6 @@
 """`foldcast demo`: a real Kafka, real data, two workers and a hand-over, judged by a reader that believes neither.
 
-The numbers in the summary come from the topics, not from the workers: an auditor derives what must be there from the
+The numbers in the summary come from the topics, not from the workers: an auditor derives the due records from the
 input, and skill, coverage and latency are measured on the records a `read_committed` reader got.
 """
 
@@ -61,7 +61,7 @@ class Replay:
     errors: list[BaseException] = field(default_factory=list)
 
     def feed(self) -> None:
-        """Send all events at the rate, a batch every 20 ms."""
+        """Send all events, `rate` per second, in a batch every 20 ms."""
         topic, began = self.settings.kafka.input_topic, time.monotonic()
         with self._noted(), FastProducer(self.settings.kafka) as producer:
             while self.sent < len(self.events) and not self.stop.is_set():
@@ -75,7 +75,7 @@ class Replay:
             producer.flush()
 
     def follow(self) -> None:
-        """Read forecasts as they are committed, for their latency."""
+        """Read forecasts as they are committed, and note the latency of each."""
         with self._noted(), TopicReader(self.settings.kafka, self.settings.kafka.output_topic) as reader:
             while not self.stop.is_set():
                 for record in reader.poll(0.1):
@@ -93,7 +93,7 @@ class Replay:
 
 
 def run(config: Path | None, rate: float, keep: bool) -> int:
-    """The whole demo; 0 where nothing was missing or twice. Raises Refusal, BrokerError."""
+    """Run the whole demo. Returns 0 where no forecast was missing or twice. Raises Refusal, BrokerError."""
     try:
         with local_kafka(say=_say) as kafka, tempfile.TemporaryDirectory(prefix="foldcast-demo-") as home:
             return _demo(config or CONFIG, kafka.bootstrap_servers, Path(home), rate, keep)
@@ -146,7 +146,7 @@ def _demo(config: Path, bootstrap_servers: str, home: Path, rate: float, keep: b
 
 
 def _watch(replay: Replay, stays: DemoWorker, leaves: DemoWorker) -> float:
-    """Show progress until everything is sent; half way one worker leaves. Seconds until the other one has it all."""
+    """Show progress until all is sent; half way one worker leaves. Returns seconds until the other one has all."""
     asked, handover_s, terminal, told = 0.0, 0.0, sys.stderr.isatty(), time.monotonic()
     with tqdm(total=len(replay.events), unit="event", mininterval=0.5, disable=not terminal) as bar:
         while replay.sent < len(replay.events) and not replay.errors:
@@ -188,7 +188,7 @@ def _drain(replay: Replay, stays: DemoWorker) -> None:
 
 
 def _summary(settings: Settings, replay: Replay, handover_s: float, pages: Sequence[Mapping[str, object]]) -> bool:
-    """What an independent reader found; whether it is all well."""
+    """Print the summary of an independent reader; return whether it found no fault."""
     _say("reading the topics for the summary")
     connection, names = settings.kafka, topics.names_of(settings.kafka)
     inputs = list(read_all(connection, names.input))
@@ -206,7 +206,7 @@ def _quality(scores: Scores) -> Iterator[str]:
 
 
 def _learning(pages: Sequence[Mapping[str, object]]) -> str:
-    """Of both workers, of the one that left as it was when it was asked to."""
+    """Return a line on learning in both workers, for the one that left as of its last page."""
     updates, outcomes = 0.0, Counter[str]()
     for page in pages:
         made, by_outcome = page.get("fine_tune_updates"), page.get("fine_tunes")

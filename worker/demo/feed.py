@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 
 def main() -> int:
-    """Send until asked to stop."""
+    """Send events until a signal asks the feeder to stop. Returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m worker.demo.feed", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rate", type=float, default=200.0, metavar="N", help="events per second")
     rate = parser.parse_args().rate
@@ -50,7 +50,7 @@ def main() -> int:
 
 
 def feed(topic: str, kafka: Kafka, rate: float, stop: Event) -> None:
-    """Send what the topic lacks, at the rate. Raises BrokerError."""
+    """Send the events that the topic lacks, `rate` per second. Raises BrokerError."""
     partitions, newest_ms = _ends(topic, kafka)
     log_event("feeding", topic=topic, partitions=partitions, rate=rate, after_ms=newest_ms)
     began, sent = time.monotonic(), 0
@@ -69,7 +69,7 @@ def feed(topic: str, kafka: Kafka, rate: float, stop: Event) -> None:
 
 
 def years(from_ms: int, until_ms: int) -> Iterator[newyork.Event]:
-    """2013 over and over, each time a year later, between two times."""
+    """Yield the events of 2013 over and over, each time a year later, from one time until another."""
     events = newyork.events()
     for year in count():
         for event in events:
@@ -81,7 +81,7 @@ def years(from_ms: int, until_ms: int) -> Iterator[newyork.Event]:
 
 
 def _ends(topic: str, kafka: Kafka) -> tuple[int, int]:
-    """Number of partitions, and the time of the newest event that is there (0 without one)."""
+    """Return the number of partitions, and the time of the newest event in the topic (0 without one)."""
     with TopicReader(kafka, topic) as reader:
         ends = reader.ends()
     last = {partition: end - 1 for partition, end in ends.items() if end}

@@ -48,7 +48,7 @@ class LocalKafkaError(RuntimeError):
 
 
 class LocalKafkaUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault
-    """Nothing here can run a Kafka; the message says what to install."""
+    """Nothing here can run a Kafka; the message names the programs to install."""
 
 
 WHAT_TO_INSTALL = (
@@ -83,7 +83,7 @@ def local_kafka(
 
 
 def bootstrap_servers_from_environment() -> str | None:
-    """The Kafka somebody else runs for us, if any."""
+    """Return the addresses of a Kafka that the environment names, None where it names none."""
     return os.environ.get(BOOTSTRAP_VARIABLE) or None
 
 
@@ -141,7 +141,7 @@ def kafka_from_image(
 
 
 def container_command(name: str, port: int, heap_mb: int, settings: Mapping[str, str]) -> list[str]:
-    """In the foreground, so that the docker command passes SIGTERM on and the container goes with it."""
+    """Return a command that runs the container in the foreground, so that docker passes SIGTERM on to it."""
     environment = {
         "KAFKA_HEAP_OPTS": f"-Xmx{heap_mb}m",
         "KAFKA_NODE_ID": "1",
@@ -203,7 +203,7 @@ class LocalKafka:
 
     @contextmanager
     def stopped_on_failure(self) -> Iterator[None]:
-        """Ctrl-C while it starts included."""
+        """Stop the brokers where the body fails, also by Ctrl-C."""
         try:
             yield
         except BaseException:
@@ -222,7 +222,7 @@ class _Node:
     _log_start: int = 0
 
     def start(self) -> None:
-        """Return at once."""
+        """Start the broker behind a guard; return without waiting for it."""
         with self.log.open("ab") as log:
             self._log_start = log.tell()
             self._guard = subprocess.Popen(
@@ -234,7 +234,7 @@ class _Node:
             )
 
     def wait_until_started(self, deadline: float) -> None:
-        """By its log; LocalKafkaError with the end of it when it ended or `deadline` (monotonic) has passed."""
+        """Wait for the log's line; LocalKafkaError when the broker ends first or `deadline` (monotonic) passes."""
         while STARTED not in (written := self.log.read_bytes()[self._log_start :]):
             if self._guard is None or self._guard.poll() is not None or time.monotonic() > deadline:
                 tail = written.decode(errors="replace").strip().splitlines()[-20:]
@@ -248,13 +248,13 @@ class _Node:
                 os.write(self._guard.stdin.fileno(), word)
 
     def wait_until_ended(self, deadline: float) -> None:
-        """Or until `deadline` (monotonic)."""
+        """Wait until the process has ended, at most until `deadline` (monotonic)."""
         if self._guard is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._guard.wait(max(0.0, deadline - time.monotonic()))
 
     def end(self, word: bytes) -> None:
-        """Tell it, and return when the process is gone."""
+        """Pass a word to the guard; return when the process is gone."""
         self.tell(word)
         if self._guard is not None and self._guard.stdin is not None:
             self._guard.wait()
@@ -263,7 +263,7 @@ class _Node:
 
 
 def _guard(home: Path, command: Sequence[str]) -> int:
-    """Stand between whoever started us and the broker, which is ended when told or when they are gone.
+    """Stand between a program and its broker, which ends when the program asks or is gone.
 
     A pipe is closed whatever way its owner dies, SIGKILL included, needs no polling and works on every Unix; the
     kernel's own parent-death signal is Linux only, goes by thread, and needs code between fork and exec.
@@ -323,7 +323,7 @@ def _addresses(broker: int, controller: int) -> dict[str, str]:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Different ones; whoever is quicker can still take one before the broker does."""
+    """Return `count` different free ports; another process can still take one before the broker does."""
     found: set[int] = set()
     while len(found) < count:
         port = secrets.choice(PORTS)
@@ -334,12 +334,12 @@ def _free_ports(count: int) -> list[int]:
 
 
 def can_run_jars() -> bool:
-    """Java is there, and so are the jars or what fetches them."""
+    """Whether Java is there, and the jars or Maven to fetch them."""
     return _java_version() >= OLDEST_JAVA and (_LIBS.is_dir() or (shutil.which("mvn") is not None and _POM.is_file()))
 
 
 def _java_version() -> int:
-    """0 without a working Java."""
+    """Return the major version of Java here, 0 without a working one."""
     if shutil.which("java") is None:
         return 0
     told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
@@ -357,7 +357,7 @@ def _engine_answers() -> bool:
 
 
 def _fetched_jars(say: Say) -> Path:
-    """Of all processes that want them at once one fetches, and a folder appears only when it is whole."""
+    """Fetch the jars, one process for all that want them at once; the folder appears only when it is whole."""
     _LIBS.parent.mkdir(parents=True, exist_ok=True)
     with (_LIBS.parent / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -372,7 +372,7 @@ def _fetched_jars(say: Say) -> Path:
 
 
 def _run(command: Sequence[str]) -> None:
-    """LocalKafkaError with the end of its output when it fails."""
+    """Run a command. Raises LocalKafkaError with the end of its output when it fails."""
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         raise LocalKafkaError(f"{command[0]} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-20:]))

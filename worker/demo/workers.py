@@ -35,7 +35,7 @@ class DemoWorker:
 
     @property
     def url(self) -> str:
-        """Where it answers, once it has logged its port."""
+        """The address of the worker's page, once it has logged its port."""
         if self._port is None:
             for line in self._log.read_text().splitlines():
                 if " listening port=" in line:
@@ -44,11 +44,11 @@ class DemoWorker:
 
     @property
     def running(self) -> bool:
-        """Whether the process is there."""
+        """Whether the worker's process is alive."""
         return self._process.poll() is None
 
     def status(self) -> dict[str, object]:
-        """Its /api/status; empty while it does not answer."""
+        """Return the worker's /api/status, an empty one while it does not answer."""
         try:
             with urlopen(f"{self.url}/api/status", timeout=2) as answer:  # noqa: S310 - our own address
                 page: dict[str, object] = json.load(answer)
@@ -58,7 +58,7 @@ class DemoWorker:
         return page
 
     def wait_until_ready(self) -> None:
-        """Until it has joined and restored. Raises Refusal with the end of its log when it does not."""
+        """Wait until the worker has joined and restored. Raises Refusal with the end of its log when it does not."""
         deadline = time.monotonic() + READY_S
         while not self.status().get("ready"):
             if not self.running or time.monotonic() > deadline:
@@ -66,12 +66,12 @@ class DemoWorker:
             time.sleep(0.1)
 
     def ask_to_stop(self) -> None:
-        """SIGTERM; returns at once."""
+        """Send SIGTERM and return without waiting."""
         if self.running:
             self._process.send_signal(signal.SIGTERM)
 
     def stop(self) -> None:
-        """SIGTERM, and SIGKILL when that does not end it."""
+        """Send SIGTERM, then SIGKILL where the worker has not ended after `STOP_S`."""
         self.ask_to_stop()
         try:
             self._process.wait(STOP_S)

@@ -14,7 +14,7 @@ ANY = ("0.0.0.0", "::", "")  # noqa: S104 - compared with, not listened on
 
 
 def main() -> int:
-    """Ask /livez."""
+    """Ask /livez and print its answer. Returns the exit code."""
     config = os.environ.get("FOLDCAST_CONFIG")
     http = tomllib.loads(Path(config).read_text(encoding="utf-8")).get("http", {}) if config else {}
     host = os.environ.get("FOLDCAST_HTTP__HOST") or http.get("host", "")

@@ -1,4 +1,4 @@
-"""Metrics, health and status over HTTP. Reads what the loop leaves behind; never waits for it."""
+"""Metrics, health and status over HTTP. Reads the loop's last page; never waits for the loop."""
 
 import json
 from collections.abc import Callable
@@ -16,7 +16,7 @@ Answer = tuple[int, str, bytes]  # status, content type, body
 
 
 class Pages:
-    """The answers: `status` gives the loop's page, `pulse` the loop's."""
+    """The answers to requests: `status` returns the loop's page, `pulse` knows when the loop last turned."""
 
     def __init__(
         self,
@@ -28,7 +28,7 @@ class Pages:
         self._registry, self._status, self._pulse, self._stalled_after_s = registry, status, pulse, stalled_after_s
 
     def answer(self, path: str, accept: str) -> Answer:
-        """The answer to a GET."""
+        """Return the answer to a GET of `path` by a client that accepts `accept`."""
         match path.split("?")[0]:
             case "/metrics":
                 encode, content_type = choose_encoder(accept)
@@ -52,7 +52,7 @@ class Server:
     """Listens from the constructor on; answers on threads of its own."""
 
     def __init__(self, host: str, port: int, pages: Pages) -> None:
-        """Raises Refusal where the port cannot be had."""
+        """Listen on a port, any free one for 0. Raises Refusal where the port cannot be had."""
 
         class Get(BaseHTTPRequestHandler):
             timeout = 10
@@ -66,7 +66,7 @@ class Server:
                 self.wfile.write(body)
 
             def log_message(self, format: str, *args: object) -> None:
-                """Probes come every second."""
+                """Log nothing: probes come every second."""
 
         try:
             self._server = ThreadingHTTPServer((host, port), Get)
@@ -78,7 +78,7 @@ class Server:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening."""
+        """Stop listening and wait for the thread's end."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""What a worker says of itself, brought up to date by the loop about once a second: gauges, /api/status, totals."""
+"""A worker's status, brought up to date by the loop about once a second: gauges, /api/status, totals."""
 
 import logging
 import time
@@ -13,7 +13,7 @@ TOTALS_EVERY_S = 60.0
 
 
 class Status:
-    """Call it after every cycle; `page` is replaced as a whole, so that other threads may read it."""
+    """Called after every cycle; `page` is replaced as a whole, so that other threads may read it."""
 
     def __init__(self, metrics: Metrics, instance_id: str) -> None:
         self.page: dict[str, object] = {"ready": False, "reason": "starting"}
@@ -25,7 +25,7 @@ class Status:
         self._longest_snapshot_s = 0.0
 
     def __call__(self, loop: Loop) -> None:
-        """Bring gauges and page up to date where it is time to."""
+        """Bring gauges and page up to date where the last time was a second ago."""
         now = time.monotonic()
         if now < self._next:
             return
@@ -90,7 +90,7 @@ class Status:
         }
 
     def totals(self) -> str:
-        """One line for the log."""
+        """Return the totals as one line for the log."""
         page = self.page
         names = ("events", "forecasts", "skill", "latency_s", "fine_tunes")
         return " ".join(f"{name}={page.get(name)}" for name in names)

@@ -17,11 +17,11 @@ from numba.core.caching import UserProvidedCacheLocator
 
 
 class ImageCacheLocator(UserProvidedCacheLocator):
-    """For NUMBA_CACHE_LOCATOR_CLASSES, together with NUMBA_CACHE_DIR."""
+    """Finds kernels in an image; NUMBA_CACHE_LOCATOR_CLASSES names this class, NUMBA_CACHE_DIR the directory."""
 
     @classmethod
     def from_function(cls, py_func: Callable[..., object], py_file: str) -> Self | None:
-        """The first that serves: the image's directory, a copy of it, or the image's to be read only."""
+        """Choose the first that serves: the image's directory, a copy of it, or the image's for reading only."""
         if not os.environ.get("NUMBA_CACHE_DIR"):
             return None
         self = cls(py_func, py_file)
@@ -33,7 +33,7 @@ class ImageCacheLocator(UserProvidedCacheLocator):
         return self
 
     def ensure_cache_path(self) -> None:
-        """Before a kernel is kept. Raises OSError where that cannot be."""
+        """Check that a kernel can be kept. Raises OSError where the directory cannot be written to."""
         if not _writable(Path(self._cache_path)):
             raise OSError(
                 f"the kernels for these settings are not in {self._cache_path}, and cannot be written there: give the "
@@ -51,7 +51,7 @@ def _writable(folder: Path) -> bool:
 
 
 def _copied(image: Path) -> Path | None:
-    """The copy, made the first time; it appears only when it is whole. None where it cannot be had."""
+    """Return the copy, made the first time; it appears only when it is whole. None where none can be made."""
     try:
         home = Path(tempfile.gettempdir()) / f"foldcast-kernels-{os.getuid()}"
         copy = home / f"{image.name}-{image.stat().st_mtime_ns}"  # another image's kernels are others

@@ -12,7 +12,7 @@ EVENTS = 5
 
 
 def warm(plan: Plan) -> tuple[int, int]:
-    """Fold a few events and learn from nothing, all kernels included; how many were compiled, how many found so.
+    """Fold a few events and learn from zeros, so that every kernel runs; return how many were compiled, how many found.
 
     Waves of two rows and of one: an array of one row may count as laid out otherwise.
     """

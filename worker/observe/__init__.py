@@ -1,1 +1,1 @@
-"""What is seen of a worker from outside: metrics, log lines, and its pulse."""
+"""A worker seen from outside: its metrics, its log lines, and its pulse."""

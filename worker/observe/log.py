@@ -19,7 +19,7 @@ _log = logging.getLogger("foldcast")
 
 
 def configure(level: Level, format: Format) -> None:
-    """Send every logger to standard output in this format, in place of what was configured before."""
+    """Send every logger to standard output in this format; an earlier configuration ends."""
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines() if format == "json" else TextLines())
     root = logging.getLogger()
@@ -36,10 +36,10 @@ def event(name: str, /, **fields: object) -> None:
 
 
 class TextLines(logging.Formatter):
-    """`2013-01-01T06:00:00.000Z INFO restored partition=3`; a traceback follows on lines of its own."""
+    """Formats a record as `2013-01-01T06:00:00.000Z INFO restored partition=3`; a traceback follows below."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the record's line."""
         words = [_time(record), record.levelname, _one_line(record.getMessage())]
         words += [f"{name}={_text(value)}" for name, value in _fields(record).items()]
         line = " ".join(words)
@@ -47,10 +47,10 @@ class TextLines(logging.Formatter):
 
 
 class JsonLines(logging.Formatter):
-    """One object per line."""
+    """Formats a record as one JSON object on one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line of a record."""
+        """Return the record's line."""
         line: dict[str, object] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
         line |= {"message": record.getMessage(), **_fields(record)}
         if record.exc_info:
@@ -70,12 +70,12 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 def _text(value: object) -> str:
-    """A value that can be told from the next field."""
+    """Return a value as text that cannot run into the next field."""
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     plain = text.isprintable() and text != "" and not any(c in text for c in ' ="')
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
 
 
 def _one_line(text: str) -> str:
-    """Other people's names are in messages: none may begin a line of its own."""
+    """Escape unprintable characters: messages hold other people's names, and none may begin a line of its own."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)

@@ -1,6 +1,6 @@
-"""The catalogue of metrics: every name, what it means, and the little state behind them.
+"""The catalogue of metrics: every name, its meaning, and the little state behind them.
 
-Only the loop's thread writes; what a cycle counted is written after its commit. Nothing is labelled by stream.
+Only the loop's thread writes; a cycle's counts are written after its commit. Nothing is labelled by stream.
 """
 
 import time
@@ -33,12 +33,12 @@ class Latency(Collector):
         self.sum_s = 0.0
 
     def observe(self, seconds: Floats) -> None:
-        """Count these."""
+        """Count latencies, in seconds."""
         self.counts += np.bincount(np.searchsorted(LATENCY_S, seconds), minlength=len(self.counts))
         self.sum_s += float(seconds.sum())
 
     def quantile(self, q: float) -> float | None:
-        """Upper bound of the bucket that holds it, None without observations."""
+        """Return the upper bound of the bucket that holds the q-quantile, None without observations."""
         total = int(self.counts.sum())
         if total == 0:
             return None
@@ -46,7 +46,7 @@ class Latency(Collector):
         return LATENCY_S[min(bucket, len(LATENCY_S) - 1)]
 
     def collect(self) -> Iterator[Metric]:
-        """For the registry."""
+        """Yield the histogram to the registry."""
         bounds = [*map(repr, LATENCY_S), "+Inf"]
         buckets = list(zip(bounds, np.cumsum(self.counts).tolist(), strict=True))
         name, text = "foldcast_event_latency_seconds", "An event record's timestamp to its forecast committed"
@@ -98,7 +98,7 @@ def _ratio(a: Floats, b: Floats) -> Floats:
 
 
 class Metrics:
-    """One registry per worker."""
+    """All metrics of one worker, in a registry of their own."""
 
     def __init__(self, method: Method, version: str) -> None:
         self.registry = CollectorRegistry()
@@ -184,7 +184,7 @@ class Metrics:
         return Gauge(f"foldcast_{name}", text, labels, registry=self.registry)
 
     def _start_at_zero(self) -> None:
-        """A rate over a series that is not there yet misses its first step."""
+        """Make every known series: a rate over a series that is not there yet misses its first step."""
         known = (
             (self.loop_seconds, PHASES),
             (self.dropped, ("late", "duplicate", "missing")),
@@ -200,7 +200,7 @@ class Metrics:
                 counter.labels(value)
 
     def forecasted(self, forecasts: Forecasts, now_s: float) -> None:
-        """Count what was committed with these."""
+        """Count forecasts that were committed at `now_s` (epoch), and the labels that came with them."""
         self.forecasts.inc(len(forecasts.name))
         self.latency.observe(np.maximum(now_s - forecasts.record_ms / 1000, 0))
         self.recent.add(forecasts)
@@ -209,7 +209,7 @@ class Metrics:
             self.outside.labels(str(level)).inc(int((arrived & ~forecasts.inside[:, :, k]).sum()))
 
     def updated(self, gradient_norm: float, clipped: bool, seconds: float, cpu_s: float) -> None:
-        """Count an update."""
+        """Count an optimiser step: wall time `seconds`, CPU time `cpu_s`."""
         self.fine_tune_updates.inc()
         self.fine_tune_seconds.observe(seconds)
         self.fine_tune_cpu.inc(cpu_s)
@@ -238,7 +238,7 @@ class Stopwatch:
         self._last = time.perf_counter()
 
     def lap(self, phase: str) -> float:
-        """Seconds since the last lap, now counted under `phase`."""
+        """Count the seconds since the last lap under `phase`, and return them."""
         now = time.perf_counter()
         spent, self._last = now - self._last, now
         self._phases[phase].inc(spent)
@@ -252,5 +252,5 @@ def total(counter: Counter, **labels: str) -> float:
 
 
 def rounded(values: Sequence[float] | Floats) -> list[float | None]:
-    """For JSON: four digits, NaN as null."""
+    """Return values for JSON: rounded to four digits, None for NaN."""
     return [None if np.isnan(v) else round(float(v), 4) for v in values]

@@ -4,16 +4,16 @@ import time
 
 
 class Pulse:
-    """When the main thread last showed that it is not stuck."""
+    """The time when the main thread last turned."""
 
     def __init__(self) -> None:
         self.beat()
 
     def beat(self) -> None:
-        """It is not."""
+        """Note that the loop turns."""
         self._at = time.monotonic()
 
     @property
     def age_s(self) -> float:
-        """Since the last beat."""
+        """Seconds since the last beat."""
         return time.monotonic() - self._at

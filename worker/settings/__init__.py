@@ -1,1 +1,1 @@
-"""What can be set, where it comes from, and the sentence that refuses it."""
+"""All settings, their sources, and the sentence that refuses one."""

@@ -1,4 +1,4 @@
-"""What can be set of events, how they look and which are accepted: the section `events`."""
+"""Settings of events, their fields and their acceptance: the section `events`."""
 
 from typing import Literal, Self
 
@@ -8,7 +8,7 @@ from worker.settings.section import Count, Name, Section, Share, WholeSeconds, c
 
 
 class Events(Section):
-    """What an event looks like, and which are accepted."""
+    """The fields of an event, and which events are accepted."""
 
     stream_field: Name = Field(
         default="stream", description="field with the stream's name; where absent, the record's key"

@@ -1,4 +1,4 @@
-"""What can be set of learning: the section `fine_tune`."""
+"""Settings of learning: the section `fine_tune`."""
 
 from pydantic import Field
 

@@ -1,4 +1,4 @@
-"""What can be set of the cluster, the topics and the group: the section `kafka`."""
+"""Settings of the cluster, the topics and the group: the section `kafka`."""
 
 import socket
 from typing import Literal, Self

@@ -1,4 +1,4 @@
-"""What can be set of the log: the section `log`."""
+"""Settings of the log: the section `log`."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from worker.settings.section import Section
 
 
 class Log(Section):
-    """What is written to standard output."""
+    """The lines written to standard output."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="the least that is written")
     format: Literal["text", "json"] = Field(default="text", description="for people, or for a collector")

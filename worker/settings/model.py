@@ -1,4 +1,4 @@
-"""What can be set of the forecast itself: the section `model`."""
+"""Settings of the forecast itself: the section `model`."""
 
 from itertools import pairwise
 from typing import Annotated, Literal, Self
@@ -14,7 +14,7 @@ Level = Annotated[float, Field(strict=True, gt=0, lt=1)]
 
 
 class Model(Section):
-    """What is forecast, and the network that does."""
+    """The horizons and quantiles to forecast, and the method that forecasts them."""
 
     cell: Literal["rnn_tanh", "rnn_relu", "gru", "lstm"] = Field(default="gru", description="kind of recurrent network")
     hidden_size: int = Field(default=32, ge=1, le=1024, description="numbers in a layer's hidden state")

@@ -1,4 +1,4 @@
-"""What every section of the settings is made of: kinds of values, and a table that refuses what it does not know."""
+"""The kit of every section: kinds of values, and a table that refuses a name it does not know."""
 
 import re
 from typing import Annotated
@@ -33,7 +33,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    """One table of the TOML file. `repr=False` marks what is never shown, in errors neither."""
+    """One table of the TOML file. `repr=False` marks a value that is never shown, in errors neither."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", allow_inf_nan=False, validate_default=True, hide_input_in_errors=True

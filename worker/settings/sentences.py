@@ -1,4 +1,4 @@
-"""The one sentence that says what is wrong with a setting."""
+"""The one sentence that refuses a setting: its place, its fault and the fix."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +10,11 @@ from worker.settings.settings import NAMES, SECTIONS
 
 
 class SettingsError(Exception):
-    """One sentence: which setting, what is wrong with it, and what to do."""
+    """A setting cannot be used; the message is one sentence: the setting, its fault and the fix."""
 
 
 def sentence(error: ErrorDetails, where: Mapping[str, str]) -> str:
-    """Which setting, where it stands, what is wrong with it and what to do. `where` has the words for each place."""
+    """Return one sentence: the setting, its place (in words, from `where`), its fault and the fix."""
     message = str(error["ctx"]["error"]) if error["type"] == "value_error" else _plain(error["msg"])
     section, *rest = map(str, error["loc"]) if error["loc"] else ("",)
     if not rest:  # settings that contradict each other, named in the message
@@ -33,12 +33,12 @@ def sentence(error: ErrorDetails, where: Mapping[str, str]) -> str:
 
 
 def _plain(message: str) -> str:
-    """Pydantic's words in ours."""
+    """Put a message of pydantic into this project's words."""
     message = re.sub(r"^\w+ should", "it should", message).partition(", unable to parse")[0]
     return message.replace("valid tuple", "list").replace("valid dictionary", "table")
 
 
 def instead(name: str, known: Iterable[str], written: Callable[[str], str]) -> str:
-    """What was meant by a name nobody knows, as `written`, or the advice to leave it out."""
+    """Suggest the known name that an unknown one resembles, as `written`, or to leave it out."""
     close = get_close_matches(name, known, n=1, cutoff=0.75)
     return f"did you mean {written(close[0])}?" if close else "leave it out; docs/settings.md lists all there are"

@@ -19,7 +19,7 @@ from worker.settings.worker import Worker
 
 
 class Settings(BaseSettings):
-    """All settings of one process. The constructor knows only what it is given; `load` reads the sources."""
+    """All settings of one process. The constructor knows only its arguments; `load` reads the sources."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
@@ -49,11 +49,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only the arguments: tests and tools must not depend on the environment."""
+        """Read the arguments and no other source: tests and tools must not depend on the environment."""
         return (init_settings,)
 
     def meaning(self) -> dict[str, object]:
-        """What gives the state its meaning, as JSON would have it: state made under other values is another state."""
+        """Return the settings that give the state its meaning, as JSON; under other values it is another state."""
         whole = self.model_dump(mode="json", include=MEANING)
         return {f"{section}.{name}": value for section, table in whole.items() for name, value in table.items()}
 

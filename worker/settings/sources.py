@@ -1,6 +1,6 @@
-"""Where settings come from.
+"""The sources of settings, and which of them wins.
 
-The first source that has a setting wins: what the caller gives, environment variables, secret files, the TOML file,
+The first source that has a setting wins: the caller, environment variables, secret files, the TOML file,
 the default. A table (`kafka.client_options`) is put together from all of them.
 """
 
@@ -45,7 +45,7 @@ def load(
 
 
 def _is_ours(name: str, value: str) -> bool:
-    """An empty variable is one that is not set, as compose files write it."""
+    """Whether a variable is a setting; an empty one counts as not set, as compose files write it."""
     name = name.upper()
     linked = SERVICE_LINK.fullmatch(name) or (name.endswith("_PORT") and SERVICE_ADDRESS.match(value))
     return name.startswith(PREFIX) and name not in (CONFIG, SECRETS_DIR) and value != "" and not linked
@@ -66,7 +66,7 @@ def _secret_files(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 
 def _named(texts: Iterable[tuple[str, str, str]]) -> Layer:
-    """From (where, FOLDCAST_SECTION__NAME, text)."""
+    """Make a layer of triples (where, FOLDCAST_SECTION__NAME, text). Raises SettingsError."""
     found: Layer = {}
     for where, name, text in texts:
         key = name.upper().removeprefix(PREFIX).lower().replace("__", ".", 1)
@@ -78,7 +78,7 @@ def _named(texts: Iterable[tuple[str, str, str]]) -> Layer:
 
 
 def _value(key: str, text: str, where: str) -> object:
-    """Lists and tables are written as JSON where there is only text."""
+    """Parse a list or a table, which is written as JSON where a source holds only text."""
     section, name = key.split(".")
     kind = get_origin(SECTIONS[section].model_fields[name].annotation)
     if kind not in (tuple, dict):
@@ -123,7 +123,7 @@ def _read(path: Path) -> str:
 
 
 def _merged(layers: Sequence[Layer]) -> dict[str, dict[str, object]]:
-    """By section and name; of a setting the first layer wins, of a table each of its keys by itself."""
+    """Merge layers into tables by section: the first layer with a setting wins, in a table each key by itself."""
     tables: dict[str, dict[str, object]] = {}
     for layer in reversed(layers):
         for key, (value, _) in layer.items():

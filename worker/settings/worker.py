@@ -1,4 +1,4 @@
-"""What can be set of the loop, of what it keeps, and of when it gives up: the section `worker`."""
+"""Settings of the loop, of its memory, and of when it gives up: the section `worker`."""
 
 from typing import Literal, Self
 
@@ -8,7 +8,7 @@ from worker.settings.section import Count, Section, TimeLimit, WholeSeconds
 
 
 class Worker(Section):
-    """The loop, what it keeps, and when it gives up."""
+    """The loop, its memory, and when it gives up."""
 
     max_poll_records: int = Field(default=2000, ge=1, le=100_000, description="records of one cycle, at most")
     min_cycle_ms: int = Field(

@@ -1,7 +1,7 @@
 """The loop's end of the trainer: starts it, talks to it without ever waiting, ends it when it hangs.
 
 A new process, not a fork: the Kafka client's threads hold locks that a fork would copy locked. The channel is a pair
-of sockets of which the loop's end does not block; what does not fit into it waits for the next turn.
+of sockets of which the loop's end does not block; bytes that do not fit into it wait for the next turn.
 """
 
 import logging
@@ -38,23 +38,23 @@ class Link(Protocol):
 
     @property
     def idle(self) -> bool:
-        """An offer would be taken up now."""
+        """Whether the trainer would take up an offer now."""
 
     def send(self, offer: Offer) -> None:
-        """Offer; only while it is idle."""
+        """Offer windows to an idle trainer."""
 
     def turn(self) -> Answer | None:
-        """Go on with what is under way; an answer, where one has come. Never waits."""
+        """Continue sending and receiving; return an answer where one has come. Never waits."""
 
     def close(self) -> None:
-        """End it."""
+        """End the trainer."""
 
 
 class TrainerLink:
-    """One trainer process after the other."""
+    """A trainer in a process, replaced by another one when it dies or hangs."""
 
     def __init__(self, setup: TrainerSetup, hang_s: float, restarted: Callable[[str], None]) -> None:
-        """`restarted` is told why a trainer had to be replaced: `died` or `hung`."""
+        """`restarted` is called with the reason where a trainer is replaced: `died` or `hung`."""
         self.generation = 0
         self._setup = setup
         self._hang_s, self._restarted = hang_s, restarted
@@ -69,22 +69,22 @@ class TrainerLink:
 
     @property
     def pid(self) -> int | None:
-        """Of the trainer, while there is one."""
+        """The process id of the trainer, None while there is none."""
         return None if self._process is None else self._process.pid
 
     @property
     def idle(self) -> bool:
-        """There is a trainer, and it has nothing to do."""
+        """Whether there is a trainer that has nothing to do."""
         return self._ready and self._asked is None
 
     def send(self, offer: Offer) -> None:
-        """Begin to send; `turn` goes on with it."""
+        """Begin to send an offer; `turn` sends the rest."""
         assert self.idle, "one offer at a time"
         self._out += encode(offer)
         self._asked = offer.number, time.monotonic()
 
     def turn(self) -> Answer | None:
-        """Never waits."""
+        """Start, write, read and judge the trainer; return an answer where one has come. Never waits."""
         self._dying = [process for process in self._dying if process.poll() is None]
         self._forgive_pauses()
         try:
@@ -107,7 +107,7 @@ class TrainerLink:
         return answer
 
     def _forgive_pauses(self) -> None:
-        """It is not to blame for the time in which nobody asked."""
+        """Do not count against the trainer the time in which the loop did not turn."""
         now = time.monotonic()
         pause = now - self._turned
         self._turned = now
@@ -181,7 +181,7 @@ class TrainerLink:
         self._pause_s = min(LONGEST_PAUSE_S, 2 * self._pause_s)
 
     def _end(self) -> None:
-        """SIGKILL: it holds nothing that is not logged or in an answer."""
+        """Kill the trainer: it holds nothing that is not logged or in an answer."""
         if self._channel is not None:
             self._channel.close()
         if self._process is not None:
@@ -191,7 +191,7 @@ class TrainerLink:
         self._out, self._in, self._ready = bytearray(), bytearray(), False
 
     def close(self) -> None:
-        """End it and wait for its end."""
+        """Kill the trainer and wait for its end."""
         self._end()
         for process in self._dying:
             with suppress(subprocess.TimeoutExpired):  # it hangs in the kernel: it will go when it can

@@ -1,7 +1,7 @@
-"""What loop and trainer say to each other: offers of windows, answers with weights, as length-prefixed msgpack.
+"""Messages between loop and trainer: offers of windows, answers with weights, as length-prefixed msgpack.
 
 Both carry the incarnation of the shard's life, the offset trained through and the parent, the adoption that the
-weights descend from: what does not fit any more is thrown away.
+weights descend from: an answer that does not fit any more is thrown away.
 """
 
 import msgspec
@@ -15,7 +15,7 @@ LENGTH_BYTES = 8
 
 
 class TrainerSetup(msgspec.Struct, frozen=True):
-    """What a trainer is told once, on its command line as JSON."""
+    """The constants of a trainer's life, passed on its command line as JSON."""
 
     shape: Shape
     schedule: Schedule
@@ -23,7 +23,7 @@ class TrainerSetup(msgspec.Struct, frozen=True):
 
 
 class Offer(msgspec.Struct, frozen=True):
-    """One update, please."""
+    """The loop's request for one update: a sample of windows, and the weights to begin with."""
 
     number: int
     partition: int
@@ -38,7 +38,7 @@ class Offer(msgspec.Struct, frozen=True):
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """What became of it."""
+    """The trainer's reply to an offer: the outcome, and the weights where there are new ones."""
 
     number: int
     partition: int
@@ -56,28 +56,28 @@ _answers, _offers = msgspec.msgpack.Decoder(Answer), msgspec.msgpack.Decoder(Off
 
 
 def decode_setup(text: str) -> TrainerSetup:
-    """From the command line."""
+    """Parse the setup that stands on the command line."""
     return msgspec.json.decode(text, type=TrainerSetup)
 
 
 def encode(message: Offer | Answer) -> bytes:
-    """A frame."""
+    """Return the message as a frame: the length of its body, and the body."""
     body = msgspec.msgpack.encode(message)
     return len(body).to_bytes(LENGTH_BYTES, "big") + body
 
 
 def decode_answer(body: bytes) -> Answer:
-    """Of a frame's body. Raises ValueError where it is none."""
+    """Parse a frame's body. Raises ValueError where it is no answer."""
     return _answers.decode(body)
 
 
 def decode_offer(body: bytes) -> Offer:
-    """Of a frame's body. Raises ValueError where it is none."""
+    """Parse a frame's body. Raises ValueError where it is no offer."""
     return _offers.decode(body)
 
 
 def windows_of(offer: Offer, setup: TrainerSetup) -> Windows:
-    """The sample as it was drawn."""
+    """Return the sample of windows that an offer carries."""
     shape, b = setup.shape, offer.windows
     inputs, labels, hidden = (np.frombuffer(data, np.float32) for data in (offer.inputs, offer.labels, offer.hidden))
     return Windows(

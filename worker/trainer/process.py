@@ -1,8 +1,8 @@
 """The trainer: a process beside the worker that makes fine-tune updates, one at a time, and is nice about it.
 
 Niceness belongs to a thread on Linux and can only be raised, so every update has a thread of its own; the main thread
-does nothing but listen, and so notices at once that the worker is gone. What takes too long that way is done at the
-worker's own priority the next time: the floor.
+does nothing but listen, and so notices at once that the worker is gone. An update that takes too long that way is
+followed by one at the worker's own priority: the floor.
 """
 
 import ctypes
@@ -43,14 +43,14 @@ def main(arguments: list[str]) -> None:
 
 
 def _load(nice: bool) -> None:
-    """Torch takes seconds of CPU, which the loop may need."""
+    """Import torch, niced where asked: it takes seconds of CPU, which the loop may need."""
     if nice:
         _be_nice()
     import worker.trainer.work  # noqa: F401
 
 
 def _be_nice() -> None:
-    """Only this thread."""
+    """Lower the priority of this thread, not of the process."""
     thread = get_native_id()
     with suppress(OSError):  # not on every system has a thread a priority
         os.setpriority(os.PRIO_PROCESS, thread, min(19, os.getpriority(os.PRIO_PROCESS, thread) + NICE))

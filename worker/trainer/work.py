@@ -8,14 +8,14 @@ from worker.trainer.messages import Answer, Offer, TrainerSetup, windows_of
 
 
 class Trainer:
-    """The shards' weights and the way to make the next ones."""
+    """Holds the newest weights of each shard, and makes the next ones from an offer."""
 
     def __init__(self, setup: TrainerSetup) -> None:
         self._setup = setup
         self._held: dict[int, tuple[int, int, Adoption]] = {}  # by partition: incarnation, parent, newest weights
 
     def answer(self, offer: Offer) -> Answer:
-        """One update."""
+        """Make one update, and keep its weights for the shard's next offer."""
         began = time.thread_time()
         incarnation, parent, before = self._held.get(offer.partition, (-1, -1, None))
         if offer.state is not None:

@@ -151,6 +151,15 @@ def test_png(tmp_path: Path) -> None:
     assert plotted(tmp_path, walks_csv(tmp_path, NAMES), "out.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
+def test_svg(tmp_path: Path) -> None:
+    history = walks_csv(tmp_path, NAMES)
+    picture = plotted(tmp_path, history, "out.svg").read_text()
+    assert picture.count("<svg") == picture.count("</svg>") == 1
+    assert "<h1>" not in picture
+    assert "日本, 1 ahead" in picture, "text stays text"
+    assert plotted(tmp_path, history, "again.svg").read_text() == picture
+
+
 def test_the_scores_are_the_same_with_and_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     history = walks_csv(tmp_path)
     plotted(tmp_path, history)
@@ -192,7 +201,7 @@ def test_without_matplotlib_it_says_the_fix(
 
 
 def test_where_it_cannot_be_written_is_one_sentence(tmp_path: Path) -> None:
-    for name in ("x.png", "x.html"):
+    for name in ("x.png", "x.html", "x.svg"):
         (tmp_path / name).mkdir()
         with pytest.raises(plot.PlotError, match=r"^the plot cannot be written: .*x\."):
             plot.write(tmp_path / name, Figure(), "x", [])

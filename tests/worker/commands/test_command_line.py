@@ -282,7 +282,7 @@ def test_update_every_less_than_one_is_2_and_one_sentence(
         ),
         (["--plot", "nowhere/x.png"], "--plot is nowhere/x.png; it must be a file in a directory that there is"),
         (["--json", "."], "--json is .; it must be a file in a directory that there is"),
-        (["--plot", "x.pdf"], "--plot is x.pdf; it must end in .html or .png"),
+        (["--plot", "x.pdf"], "--plot is x.pdf; it must end in .html, .png or .svg"),
     ],
 )
 def test_a_backtest_that_cannot_be_is_2_before_the_work(

@@ -124,8 +124,8 @@ def test_two_processes_fetch_the_jars_once(tools: Path, monkeypatch: pytest.Monk
     # the stand-in for Maven is slow, and notes that it was called
     fetch = f"for a; do case $a in -DoutputDirectory=*) out=${{a#*=}};; esac; done; echo x >>{tools}/calls"
     install(tools, "mvn", f"PATH=/usr/bin:/bin; {fetch}; sleep 0.5; mkdir $out; echo jar >$out/kafka.jar")
-    code = "import sys; from pathlib import Path; from worker.demo import local_kafka as k; k._LIBS = Path(sys.argv[1])\n"
-    code += "print((k._fetched_jars(print) / 'kafka.jar').read_text())"
+    code = "import sys; from pathlib import Path; from worker.demo import local_kafka as k\n"
+    code += "k._LIBS = Path(sys.argv[1]); print((k._fetched_jars(print) / 'kafka.jar').read_text())"
     libs = str(tools / "cache" / "libs")
     command = [sys.executable, "-c", code, libs]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=subject._CHECKOUT) for _ in range(2)]
