@@ -1,4 +1,4 @@
-"""A worker's other parts from its settings: where topics are, how brokers are reached, limits, and learning."""
+"""A worker's limits and its learning, from its settings."""
 
 from pipeline.network.model import Shape
 from worker.failures import DeadLetterCatch
