@@ -9,6 +9,7 @@ from pipeline.fine_tune import Schedule
 from pipeline.method import Method
 from pipeline.model import Shape
 from pipeline.table import PAGE_BYTES, Table
+from worker.broker.contract import longest_transaction_s
 from worker.broker.security import Connection
 from worker.durability import SnapshotPolicy
 from worker.exchange import Brief
@@ -81,6 +82,7 @@ def plan(settings: Settings) -> Plan:
         checkpoint=checkpoint(settings),
         start=settings.kafka.start,
         skip_gaps=settings.worker.on_gap == "skip",
+        longest_transaction_s=longest_transaction_s(settings.worker.commit_timeout_s),
     )
     row_bytes = Table(made.method).row_bytes
     if row_bytes > PAGE_BYTES:

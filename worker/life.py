@@ -19,14 +19,14 @@ from pipeline.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.method import Method
 from pipeline.model import Network, Shape
 from pipeline.shard import Shard
-from worker.broker.contract import Broker, ChangelogRead, NotYet, Records
+from worker.broker.contract import UNANSWERED_S, Broker, ChangelogRead, NotYet, Records, Unanswered
 from worker.failures import Refusal
+from worker.log import life as log_life
 from worker.pupil import Pupil
 
 log = logging.getLogger(__name__)
 
 READ_S = 0.05  # one slice of a restore: live shards wait so long
-STABLE_S = 30.0  # longer than any transaction may stay open
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,7 @@ class Plan:
     checkpoint: bytes | None
     start: str  # "earliest" | "latest": where a new group begins
     skip_gaps: bool  # go on where the input has lost records that the fold needs
+    longest_transaction_s: float = 30.0  # so long another worker's transaction may hold up a restore
 
     def network(self) -> Network:
         """The base weights."""
@@ -79,9 +80,11 @@ class Life:
         self.gap = 0  # records the input had lost
         self.replayed = 0
         self.last_record_ms = 0
-        self.began = time.monotonic()
+        self.began = self.not_before = time.monotonic()  # when to ask for the first time
         self.restored_s: float | None = None  # set once live
-        self._told = False
+        self.waits_for: str | None = None  # why the restore does not go on, in words
+        self._waits_since: float | None = None
+        self._unanswered_since: float | None = None
         self._plan = plan
         self._known_committed: int | None = None
         self._read: ChangelogRead | None = None
@@ -97,11 +100,15 @@ class Life:
         """Offsets left to fold silently; None while not even that is known."""
         return None if self.shard is None else max(0, self.committed - self.shard.position)
 
-    def wait(self, reason: str) -> None:
-        """It cannot be restored now; say so once it has taken long."""
-        if not self._told and time.monotonic() - self.began > STABLE_S:
-            self._told = True
-            log.warning("partition %d is still not restored: %s", self.partition, reason)
+    def late(self, reason: NotYet) -> bool:
+        """Whether the restore, which cannot go on now, has waited for longer than brokers and transactions explain."""
+        now = time.monotonic()
+        self.waits_for = str(reason)
+        self._waits_since = self._waits_since or now
+        self._unanswered_since = (self._unanswered_since or now) if isinstance(reason, Unanswered) else None
+        if self._unanswered_since is not None and now - self._unanswered_since > UNANSWERED_S:
+            return True
+        return now - self._waits_since > self._plan.longest_transaction_s
 
     def end(self) -> None:
         """Let go of what a life holds outside its memory."""
@@ -118,15 +125,20 @@ class Life:
         if self._read is None:
             self._known_committed = broker.committed(self.partition)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
-        self._latest.update(self._read.read(READ_S))
+        rows = self._read.read(READ_S)
+        self._latest.update(rows)
+        if rows:
+            self.waits_for = self._waits_since = self._unanswered_since = None
         if not self._read.done:
+            if not rows:
+                raise NotYet(f"the changelog of partition {self.partition} is not read to its end")
             return False
         try:
             shard, pupil = self._build(read_image(self._latest.items()), broker)
         except ValueError as error:
             raise Refusal(self._refused(error)) from error
         self._read.close()
-        self._latest = {}
+        self._latest, self.waits_for = {}, None
         self.replayed = max(0, self.committed - shard.position)
         broker.start(self.partition, shard.position)
         self.shard, self.pupil = shard, pupil
@@ -174,7 +186,7 @@ class Life:
                 "group; start under a new kafka.group_id"
             )
         if committed > high:  # for a moment after a commit the end may still lie before its markers
-            if time.monotonic() - self.began < STABLE_S:
+            if time.monotonic() - self.began < self._plan.longest_transaction_s:
                 raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")
             raise Refusal(
                 f"the group's offset for partition {self.partition} ({committed}) is beyond the input's end ({high}): "
@@ -208,6 +220,19 @@ class Life:
         pupil.reach(shard, low)
         shard.begin_snapshot()  # the same pages at another offset: the gap is part of the image from here on
         self.first_messages, self.must_commit = shard.snapshot_pieces(0)[0], True
+
+    def become_live(self) -> float:
+        """It is at C; the seconds that took."""
+        assert self.shard is not None, "only a loaded shard is live"
+        assert self.pupil is not None, "a loaded shard has a pupil"
+        self.restored_s = time.monotonic() - self.began
+        self.pupil.learnt_from = self.shard.counters.forecasts  # what was replayed has been learnt from
+        log_life("live", partition=self.partition, offset=self.shard.position, seconds=round(self.restored_s, 3))
+        if log.isEnabledFor(logging.DEBUG):  # so that it can be held against another fold of the same log
+            rows, weights = self.shard.table.digest(), self.shard.network.digest()
+            words = (self.partition, self.shard.position, self.shard.weights_offset, rows, weights)
+            log.debug("state partition=%d offset=%d adoption=%d rows=%s weights=%s", *words)
+        return self.restored_s
 
     # ---- the fold
 

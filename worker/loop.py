@@ -4,7 +4,6 @@ A crash, a rebalance, a refused commit and a fenced producer end the same way: t
 ones restore what the broker says is committed. Nothing is repaired in place.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,18 +11,15 @@ from dataclasses import dataclass
 from threading import Event
 
 from pipeline.image import weights_key
-from pipeline.shard import Shard
 from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled
 from worker.durability import MOST_PAGES, SnapshotClock, SnapshotPolicy
-from worker.failures import DeadLetterCatch, Failures, Pulse
+from worker.failures import DeadLetterCatch, Failures, LateRestores, Pulse
 from worker.learning import Learning
 from worker.life import Life, Plan
 from worker.log import life as log_life
 from worker.metrics import Metrics, Stopwatch
 from worker.publish import Topics, dead_letters, forecast_messages
 from worker.transaction import Transaction
-
-log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 Pieces = list[tuple[bytes, bytes]]  # keys and values for the changelog
@@ -65,6 +61,7 @@ class Loop:
         self._watch = Stopwatch(metrics.loop_seconds)
         self._incarnations = 0
         self._failures = Failures(limits.give_up_s)
+        self._late = LateRestores(limits.give_up_s)
         self._dead = limits.dead
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
@@ -91,10 +88,11 @@ class Loop:
         """None once joined, restored and caught up."""
         if not self.joined:
             return "not joined"
-        if self._failures.failing:
-            return "commits fail"
-        waiting = sorted(p for p, held in self.lives.items() if not held.live)
-        return f"restoring partitions {waiting}" if waiting else None
+        why = [f"commits fail: {self._failures.last}"] if self._failures.failing else []
+        if waiting := sorted(p for p, held in self.lives.items() if not held.live):
+            why.append(f"restoring partitions {waiting}")
+            why += [reason for p in waiting if (reason := self.lives[p].waits_for)][:3]
+        return "; ".join(why) or None
 
     def run(self, stop: Event, leave: bool, after_cycle: Callable[["Loop"], None]) -> None:
         """Cycle until `stop`; then snapshot, commit and close. Raises Refusal."""
@@ -118,6 +116,8 @@ class Loop:
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
+        if self.joined:
+            self._late.keep(self.lives.keys())
         started = [(p, records) for p, records in polled.records.items() if self._started(p)]
         self._watch.lap("poll")
         self._restore()
@@ -164,16 +164,18 @@ class Loop:
 
     def _restore(self) -> None:
         """One slice each, in turn: a partition that cannot be read now holds up no other."""
-        until = time.monotonic() + RESTORE_S
-        for life in [life for life in self.lives.values() if life.shard is None]:
-            if time.monotonic() > until:
+        now = time.monotonic()
+        for life in [life for life in self.lives.values() if life.shard is None and life.not_before <= now]:
+            if time.monotonic() > now + RESTORE_S:
                 return
             try:
                 loaded = life.restore(self._broker)
             except NotYet as reason:
                 loaded = False
-                life.wait(str(reason))
+                if life.late(reason):
+                    self._begin_late(life.partition, reason)
             if loaded:
+                self._late.over(life.partition)
                 tail = life.pending
                 log_life("loaded", partition=life.partition, offset=life.committed, tail=tail, gap=life.gap)
                 self._metrics.replayed.inc(life.replayed)
@@ -199,24 +201,13 @@ class Loop:
         assert life.shard is not None, "only a live shard is written"
         assert life.pupil is not None, "a loaded shard has a pupil"
         if life.restored_s is None:
-            life.restored_s = time.monotonic() - life.began
-            life.pupil.learnt_from = life.shard.counters.forecasts  # what was replayed has been learnt from
-            self._metrics.restore_seconds.set(life.restored_s)
-            log_life("live", partition=life.partition, offset=life.shard.position, seconds=round(life.restored_s, 3))
-            if log.isEnabledFor(logging.DEBUG):
-                self._log_state(life.partition, life.shard)
+            self._metrics.restore_seconds.set(life.become_live())
         adopted = self._learning.adopt(life)
         self._watch.lap("adopt")
         outstanding = life.pupil.outstanding(life.shard)
         pieces, last = self._clocks[life.partition].pieces(life.shard, records, outstanding)
         self._write(life, adopted, pieces, last, transaction)
         self._snapshot_s += self._watch.lap("snapshot")
-
-    def _log_state(self, partition: int, shard: Shard) -> None:
-        """So that it can be held against another fold of the same log."""
-        rows, weights = shard.table.digest(), shard.network.digest()
-        words = (partition, shard.position, shard.weights_offset, rows, weights)
-        log.debug("state partition=%d offset=%d adoption=%d rows=%s weights=%s", *words)
 
     def _write(self, life: Life, adopted: Pieces, pieces: Pieces, last: bool, transaction: Transaction) -> None:
         assert life.shard is not None, "only a live shard is written"
@@ -254,6 +245,15 @@ class Loop:
         life.must_commit = self._failures.failing  # one commit of C shows that the way is open again
         self._clocks[partition] = SnapshotClock(self._limits.snapshots)
         log_life("restoring", partition=partition, incarnation=self._incarnations, why=why)
+
+    def _begin_late(self, partition: int, reason: NotYet) -> None:
+        """The same way back, for one life: no other depends on what failed."""
+        self._metrics.failures.inc()
+        pause_s = self._late.note(partition, reason)
+        self._begin(partition, "its restore waits too long")
+        self.lives[partition].not_before = time.monotonic() + pause_s
+        self.lives[partition].waits_for = str(reason)
+        self._broken = True
 
     def _end(self, partition: int, why: str) -> None:
         life = self.lives.pop(partition, None)

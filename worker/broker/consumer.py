@@ -16,8 +16,8 @@ from kafka.coordinator.base import MemberState
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.contract import BrokerError, Polled, Records
-from worker.broker.limits import asking, within
+from worker.broker.contract import UNANSWERED_S, BrokerError, Polled, Records, Unanswered
+from worker.broker.limits import Patience, asking, within
 from worker.broker.security import Connection, open_consumer
 
 log = logging.getLogger(__name__)
@@ -40,10 +40,11 @@ class ConsumerOptions:
     session_timeout_s: float = 10.0
     max_poll_interval_s: float = 120.0
     max_poll_records: int = 2000
+    longest_transaction_s: float = 30.0  # so long `committed` may have to wait for others
 
 
 class InputConsumer:
-    """One life of a consumer. After a BrokerError from `poll`, close it and make another."""
+    """One life of a consumer. After a BrokerError from `poll`, or once it is `stuck`, close it and make another."""
 
     def __init__(self, options: ConsumerOptions, partitions: int | None = None) -> None:
         """Subscribe. `partitions` beyond so many are ignored; without it, beyond those there are now.
@@ -55,6 +56,8 @@ class InputConsumer:
         self._member_id: str | None = None
         self._unstable_since: float | None = time.monotonic()
         self._stale_answers: set[int] = set()
+        self._longest_transaction_s = options.longest_transaction_s
+        self._patience = Patience()
         self._consumer = _open(options)
         try:
             self._assignment = _Assignment(self._consumer)
@@ -80,6 +83,7 @@ class InputConsumer:
         membership = self._membership()
         began, ended = self._assignment.take()
         self._started -= began | ended
+        self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
         return Polled(records, began, ended, membership)
 
@@ -127,9 +131,10 @@ class InputConsumer:
         """The group's offset, once no transaction holds it. Raises NotYet, BrokerError."""
         # A call that timed out leaves its request behind, and the next call gets that old answer (kafka-python
         # 3.0.12), perhaps from before another worker owned the partition: throw one answer away.
-        if partition in self._stale_answers:
-            self._ask_committed(partition)
-        return self._ask_committed(partition)
+        with self._patience.asking(partition, self._longest_transaction_s):
+            if partition in self._stale_answers:
+                self._ask_committed(partition)
+            return self._ask_committed(partition)
 
     def _ask_committed(self, partition: int) -> int | None:
         self._stale_answers.add(partition)
@@ -140,11 +145,17 @@ class InputConsumer:
         return offset
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """First offset in the log, and the one after the last readable record. Raises NotYet, BrokerError."""
+        """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""
         tp = TopicPartition(self._topic, partition)
-        with asking(f"bounds of {self._topic}-{partition}"):
+        what = f"bounds of {self._topic}-{partition}"
+        with self._patience.asking(partition, UNANSWERED_S), asking(what, Unanswered):
             first = self._consumer.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
             return first, self._consumer.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+
+    @property
+    def stuck(self) -> bool:
+        """It has left `committed` or `bounds` of a partition without an answer for too long."""
+        return self._patience.over
 
     def lag(self) -> dict[int, int]:
         """Records between position and log end of started partitions, where a fetch has been answered."""

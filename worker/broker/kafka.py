@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from worker.broker.admin import remove_member
 from worker.broker.consumer import ConsumerOptions, InputConsumer
-from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, Polled
+from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, Polled, longest_transaction_s
 from worker.broker.limits import within
 from worker.broker.producer import ProducerOptions, TransactionalProducer
 from worker.broker.restore import ChangelogReader
@@ -87,7 +87,11 @@ class KafkaBroker:
 
     def renew(self) -> None:
         """See the contract."""
-        self._producer.renew()
+        self._changelog.renew()
+        if not self._producer.usable:
+            self._producer.renew()
+        if self._consumer is not None and self._consumer.stuck:
+            self._drop_consumer()
         if self._consumer is None:
             self._consumer = InputConsumer(_consumer_options(self._options), self.partitions)
 
@@ -141,4 +145,5 @@ def _consumer_options(options: BrokerOptions) -> ConsumerOptions:
         session_timeout_s=options.session_timeout_s,
         max_poll_interval_s=options.max_poll_interval_s,
         max_poll_records=options.max_poll_records,
+        longest_transaction_s=longest_transaction_s(options.commit_timeout_s),
     )
