@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Collection
 
 from worker.broker.contract import BrokerError, CommitError
 from worker.refusal import Refusal
@@ -16,8 +17,10 @@ RATIO_OF = 1000  # records before a ratio means anything
 class Failures:
     """Failures in a row: pauses grow, and there is an end to it. A broker restart is not a crash loop."""
 
-    def __init__(self, give_up_s: float) -> None:
+    def __init__(self, give_up_s: float, what: str = "nothing could be committed") -> None:
         self._give_up_s = give_up_s
+        self._what = what
+        self.last = ""  # failure, in words
         self._since: float | None = None
         self._number = 0
         self._fenced_at: float | None = None
@@ -34,6 +37,7 @@ class Failures:
     def pause_after(self, error: BrokerError) -> float:
         """Return the seconds to pause before trying again. Raises Refusal when the worker should give up."""
         now = time.monotonic()
+        self.last = str(error)
         log.warning("%s: %s", type(error).__name__, error)
         if isinstance(error, CommitError) and error.fenced:
             if self._fenced_at is not None and now - self._fenced_at < FENCED_TWICE_S:
@@ -45,11 +49,33 @@ class Failures:
             self._since = now
         if now - self._since > self._give_up_s:
             raise Refusal(
-                f"nothing could be committed for {now - self._since:.0f} s (worker.give_up_s): {error}; see that the "
-                "broker answers"
+                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; see that the broker answers"
             ) from error
         self._number += 1
         return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._number - 1)))
+
+
+class LateRestores:
+    """Restores that waited too long: each partition has a row of failures of its own, which no commit ends."""
+
+    def __init__(self, give_up_s: float) -> None:
+        self._give_up_s = give_up_s
+        self._late: dict[int, Failures] = {}
+
+    def pause_after(self, partition: int, error: BrokerError) -> float:
+        """Seconds to pause before trying again. Raises Refusal when it is enough."""
+        what = f"partition {partition} could not be restored"
+        failures = self._late.setdefault(partition, Failures(self._give_up_s, what))
+        return failures.pause_after(type(error)(f"partition {partition} is not restored: {error}"))
+
+    def succeeded(self, partition: int) -> None:
+        """Forget the failures of a partition that is restored."""
+        self._late.pop(partition, None)
+
+    def keep(self, partitions: Collection[int]) -> None:
+        """Forget all others: they are another worker's now."""
+        for partition in self._late.keys() - partitions:
+            del self._late[partition]
 
 
 class DeadLetterCatch:

@@ -4,7 +4,6 @@ A crash, a rebalance, a refused commit and a fenced producer end the same way: t
 ones restore what the broker says is committed. Nothing is repaired in place.
 """
 
-import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +11,8 @@ from dataclasses import dataclass
 from threading import Event
 
 from pipeline.durable.image import weights_key
-from pipeline.shard import Shard
 from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled, Records
-from worker.failures import DeadLetterCatch, Failures
+from worker.failures import DeadLetterCatch, Failures, LateRestores
 from worker.learning import Learning
 from worker.lives.live import Live
 from worker.lives.restoring import Restoring
@@ -25,8 +23,6 @@ from worker.observe.pulse import Pulse
 from worker.plan import Plan
 from worker.publish import Topics, dead_letters, forecast_messages
 from worker.transaction import Pieces, Transaction
-
-log = logging.getLogger(__name__)
 
 POLL_S = 0.1
 RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
@@ -41,6 +37,7 @@ class Limits:
     snapshots: SnapshotPolicy
     history_s: float
     dead: DeadLetterCatch
+    longest_transaction_s: float = 30.0  # so long another worker's transaction may hold up a restore
 
 
 class Loop:
@@ -66,6 +63,7 @@ class Loop:
         self._watch = Stopwatch(metrics.loop_seconds)
         self._incarnations = 0
         self._failures = Failures(limits.give_up_s)
+        self._late = LateRestores(limits.give_up_s)
         self._dead = limits.dead
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
@@ -88,10 +86,11 @@ class Loop:
         """None once joined, restored and caught up."""
         if not self.joined:
             return "not joined"
-        if self._failures.failing:
-            return "commits fail"
-        waiting = sorted([*self.restoring, *(p for p, live in self.lives.items() if not live.at_c)])
-        return f"restoring partitions {waiting}" if waiting else None
+        why = [f"commits fail: {self._failures.last}"] if self._failures.failing else []
+        if waiting := sorted([*self.restoring, *(p for p, live in self.lives.items() if not live.at_c)]):
+            why.append(f"restoring partitions {waiting}")
+            why += [restoring.waits_for for _, restoring in sorted(self.restoring.items()) if restoring.waits_for][:3]
+        return "; ".join(why) or None
 
     def run(self, stop: Event, leave: bool, after_cycle: Callable[["Loop"], None]) -> None:
         """Cycle until `stop`; then snapshot, commit and close. Raises Refusal."""
@@ -115,6 +114,8 @@ class Loop:
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
+        if self.joined:
+            self._late.keep({*self.restoring, *self.lives})
         # Before `_restore`: records of a shard that it loads were not asked for, they are of a life that ended
         started = [(self.lives[p], records) for p, records in polled.records.items() if p in self.lives]
         self._watch.lap("poll")
@@ -154,19 +155,21 @@ class Loop:
 
     def _restore(self) -> None:
         """One slice each, in turn: a partition that cannot be read now holds up no other."""
-        until = time.monotonic() + RESTORE_S
-        for restoring in list(self.restoring.values()):
-            if time.monotonic() > until:
+        now = time.monotonic()
+        for one in [one for one in self.restoring.values() if one.not_before <= now]:
+            if time.monotonic() > now + RESTORE_S:
                 return
-            partition, live = restoring.partition, None
+            partition, live = one.partition, None
             try:
-                live = restoring.slice(self._broker)
+                live = one.slice(self._broker)
             except NotYet as reason:
-                restoring.wait(str(reason))
-            del self.restoring[partition]
+                if one.late(reason):
+                    self._begin_late(partition, reason)
+            waiting = self.restoring.pop(partition)
             if live is None:
-                self.restoring[partition] = restoring  # behind the others
+                self.restoring[partition] = waiting  # behind the others
             else:
+                self._late.succeeded(partition)
                 self.lives[partition] = live
                 log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, gap=live.gap)
                 self._metrics.replayed.inc(live.replayed)
@@ -189,22 +192,12 @@ class Loop:
     def _add_durable(self, live: Live, records: int, transaction: Transaction) -> None:
         """Adoption 0 with the shard's first transaction, newer ones, and this cycle's share of a snapshot."""
         if not live.has_caught_up:
-            seconds = live.caught_up()
-            self._metrics.restore_seconds.set(seconds)
-            log_event("live", partition=live.partition, offset=live.shard.position, seconds=round(seconds, 3))
-            if log.isEnabledFor(logging.DEBUG):
-                self._log_state(live.partition, live.shard)
+            self._metrics.restore_seconds.set(live.caught_up())
         adopted = self._learning.adopt(live)
         self._watch.lap("adopt")
         pieces, last = live.clock.pieces(live.shard, records, live.learning.outstanding(live.shard))
         self._write(live, adopted, pieces, last, transaction)
         self._snapshot_s += self._watch.lap("snapshot")
-
-    def _log_state(self, partition: int, shard: Shard) -> None:
-        """So that it can be held against another fold of the same log."""
-        rows, weights = shard.table.digest(), shard.network.digest()
-        words = (partition, shard.position, shard.weights_offset, rows, weights)
-        log.debug("state partition=%d offset=%d adoption=%d rows=%s weights=%s", *words)
 
     def _write(self, live: Live, adopted: Pieces, pieces: Pieces, last: bool, transaction: Transaction) -> None:
         durable: list[tuple[bytes, bytes | None]] = [*live.first_records, *adopted, *pieces]
@@ -227,10 +220,21 @@ class Loop:
         before = self.lives.get(partition) or self.restoring.get(partition)
         self._end(partition, why)
         self._incarnations += 1
-        self.restoring[partition] = new = Restoring(partition, self._incarnations, self._plan, self._limits.snapshots)
+        self.restoring[partition] = new = Restoring(
+            partition, self._incarnations, self._plan, self._limits.snapshots, self._limits.longest_transaction_s
+        )
         new.last_record_ms = before.last_record_ms if before else 0
         new.must_commit = self._failures.failing  # one commit of C shows that the way is open again
         log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
+
+    def _begin_late(self, partition: int, reason: NotYet) -> None:
+        """The same way back, for one life: no other depends on what failed."""
+        self._metrics.failures.inc()
+        pause_s = self._late.pause_after(partition, reason)
+        self._begin(partition, "its restore waits too long")
+        self.restoring[partition].not_before = time.monotonic() + pause_s
+        self.restoring[partition].waits_for = str(reason)
+        self._broken = True
 
     def _end(self, partition: int, why: str) -> None:
         ended: Live | Restoring | None = self.lives.pop(partition, None)

@@ -1,6 +1,7 @@
 """A worker's limits and its learning, from its settings."""
 
 from pipeline.network.model import Shape
+from worker.broker.contract import longest_transaction_s
 from worker.failures import DeadLetterCatch
 from worker.learning import Learning, LearningPolicy
 from worker.lives.snapshot_clock import SnapshotPolicy
@@ -21,6 +22,7 @@ def limits(settings: Settings) -> Limits:
         snapshots=SnapshotPolicy(worker.snapshot_events, worker.snapshot_interval_s),
         history_s=worker.changelog_history_s,
         dead=DeadLetterCatch(events.max_dead_in_a_row, events.max_dead_ratio),
+        longest_transaction_s=longest_transaction_s(worker.commit_timeout_s),
     )
 
 

@@ -170,7 +170,15 @@ class Worker:
 class Cluster:
     """Topics of one test, the settings for them, and the workers; a context manager that leaves no process."""
 
-    def __init__(self, bootstrap: str, name: str, home: Path, partitions: int, **sections: dict[str, object]) -> None:
+    def __init__(
+        self,
+        bootstrap: str,
+        name: str,
+        home: Path,
+        partitions: int,
+        replication: int = 1,
+        **sections: dict[str, object],
+    ) -> None:
         self.partitions = partitions
         self.home = home
         self.changed = Condition()  # a worker has said something
@@ -196,7 +204,7 @@ class Cluster:
         self.plan: Plan = Plan.of(self.settings)
         self.topics = topics.names_of(self.settings.kafka)
         self.connection = self.settings.kafka
-        topics.create(self.settings, partitions, 1)
+        topics.create(self.settings, partitions, replication)
 
     def worker(self, name: str, *options: str) -> Worker:
         """Start one."""
@@ -334,9 +342,10 @@ class Source:
 class Feeder(Thread):
     """Sends a source's records at a rate until it is told to stop, some in transactions, a part of which abort."""
 
-    def __init__(self, cluster: Cluster, source: Source, rate: float) -> None:
+    def __init__(self, cluster: Cluster, source: Source, rate: float, transactions: bool = True) -> None:
         super().__init__(daemon=True)
         self.sent = 0
+        self._transactions = transactions
         self._cluster, self._source, self._rate = cluster, source, rate
         self._stop_asked = Event()
         self._error: Exception | None = None
@@ -351,16 +360,17 @@ class Feeder(Thread):
         topic, began, round_number = self._cluster.topics.input, time.monotonic(), 0
         with ExitStack() as stack:
             producer = stack.enter_context(FastProducer(self._cluster.connection))
-            within = open_producer(self._cluster.connection, transactional_id=f"{topic}-feeder")
-            stack.callback(within.close)
-            within.init_transactions()
+            if self._transactions:
+                within = open_producer(self._cluster.connection, transactional_id=f"{topic}-feeder")
+                stack.callback(within.close)
+                within.init_transactions()
             while not self._stop_asked.wait(0.02):
                 due = int((time.monotonic() - began) * self._rate) - self.sent
                 for _ in range(due):
                     producer.send(topic, *self._source.next())
                 self.sent += due
                 round_number += 1
-                if round_number % 100 == 0:
+                if self._transactions and round_number % 100 == 0:
                     within.begin_transaction()
                     for partition, key, value in (self._source.next() for _ in range(20)):
                         within.send(topic, value, key, None, partition)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from itertools import islice
 
 from tests.rigs.memory_log import Log, MemoryChangelogRead, Transaction
-from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, NotYet, Polled, Records
+from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, NotYet, Polled, Records, Unanswered
 
 INPUT, OUTPUT, CHANGELOG, DEAD_LETTERS = "input", "output", "changelog", "dead-letters"
 
@@ -27,6 +27,7 @@ class MemoryCluster:
         self.epochs: dict[str, int] = {}
         self.members: dict[str, MemoryBroker] = {}
         self.generation = 0
+        self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
         self.joined: set[str] | None = None  # who has answered the rebalance that is under way
 
     def produce(self, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int = 0) -> int:
@@ -209,6 +210,8 @@ class MemoryBroker:
             self._positions[partition] = offset
 
     def open_changelog(self, partition: int) -> ChangelogRead:
+        if partition in self.cluster.unanswered:
+            raise Unanswered(f"no broker tells where the changelog of partition {partition} ends")
         return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:

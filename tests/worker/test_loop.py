@@ -511,7 +511,7 @@ def test_an_idle_worker_is_well_again_once_its_poll_is() -> None:
     loop = rig.loops["one"]
     rig.brokers["one"].fail_poll = True
     rig.turn()
-    assert loop.why_not_ready == "commits fail"
+    assert loop.why_not_ready == "commits fail: poll failed; restoring partitions [0, 1]"
     rig.cycle(times=20)
     assert loop.why_not_ready is None, "no event has to come for it"
     assert not loop._failures.failing, "the next failure, hours later, must not find an old one"
@@ -621,7 +621,7 @@ def test_a_partition_held_by_an_open_transaction_holds_up_no_other() -> None:
         for _ in range(20):
             rig.turn()
         loop = rig.loops["one"]
-        assert loop.why_not_ready == "restoring partitions [0]"
+        assert loop.why_not_ready == "restoring partitions [0]; an open transaction holds the offset"
         assert rig.cluster.offsets[1] == rig.references[1].position
     rig.drain()
     rig.check_topics()

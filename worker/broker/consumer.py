@@ -15,8 +15,8 @@ from kafka.coordinator.base import MemberState
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.contract import BrokerError, Polled, Records
-from worker.broker.limits import asking, within
+from worker.broker.contract import UNANSWERED_S, BrokerError, Polled, Records, Unanswered, longest_transaction_s
+from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
@@ -31,7 +31,7 @@ CLOSE_LIMIT_S = 5.0
 
 
 class InputConsumer:
-    """One life of a consumer. After a BrokerError from `poll`, close it and make another."""
+    """One life of a consumer. After a BrokerError from `poll`, or once it is `stuck`, close it and make another."""
 
     def __init__(self, kafka: Kafka, worker: Worker, partitions: int | None = None) -> None:
         """Subscribe. `partitions` beyond so many are ignored; without it, beyond those there are now.
@@ -43,6 +43,8 @@ class InputConsumer:
         self._member_id: str | None = None
         self._unstable_since: float | None = time.monotonic()
         self._stale_answers: set[int] = set()
+        self._longest_transaction_s = longest_transaction_s(worker.commit_timeout_s)
+        self._patience = Patience()
         self._consumer = _open(kafka, worker)
         try:
             self._assignment = _Assignment(self._consumer)
@@ -68,6 +70,7 @@ class InputConsumer:
         membership = self._membership()
         began, ended = self._assignment.take()
         self._started -= began | ended
+        self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
         return Polled(records, began, ended, membership)
 
@@ -115,9 +118,10 @@ class InputConsumer:
         """The group's offset, once no transaction holds it. Raises NotYet, BrokerError."""
         # A call that timed out leaves its request behind, and the next call gets that old answer (kafka-python
         # 3.0.12), perhaps from before another worker owned the partition: throw one answer away.
-        if partition in self._stale_answers:
-            self._ask_committed(partition)
-        return self._ask_committed(partition)
+        with self._patience.asking(partition, self._longest_transaction_s):
+            if partition in self._stale_answers:
+                self._ask_committed(partition)
+            return self._ask_committed(partition)
 
     def _ask_committed(self, partition: int) -> int | None:
         self._stale_answers.add(partition)
@@ -128,11 +132,17 @@ class InputConsumer:
         return offset
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """First offset in the log, and the one after the last readable record. Raises NotYet, BrokerError."""
+        """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""
         tp = TopicPartition(self._topic, partition)
-        with asking(f"bounds of {self._topic}-{partition}"):
+        what = f"bounds of {self._topic}-{partition}"
+        with self._patience.asking(partition, UNANSWERED_S), asking(what, Unanswered):
             first = self._consumer.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
             return first, self._consumer.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+
+    @property
+    def stuck(self) -> bool:
+        """It has left `committed` or `bounds` of a partition without an answer for too long."""
+        return self._patience.over
 
     def lag(self) -> dict[int, int]:
         """Records between position and log end of started partitions, where a fetch has been answered."""

@@ -9,6 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+UNANSWERED_S = 5.0  # so long an ask that no transaction can hold up may stay without an answer
+
+
+def longest_transaction_s(commit_timeout_s: float) -> float:
+    """The time after which no transaction of a worker is open any more, whatever became of that worker."""
+    return max(30.0, commit_timeout_s + 15.0)  # the producer's margin, and 10 s until the broker looks for old ones
+
 
 class Records(NamedTuple):
     """A run of one partition's records in offset order, as parallel lists (offsets may have holes)."""
@@ -59,6 +66,11 @@ class NotYet(BrokerError):  # noqa: N818 - a state that passes, not a failure
     """Not to be had now, ask again: another worker's open transaction hides it, or no broker answered in time."""
 
 
+class Unanswered(NotYet):
+    """No broker answered in time what no transaction can hold up. Where that lasts, the client may be at fault:
+    `renew` makes another."""
+
+
 class CommitError(BrokerError):
     """A transaction did not commit (`refused`), or nobody can say whether it did (`unknown`).
 
@@ -78,7 +90,8 @@ class ChangelogRead(Protocol):
     (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
-        """The next records as (key, value); returns early, and may return nothing. Raises BrokerError."""
+        """The next records as (key, value); returns early, and may return nothing: nobody can read past an open
+        transaction. Raises NotYet, BrokerError. One that brings nothing for long is to be closed and opened again."""
 
     @property
     def done(self) -> bool:
@@ -102,23 +115,25 @@ class Broker(Protocol):
         still move. Raises NotYet while such a transaction is open."""
 
     def bounds(self, partition: int) -> tuple[int, int]:
-        """First offset still in the input's log, and the offset after its last readable record. Raises NotYet."""
+        """First offset still in the input's log, and the offset after its last readable record. Raises Unanswered."""
 
     def start(self, partition: int, offset: int) -> None:
         """Deliver this partition's records from `offset` on, beginning with the next poll. Does nothing where the
         partition is no longer ours: the next poll says so."""
 
     def open_changelog(self, partition: int) -> ChangelogRead:
-        """Call after `committed` of the same partition: then nothing committed is missed. Raises NotYet."""
+        """Call after `committed` of the same partition: then nothing committed is missed. Raises Unanswered."""
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError, then
         `renew` before the next; ValueError without offsets, because they are what fences it."""
 
     def renew(self) -> None:
-        """After a CommitError: throw the producer away and make a new one, which also aborts what the old one left
-        open. After a poll that failed the consumer is made anew too: the next polls report all its partitions as ended,
-        and those that come back as begun. Raises BrokerError, then try again."""
+        """Make anew whatever failed. After a CommitError the producer, which also aborts what the old one left open.
+        After a poll that failed the consumer, and so where it has left `bounds` unanswered for `UNANSWERED_S` or
+        `committed` for longer than a transaction lasts: the next polls report all its partitions as ended, and those
+        that come back as begun. And always what reads changelogs, for those opened from now on: reads that are open
+        go on. Live partitions notice nothing where only these are made anew. Raises BrokerError, then try again."""
 
     def lag(self) -> dict[int, int]:
         """Records behind the end of the log for each started partition, as last seen by the client; asks nobody.

@@ -64,7 +64,11 @@ class KafkaBroker:
         self._producer.commit(messages, offsets, membership)
 
     def renew(self) -> None:
-        self._producer.renew()
+        self._changelog.renew()
+        if not self._producer.usable:
+            self._producer.renew()
+        if self._consumer is not None and self._consumer.stuck:
+            self._drop_consumer()
         if self._consumer is None:
             self._consumer = InputConsumer(self._kafka, self._worker, self.partitions)
 

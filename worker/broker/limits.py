@@ -1,6 +1,7 @@
 """Time limits for client calls that have none of their own, and what the errors of calls mean."""
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Thread
@@ -28,11 +29,38 @@ def within(limit_s: float, call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def asking(what: str) -> Iterator[None]:
-    """Turns the client's errors into ours: NotYet for those that pass, BrokerError for the rest."""
+def asking(what: str, passing: type[NotYet] = NotYet) -> Iterator[None]:
+    """Turns the client's errors into ours: `passing` for those that pass, BrokerError for the rest."""
     try:
         yield
     except (RetriableError, TimeoutError) as error:
-        raise NotYet(f"{what}: no answer yet ({error!r})") from error
+        raise passing(f"{what}: no answer yet ({error!r})") from error
     except KafkaError as error:
         raise BrokerError(f"{what}: {error!r}") from error
+
+
+class Patience:
+    """Until when each partition's asks of one client may stay without an answer."""
+
+    def __init__(self) -> None:
+        self._until: dict[int, float] = {}
+
+    @contextmanager
+    def asking(self, partition: int, limit_s: float) -> Iterator[None]:
+        """Count the time from the first of asks in a row that end with NotYet."""
+        try:
+            yield
+        except NotYet:
+            self._until.setdefault(partition, time.monotonic() + limit_s)
+            raise
+        self.forget([partition])
+
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Begin anew with these."""
+        for partition in partitions:
+            self._until.pop(partition, None)
+
+    @property
+    def over(self) -> bool:
+        """The client has left somebody without an answer for too long."""
+        return any(until < time.monotonic() for until in self._until.values())

@@ -41,6 +41,11 @@ class TransactionalProducer:
         self._kafka, self._commit_timeout_s, self._max_request_bytes = kafka, commit_timeout_s, max_request_bytes
         self._producer: KafkaProducer | None = None
 
+    @property
+    def usable(self) -> bool:
+        """Every transaction so far has committed: none of ours can be open."""
+        return self._producer is not None
+
     def renew(self) -> None:
         """Throw the producer away and make another, which aborts what the old one left open. Raises BrokerError."""
         self.close()

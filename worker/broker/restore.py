@@ -2,6 +2,8 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
+from threading import Thread
 from types import TracebackType
 from typing import NamedTuple
 
@@ -9,7 +11,7 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.contract import BrokerError
+from worker.broker.contract import BrokerError, Unanswered
 from worker.broker.limits import asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
@@ -32,52 +34,102 @@ class TopicRecord(NamedTuple):
 
 
 class ChangelogReader:
-    """Opens changelogs one partition at a time; all of them share two consumers."""
+    """Opens changelogs one partition at a time; those opened between two calls of `renew` share two consumers."""
 
     def __init__(self, kafka: Kafka, topic: str) -> None:
         self._kafka = kafka
         self._topic = topic
-        self._clients: tuple[KafkaConsumer, KafkaConsumer] | None = None
+        self._clients: _Clients | None = None
+        self._retired: list[_Clients] = []  # with reads that go on
 
     def open(self, partition: int) -> "OpenChangelog":
-        """Raises NotYet, BrokerError."""
+        """Raises Unanswered (where that lasts, `renew`), BrokerError."""
         tp = TopicPartition(self._topic, partition)
-        with asking(f"changelog {self._topic}-{partition}"):
-            committed, everything = self._connect()
+        with asking(f"changelog {self._topic}-{partition}", Unanswered):
+            if self._clients is None:
+                self._clients = _connect(self._kafka)
+            clients = self._clients
+            # A consumer that fetches nothing learns of a lost leader only from the lost connection, and asks once who
+            # leads now, before there is another. When the old leader is back and says that it does not lead,
+            # end_offsets() asks it again, thousands of times, and never the cluster (kafka-python 3.0.12: "retry" in
+            # Fetcher._fetch_offsets_by_times_async): no answer until metadata_max_age_ms, five minutes, is over.
+            #
             # Not read_committed: the broker answers a commit before its markers are in the log, so that the last
             # stable offset may still lie before a transaction whose input offsets are already visible (KAFKA-10167)
-            end = everything.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
-            begin = everything.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            end = clients.everything.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            begin = clients.everything.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            committed = clients.committed
             committed.assign([*committed.assignment() - {tp}, tp])
             committed.pause(tp)
             committed.seek(tp, begin)
-        return OpenChangelog(committed, tp, end)
+        return OpenChangelog(clients, tp, end)
 
-    def _connect(self) -> tuple[KafkaConsumer, KafkaConsumer]:
-        if self._clients is None:
-            committed = _open(self._kafka, "read_committed")
-            try:
-                self._clients = committed, _open(self._kafka, "read_uncommitted")
-            except KafkaError:
-                _close(committed)
-                raise
-        return self._clients
+    def renew(self) -> None:
+        """Open what comes with new consumers; the old ones are closed when their last read is. Waits for nobody."""
+        self._retired = [clients for clients in self._retired if not clients.closed]
+        clients, self._clients = self._clients, None
+        if clients is not None:
+            clients.retire()
+            self._retired.append(clients)
 
     def close(self) -> None:
         """Close the consumers; what was open can only be closed after this. Never raises."""
         clients, self._clients = self._clients, None
-        for client in clients or ():
-            _close(client)
+        for each in [*self._retired, *([clients] if clients else [])]:
+            each.close()
+
+
+@dataclass(eq=False)
+class _Clients:
+    """Two consumers and how many reads use them."""
+
+    committed: KafkaConsumer
+    everything: KafkaConsumer
+    reads: int = 0
+    retired: bool = False
+    closed: bool = False
+
+    def retire(self) -> None:
+        """Close as soon as no read uses them."""
+        self.retired = True
+        self.release(0)
+
+    def release(self, reads: int = 1) -> None:
+        """So many reads are over."""
+        self.reads -= reads
+        if self.retired and not self.reads:
+            self.close(aside=True)
+
+    def close(self, aside: bool = False) -> None:
+        """Never raises; `aside` on a thread of its own, because closing a client that hangs takes its time."""
+        if not self.closed:
+            self.closed = True
+            for client in (self.committed, self.everything):
+                if aside:
+                    Thread(target=_close, args=(client,), name="kafka-close", daemon=True).start()
+                else:
+                    _close(client)
+
+
+def _connect(kafka: Kafka) -> _Clients:
+    committed = _open(kafka, "read_committed")
+    try:
+        return _Clients(committed, _open(kafka, "read_uncommitted"))
+    except KafkaError:
+        _close(committed)
+        raise
 
 
 class OpenChangelog:
     """One partition's changelog up to the end it had when it was opened."""
 
-    def __init__(self, consumer: KafkaConsumer, tp: TopicPartition, end: int) -> None:
-        self._consumer = consumer
+    def __init__(self, clients: _Clients, tp: TopicPartition, end: int) -> None:
+        self._clients = clients
+        self._consumer = clients.committed
         self._tp = tp
         self._end = end
         self._open = True
+        clients.reads += 1
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
         """The next records, possibly none. Raises BrokerError; then close this and open another."""
@@ -106,10 +158,14 @@ class OpenChangelog:
             self._open = False
             with suppress(KafkaError):
                 self._consumer.assign([*self._consumer.assignment() - {self._tp}])
+            self._clients.release()
 
 
 class TopicReader:
-    """Follows a topic from given offsets; transactions that are open or aborted stay hidden."""
+    """Follows a topic from given offsets; transactions that are open or aborted stay hidden.
+
+    For people and tests, who make another where `ends` goes unanswered for long: no loop waits for one.
+    """
 
     def __init__(self, kafka: Kafka, topic: str, starts: Mapping[int, int] | None = None) -> None:
         """`starts` are offsets by partition; without it, all partitions from their beginning. Raises BrokerError."""

@@ -68,6 +68,9 @@ def _open(client: Callable[..., Any], options: dict[str, Any]) -> Any:
 
     def remember(**configs: object) -> KafkaNetClient:
         network.append(KafkaNetClient(**configs))
+        # It never hears of allow_auto_create_topics (kafka-python 3.0.12): asking for a topic that was deleted would
+        # bring it back, empty and with other settings
+        network[0].cluster.config["allow_auto_create_topics"] = False
         return network[0]
 
     try:

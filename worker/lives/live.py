@@ -4,6 +4,7 @@ catching up   events below C are folded silently: nothing leaves the shard
 at C          events are forecast and committed
 """
 
+import logging
 import time
 from bisect import bisect_left
 from collections.abc import Callable
@@ -15,7 +16,10 @@ from pipeline.shard import Shard
 from worker.broker.contract import Records
 from worker.lives.learning_state import LearningState
 from worker.lives.snapshot_clock import SnapshotClock
+from worker.observe.log import event as log_event
 from worker.plan import Plan
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -58,10 +62,16 @@ class Live:
         return max(0, self.committed - self.shard.position)
 
     def caught_up(self) -> float:
-        """Note that it is at C for the first time. Returns the seconds since it was assigned."""
+        """Note and log that it is at C for the first time. Returns the seconds since it was assigned."""
         self.has_caught_up = True
         self.learning.learnt_from = self.shard.counters.forecasts  # what was replayed has been learnt from
-        return time.monotonic() - self.began
+        seconds = time.monotonic() - self.began
+        log_event("live", partition=self.partition, offset=self.shard.position, seconds=round(seconds, 3))
+        if log.isEnabledFor(logging.DEBUG):  # so that it can be held against another fold of the same log
+            rows, weights = self.shard.table.digest(), self.shard.network.digest()
+            words = (self.partition, self.shard.position, self.shard.weights_offset, rows, weights)
+            log.debug("state partition=%d offset=%d adoption=%d rows=%s weights=%s", *words)
+        return seconds
 
     def fits(self, records: Records) -> bool:
         """Whether these are records this shard has not taken in."""

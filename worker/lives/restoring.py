@@ -1,13 +1,12 @@
 """A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
 
-import logging
 import time
 
 import msgspec
 
 from pipeline.durable.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.shard import Shard
-from worker.broker.contract import Broker, ChangelogRead, NotYet
+from worker.broker.contract import UNANSWERED_S, Broker, ChangelogRead, NotYet, Unanswered
 from worker.lives.learning_state import LearningState
 from worker.lives.live import Live
 from worker.lives.loading import cold_start, loaded
@@ -15,24 +14,30 @@ from worker.lives.snapshot_clock import SnapshotClock, SnapshotPolicy
 from worker.plan import Plan
 from worker.refusal import Refusal
 
-log = logging.getLogger(__name__)
-
 READ_S = 0.05  # one slice of a restore: live shards wait so long
-STABLE_S = 30.0  # longer than any transaction may stay open
 
 
 class Restoring:
     """What is known of a partition before its shard is loaded; `slice` ends it with a `Live`."""
 
-    def __init__(self, partition: int, incarnation: int, plan: Plan, snapshots: SnapshotPolicy) -> None:
+    def __init__(
+        self,
+        partition: int,
+        incarnation: int,
+        plan: Plan,
+        snapshots: SnapshotPolicy,
+        longest_transaction_s: float = 30.0,
+    ) -> None:
         self.partition = partition
         self.incarnation = incarnation
         self.last_record_ms = 0  # of the life before: it is as far behind as it was
         self.must_commit = False  # C is to be committed once, though no event comes
-        self.began = time.monotonic()
-        self._snapshots = snapshots
+        self.began = self.not_before = time.monotonic()  # when to ask for the first time
+        self.waits_for: str | None = None  # why the restore does not go on, in words
+        self._waits_since: float | None = None
+        self._unanswered_since: float | None = None
+        self._snapshots, self._longest_transaction_s = snapshots, longest_transaction_s
         self._plan = plan
-        self._told = False
         self._known_committed: int | None = None
         self._read: ChangelogRead | None = None
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
@@ -45,8 +50,13 @@ class Restoring:
         if self._read is None:
             self._known_committed = broker.committed(self.partition)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
-        self._latest.update(self._read.read(READ_S))
+        records = self._read.read(READ_S)
+        self._latest.update(records)
+        if records:
+            self.waits_for = self._waits_since = self._unanswered_since = None
         if not self._read.done:
+            if not records:
+                raise NotYet(f"the changelog of partition {self.partition} is not read to its end")
             return None
         low, high = broker.bounds(self.partition)
         try:
@@ -60,11 +70,15 @@ class Restoring:
         broker.start(self.partition, live.shard.position)
         return live
 
-    def wait(self, reason: str) -> None:
-        """Log why it cannot be restored now, once it has taken long."""
-        if not self._told and time.monotonic() - self.began > STABLE_S:
-            self._told = True
-            log.warning("partition %d is still not restored: %s", self.partition, reason)
+    def late(self, reason: NotYet) -> bool:
+        """Whether the restore, which cannot go on now, has waited for longer than brokers and transactions explain."""
+        now = time.monotonic()
+        self.waits_for = str(reason)
+        self._waits_since = self._waits_since or now
+        self._unanswered_since = (self._unanswered_since or now) if isinstance(reason, Unanswered) else None
+        if self._unanswered_since is not None and now - self._unanswered_since > UNANSWERED_S:
+            return True
+        return now - self._waits_since > self._longest_transaction_s
 
     def end(self) -> None:
         """Let go of what is held outside memory."""
@@ -131,7 +145,7 @@ class Restoring:
                 "group; start under a new kafka.group_id"
             )
         if committed > high:  # for a moment after a commit the end may still lie before its markers
-            if time.monotonic() - self.began < STABLE_S:
+            if time.monotonic() - self.began < self._longest_transaction_s:
                 raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")
             raise Refusal(
                 f"the group's offset for partition {self.partition} ({committed}) is beyond the input's end ({high}): "

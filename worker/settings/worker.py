@@ -31,7 +31,9 @@ class Worker(Section):
     commit_timeout_s: TimeLimit = Field(default=8, description="a transaction that takes longer has failed")
     stall_exit_s: TimeLimit = Field(default=120, description="leave with an error when the loop hangs for so long")
     give_up_s: TimeLimit = Field(
-        default=300, description="leave with an error where no transaction has committed for so long while some failed"
+        default=300,
+        description="leave with an error where no transaction has committed for so long while some failed, or a "
+        "partition could not be restored",
     )
 
     @model_validator(mode="after")

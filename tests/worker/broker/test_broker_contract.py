@@ -238,6 +238,26 @@ def test_the_changelog_reads_to_its_end_tombstones_included(rig: Rig) -> None:
         read.close()
 
 
+def test_renew_leaves_alone_what_has_not_failed(rig: Rig) -> None:
+    rig.feed(numbered(0, 2))
+    worker = joined(rig)
+    worker.broker.start(0, 0)
+    worker.commit([Message(rig.changelog, 1, b"page-%d" % i, b"x") for i in range(5)], {1: 1})
+    began = eventually(lambda: worker.broker.open_changelog(1))
+    worker.broker.renew()
+    after = eventually(lambda: worker.broker.open_changelog(1))
+    for read in (began, after):
+        rows: list[tuple[bytes, bytes | None]] = []
+        while not read.done:
+            rows += read.read(0.5)
+        assert rows == [(b"page-%d" % i, b"x") for i in range(5)]
+        read.close()
+    drive(worker, until=lambda: worker.count() == 2)
+    assert (sorted(worker.began), worker.ended) == (sorted(ALL), [])
+    worker.commit([Message(rig.output, 0, b"k", b"v")], {0: 2})
+    assert worker.committed(0) == 2
+
+
 def test_an_offset_that_anothers_transaction_holds_is_not_to_be_had_yet(rig: Rig) -> None:
     worker = joined(rig)
     worker.commit([], {0: 3, 1: 8})
@@ -263,6 +283,26 @@ def test_after_a_failed_poll_renew_begins_everything_anew(rig: Rig) -> None:
     assert set(worker.ended) == ALL
     drive(worker, until=lambda: worker.membership is not None)
     worker.commit([], {0: 1})
+
+
+@pytest.mark.kafka
+def test_a_consumer_that_leaves_an_ask_unanswered_for_too_long_is_made_anew(bootstrap: str) -> None:
+    rig = KafkaRig(bootstrap)
+    worker = joined(rig)
+    consumer = rig.brokers[0]._consumer
+    assert consumer is not None
+    consumer._longest_transaction_s = 0
+    with rig.held_offset(0):
+        for _ in range(2):
+            with pytest.raises(NotYet):
+                worker.broker.committed(0)
+        worker.broker.renew()
+        drive(worker, until=lambda: sorted(worker.began) == sorted([*ALL, *ALL]))
+        assert set(worker.ended) == ALL
+    drive(worker, until=lambda: worker.membership is not None)
+    worker.commit([], {0: 1})
+    assert worker.committed(0) == 1
+    rig.close()
 
 
 @pytest.mark.parametrize("committed", [True, False])

@@ -361,7 +361,7 @@ def test_readiness_comes_with_its_reason(site: Site) -> None:
     site.rig.brokers["one"].fail_poll = True
     site.rig.turn()
     site.status.update(site.loop)
-    assert site.get("/readyz")[::2] == (503, "commits fail\n")
+    assert site.get("/readyz")[::2] == (503, "commits fail: poll failed; restoring partitions [0, 1]\n")
     site.rig.turn()
     site.status.update(site.loop)
     assert site.get("/readyz")[0] == 503

@@ -107,3 +107,23 @@ def _fail() -> None:
         raise ValueError("why")
     except ValueError:
         logging.getLogger("worker.loop").exception("failed")
+
+
+def test_few_of_the_kafka_clients_lines_are_written_and_the_others_counted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    log.configure("info", "text")
+
+    def warn(name: str, lines: int) -> list[str]:
+        for number in range(lines):
+            logging.getLogger(name).warning("topic %d is gone", number)
+        return capsys.readouterr().out.splitlines()
+
+    assert len(warn("kafka.cluster", 1000)) == 5
+    now[0] += 31
+    first, *_, last = warn("kafka.cluster", 7)
+    assert first.endswith("WARNING topic 0 is gone (left out: 995 lines like it)")
+    assert last.endswith("WARNING topic 4 is gone")
+    assert len(warn("worker.loop", 1000)) == 1000, "our own lines are few by themselves"

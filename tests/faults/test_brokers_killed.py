@@ -1,0 +1,133 @@
+"""Three brokers, each killed and started again under traffic: every partition comes back, nothing is lost or twice."""
+
+import faulthandler
+import gc
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.cluster import Cluster, Feeder, Source
+from worker.broker import admin
+from worker.broker.contract import BrokerError, NotYet, Unanswered
+from worker.broker.kafka import KafkaBroker
+from worker.broker.produce import FastProducer
+from worker.demo.auditor import Rules, audit
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.settings.kafka import Kafka
+from worker.settings.worker import Worker as WorkerSettings
+
+# Not the Kafka that the environment may name: that one is not for tests to kill
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    # kafka-python 3.0.12 leaves the socket of a refused connection to the garbage collector
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
+
+PARTITIONS = 6  # two led by each broker
+ROUNDS = 2
+RATE = 300.0
+LIMIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def kafka() -> Iterator[LocalKafka]:
+    kafka = kafka_from_jars(nodes=3, heap_mb=400)
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture(autouse=True)
+def _no_sockets_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    caplog.set_level("CRITICAL", "kafka")  # else the log keeps the client's errors, and they the sockets
+    yield
+    gc.collect()  # here, where the warning is expected
+
+
+def forecasts_come(cluster: Cluster) -> float:
+    """Every partition answers a new event, however long its leader is looked for; the seconds it took."""
+    began = time.monotonic()
+    while True:
+        try:
+            cluster.await_last()
+        except BrokerError:  # of the test's own clients
+            assert time.monotonic() - began < LIMIT_S, "the test's own clients get no answer"
+        else:
+            cluster.wait_until_live()
+            return time.monotonic() - began
+
+
+@pytest.mark.timeout(480)
+def test_each_broker_killed_in_turn_leaves_no_partition_behind(kafka: LocalKafka, unique: str, tmp_path: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
+    with Cluster(
+        kafka.bootstrap_servers,
+        unique,
+        tmp_path,
+        PARTITIONS,
+        replication=3,
+        model={"hidden_size": 8},
+        worker={"snapshot_events": 500, "give_up_s": 120},
+    ) as cluster:
+        cluster.worker("one")
+        cluster.wait_until_live()
+        feeder = Feeder(cluster, Source(60, PARTITIONS, seed=5), RATE, transactions=False)
+        feeder.start()
+        took_s = []
+        for node in [*kafka.nodes] * ROUNDS:
+            kafka.kill(node)
+            kafka.restart(node)
+            took_s.append(forecasts_come(cluster))
+        feeder.finish()
+        forecasts_come(cluster)
+        cluster.stop()
+        inputs, outputs = cluster.read(cluster.topics.input), cluster.read(cluster.topics.output)
+        report = audit(inputs, outputs, cluster.read(cluster.topics.dead_letters), Rules(), cluster.topics.input)
+        print("\nlive again after", " ".join(f"{s:.1f}" for s in took_s), "s\n" + "\n".join(report.lines()))
+        assert report.ok, "\n".join(report.lines())
+        assert report.expected["forecast"] > 0
+
+
+def test_changelogs_of_which_nobody_asked_while_their_leader_was_killed_can_be_read(
+    kafka: LocalKafka, unique: str
+) -> None:
+    connection = Kafka(bootstrap_servers=kafka.bootstrap_servers, instance_id="killed-test")
+    names = f"{unique}-in", f"{unique}-log"
+    admin.create_topics(connection, [admin.TopicSpec(name, PARTITIONS, 3) for name in names])
+    with FastProducer(connection) as producer:
+        for partition in range(PARTITIONS):
+            producer.send(names[1], partition, b"k", b"v")
+        producer.flush()
+    group = {"input_topic": names[0], "changelog_topic": names[1], "group_id": unique, "instance_id": "one"}
+    broker = KafkaBroker(connection.model_copy(update=group), WorkerSettings(), 1 << 20)
+    try:
+        for partition in range(PARTITIONS):
+            until_answered(broker, partition)
+        kafka.kill(1)
+        kafka.restart(1)
+        for partition in range(PARTITIONS):
+            until_answered(broker, partition)
+    finally:
+        broker.close(leave=False)
+
+
+def until_answered(broker: KafkaBroker, partition: int) -> None:
+    """As the loop does: ask, and have the broker renewed where nothing comes."""
+    deadline, rows = time.monotonic() + LIMIT_S / 2, []
+    while True:
+        assert time.monotonic() < deadline, f"no answer about partition {partition}"
+        try:
+            read = broker.open_changelog(partition)
+        except Unanswered:
+            with suppress(BrokerError):
+                broker.renew()
+            continue
+        while not read.done and time.monotonic() < deadline:
+            with suppress(NotYet):
+                rows += read.read(0.5)
+        read.close()
+        assert rows == [(b"k", b"v")]
+        return

@@ -1,0 +1,147 @@
+"""A restore that cannot go on: how long the loop waits, what it counts, and when it declines to go on."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from tests.rigs.loop_rig import Rig, drained
+from tests.rigs.memory_broker import CHANGELOG
+from tests.rigs.memory_log import Transaction
+from worker.broker.contract import UNANSWERED_S, Message, Unanswered
+from worker.failures import LateRestores
+from worker.refusal import Refusal
+
+GIVE_UP_S = 60.0
+
+
+class Clock:
+    """Goes on only when told."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("time.monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def rig(clock: Clock) -> Rig:
+    """Two partitions with state, and a worker that has just been started again."""
+    rig = drained()
+    rig.limits = replace(rig.limits, give_up_s=GIVE_UP_S)
+    rig.start()
+    return rig
+
+
+def turns(rig: Rig, clock: Clock, until: Callable[[], bool], most_s: float) -> float:
+    """A cycle a second, with events for both partitions; how long it took."""
+    began = clock.now
+    while not until():
+        assert clock.now - began < most_s, f"not within {most_s} s: {rig.loops['one'].why_not_ready}"
+        rig.produce(2)
+        rig.turn()
+        clock.now += 1
+    return clock.now - began
+
+
+def live(rig: Rig, partition: int) -> bool:
+    life = rig.loops["one"].lives.get(partition)
+    return life is not None and life.at_c
+
+
+def failures(rig: Rig) -> float:
+    return rig.sample("failures_total")
+
+
+def test_one_that_never_gets_an_answer_ends_the_worker_though_others_commit(rig: Rig, clock: Clock) -> None:
+    rig.cluster.unanswered = {0}
+    turns(rig, clock, lambda: live(rig, 1), 5)
+    other, began, committed = rig.loops["one"].lives[1], clock.now, rig.cluster.offsets[1]
+    with pytest.raises(
+        Refusal, match=r"partition 0 could not be restored for \d+ s \(worker\.give_up_s\): .*changelog"
+    ):
+        turns(rig, clock, lambda: False, 10 * GIVE_UP_S)
+    assert GIVE_UP_S < clock.now - began < 2 * GIVE_UP_S
+    assert rig.loops["one"].lives[1] is other, "it was left alone"
+    assert rig.cluster.offsets[1] > committed, "and went on"
+    assert 2 <= failures(rig) <= 10, "counted, with pauses between"
+
+
+def test_readiness_tells_what_it_waits_for(rig: Rig, clock: Clock) -> None:
+    rig.cluster.unanswered = {0}
+    turns(rig, clock, lambda: live(rig, 1), 5)
+    waits = "restoring partitions [0]; no broker tells where the changelog of partition 0 ends"
+    for _ in range(20):
+        assert rig.loops["one"].why_not_ready == waits
+        rig.turn()
+        clock.now += 1
+
+
+def test_one_that_is_answered_in_time_is_no_failure(rig: Rig, clock: Clock) -> None:
+    rig.cluster.unanswered = {0, 1}
+    began = clock.now
+    turns(rig, clock, lambda: clock.now - began >= UNANSWERED_S, 60)
+    rig.cluster.unanswered = set()
+    turns(rig, clock, lambda: live(rig, 0) and live(rig, 1), 60)
+    assert failures(rig) == 0
+    rig.drain()
+    rig.check_topics()
+
+
+def test_waiting_for_the_transaction_of_another_worker_is_no_failure(rig: Rig, clock: Clock) -> None:
+    began = clock.now
+    with rig.cluster.held_offsets(0):
+        turns(rig, clock, lambda: clock.now - began >= rig.limits.longest_transaction_s, 60)
+    turns(rig, clock, lambda: live(rig, 0), 60)
+    assert failures(rig) == 0
+
+
+def test_waiting_for_longer_than_any_transaction_lasts_is_one(rig: Rig, clock: Clock) -> None:
+    with (
+        rig.cluster.held_offsets(0),
+        pytest.raises(Refusal, match=r"partition 0 could not be restored .* an open transaction holds the offset"),
+    ):
+        turns(rig, clock, lambda: False, 5 * GIVE_UP_S)
+    assert failures(rig) >= 2
+
+
+def test_a_changelog_that_is_not_read_to_its_end_for_longer_is_one_too(rig: Rig, clock: Clock) -> None:
+    transaction = Transaction()
+    rig.cluster.logs[CHANGELOG, 0].append(Message(CHANGELOG, 0, b"page-0", b"half"), 0, transaction)
+    began = clock.now
+    turns(rig, clock, lambda: clock.now - began >= rig.limits.longest_transaction_s, 60)
+    assert failures(rig) == 0
+    turns(rig, clock, lambda: failures(rig) == 1, 10)
+    transaction.state = "aborted"
+    turns(rig, clock, lambda: live(rig, 0), 10)
+    rig.drain()
+    rig.check_topics()
+
+
+def test_one_that_is_answered_after_failures_goes_live_and_the_row_is_over(rig: Rig, clock: Clock) -> None:
+    for _ in range(3):  # together longer than it would put up with
+        rig.cluster.unanswered, before = {0}, failures(rig)
+        rig.loops["one"]._begin(0, "for the test")
+        turns(rig, clock, lambda: failures(rig) >= before + 3, GIVE_UP_S)  # noqa: B023
+        rig.cluster.unanswered = set()
+        assert turns(rig, clock, lambda: live(rig, 0), 60) < 20
+    rig.drain()
+    rig.check_topics()
+
+
+def test_a_partition_that_another_worker_had_meanwhile_begins_a_new_row(clock: Clock) -> None:
+    late, error = LateRestores(GIVE_UP_S), Unanswered("nobody")
+    assert [late.pause_after(0, error), late.pause_after(1, error), late.pause_after(0, error)] == [0.5, 0.5, 1.0]
+    late.keep({1})
+    clock.now += 2 * GIVE_UP_S
+    assert late.pause_after(0, error) == 0.5
+    with pytest.raises(Refusal, match="partition 1 could not be restored for 120 s"):
+        late.pause_after(1, error)
