@@ -31,9 +31,8 @@ class Plan:
     @classmethod
     def of(cls, settings: Settings) -> "Plan":
         """From settings. Raises Refusal where the checkpoint does not fit, or a stream's state gets too large."""
-        torch.set_num_threads(
-            1
-        )  # a step is small, threads cost more than they give; and its bits depend on their number
+        # A step is small, threads cost more than they give; and its bits depend on their number
+        torch.set_num_threads(1)
         made = cls(
             method=method_of(settings),
             settings=settings.meaning(),
