@@ -176,6 +176,3 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
         assert all(report.expected[verdict] for verdict in ("forecast", "late", "duplicate", "missing", "dead"))
         assert max(tails) <= snapshot_events
         assert pages / len(inputs) < 0.05
-        # Wall time: one process of all may have met the scheduler in its longest cycle
-        assert sorted(figures.longest_snapshot_s)[-2] < 0.050
-        assert max(figures.longest_snapshot_s) < 0.250
