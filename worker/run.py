@@ -16,7 +16,8 @@ from worker import __version__, topics, wiring
 from worker.broker.contract import BrokerError
 from worker.broker.kafka import KafkaBroker
 from worker.failures import Failures
-from worker.http.server import Pages, Server
+from worker.http.pages import Pages
+from worker.http.server import Server
 from worker.http.status import Status
 from worker.kernels.warming import warm
 from worker.loop import Loop
