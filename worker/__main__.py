@@ -7,19 +7,19 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
-from threading import Event
 
 from worker import ONE_THREAD, __version__
 from worker.commands import COMMANDS
 from worker.observe.log import configure, event
-from worker.signals import asked_to_stop
+from worker.signals import Stop, asked_to_stop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Exit code 0 done, 1 failed, 2 wrong usage; errors are one sentence on stderr."""
     given = _given(sys.argv[1:] if arguments is None else arguments)
     running = given.command == "run"
-    with asked_to_stop(lambda name: event("stopping", signal=name)) if running else nullcontext(Event()) as given.stop:
+    signals = asked_to_stop(lambda name: event("stopping", signal=name), at_once=True)  # until there is what to finish
+    with signals if running else nullcontext(Stop()) as given.stop:
         return _called(given, running)
 
 

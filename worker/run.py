@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from threading import Event, Thread
+from threading import Thread
 
 from prometheus_client import ProcessCollector
 
@@ -16,7 +16,8 @@ from worker import __version__, topics, wiring
 from worker.broker.contract import BrokerError
 from worker.broker.kafka import KafkaBroker
 from worker.failures import Failures
-from worker.http.server import Pages, Server
+from worker.http.pages import Pages
+from worker.http.server import Server
 from worker.http.status import Status
 from worker.kernels.warming import warm
 from worker.loop import Loop
@@ -25,11 +26,12 @@ from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
 from worker.settings.settings import Settings
+from worker.signals import Stop
 
 log = logging.getLogger(__name__)
 
 
-def run(settings: Settings, leave: bool, stop: Event) -> int:
+def run(settings: Settings, leave: bool, stop: Stop) -> int:
     """Run the worker until `stop` is set. Returns the exit code. Raises Refusal."""
     plan = Plan.of(settings)
     bitwise = same_bits(Shape.of(plan.method))
@@ -38,6 +40,7 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
     log_event("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
     compiled, found = warm(plan)  # before it joins: nobody waits for a kernel
     log_event("kernels", compiled=compiled, found=found)
+    stop.at_once = False  # soon it has clients and a place in its group: from here on it ends in order
     metrics = Metrics(plan.method, __version__)
     ProcessCollector(registry=metrics.registry)
     metrics.stream_bytes.set(row_bytes)
@@ -72,7 +75,7 @@ def run(settings: Settings, leave: bool, stop: Event) -> int:
     return 0
 
 
-def _connected(settings: Settings, stop: Event, pulse: Pulse, metrics: Metrics) -> KafkaBroker | None:
+def _connected(settings: Settings, stop: Stop, pulse: Pulse, metrics: Metrics) -> KafkaBroker | None:
     """Check the topics and join the group, waiting for brokers as long as need be. None: asked to stop meanwhile."""
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
     while not stop.is_set():

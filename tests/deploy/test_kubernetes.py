@@ -17,6 +17,7 @@ FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
 MANIFESTS = [yaml.safe_load((FOLDER / name).read_text()) for name in KUSTOMIZATION["resources"]]
 API = "1.31"
+LOG_MB = 5 * 10  # what a kubelet keeps of a container's log by default
 OURS = {"app.kubernetes.io/name": "foldcast"}
 
 
@@ -51,6 +52,7 @@ def test_everything_finds_the_pods() -> None:
     workers = manifest("StatefulSet")["spec"]
     assert workers["template"]["metadata"]["labels"] == workers["selector"]["matchLabels"] == OURS
     assert manifest("Service")["spec"]["selector"] == OURS
+    assert manifest("NetworkPolicy")["spec"]["podSelector"]["matchLabels"] == OURS
     assert manifest("PodDisruptionBudget")["spec"]["selector"]["matchLabels"] == OURS
     assert workers["serviceName"] == manifest("Service")["metadata"]["name"]
     [port] = workers["template"]["spec"]["containers"][0]["ports"]
@@ -72,6 +74,35 @@ def test_pods_may_do_nothing_that_they_need_not(pod: dict[str, Any]) -> None:
         mounts = {mount["name"] for mount in container["volumeMounts"]}
         assert mounts == {volume["name"] for volume in pod["volumes"]}
         assert "tmp" in mounts
+
+
+def test_only_prometheus_reaches_the_port() -> None:
+    policy = manifest("NetworkPolicy")["spec"]
+    assert policy["podSelector"]["matchLabels"] == OURS
+    assert policy["policyTypes"] == ["Ingress"], "brokers are reached as before"
+    [rule] = policy["ingress"]
+    [source] = rule["from"]
+    assert list(source) == ["namespaceSelector"]
+    assert list(source["namespaceSelector"]["matchLabels"]) == ["kubernetes.io/metadata.name"], "every namespace has it"
+    [container] = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"]
+    assert [port["port"] for port in rule["ports"]] == [port["name"] for port in container["ports"]]
+
+
+@pytest.mark.parametrize("pod", pods(), ids=lambda pod: pod["containers"][0]["name"])
+def test_secrets_are_for_the_group_of_the_process_alone(pod: dict[str, Any]) -> None:
+    secrets = [volume["secret"] for volume in pod["volumes"] if "secret" in volume]
+    assert [oct(secret["defaultMode"]) for secret in secrets] == ["0o440"]
+    assert pod["securityContext"]["runAsGroup"] == 0, "root's, which owns files of secrets"
+
+
+@pytest.mark.parametrize("pod", pods(), ids=lambda pod: pod["containers"][0]["name"])
+def test_a_pod_may_fill_its_share_of_the_nodes_disk_and_no_more(pod: dict[str, Any]) -> None:
+    [container] = pod["containers"]
+    asked, most = (
+        int(container["resources"][kind]["ephemeral-storage"].removesuffix("Mi")) for kind in ("requests", "limits")
+    )
+    volumes = sum(int(v["emptyDir"]["sizeLimit"].removesuffix("Mi")) for v in pod["volumes"] if "emptyDir" in v)
+    assert volumes + LOG_MB <= asked <= most
 
 
 def test_settings_and_numbers_agree() -> None:

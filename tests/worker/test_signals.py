@@ -35,25 +35,44 @@ def test_a_thread_has_no_signals() -> None:
     assert found == [before]
 
 
-@pytest.mark.parametrize("signs", [1, 2])
-def test_a_worker_asked_while_it_still_imports_stops_before_it_joins(signs: int) -> None:
+ASK = "os.kill(os.getpid(), signal.SIGTERM)"
+IMPORTING = (
+    "class Ask:\n"
+    "    def find_spec(self, name, path=None, target=None):\n"
+    f"        if name == '%s': sys.meta_path.remove(self); {ASK}; print('imported all the same', flush=True)\n"
+    "sys.meta_path.insert(0, Ask())\n"
+)
+COMPILING = (
+    "import worker.run\n"
+    "def warm(plan):\n"
+    f"    {ASK}; threading.Event().wait(20); print('compiled all the same', flush=True)\n"
+    "    return 0, 0\n"
+    "worker.run.warm = warm\n"
+)
+
+
+@pytest.mark.parametrize(
+    "moment", [IMPORTING % "pydantic", IMPORTING % "torch", COMPILING], ids=["settings", "torch", "kernels"]
+)
+def test_a_worker_asked_before_it_holds_anything_leaves_at_once(moment: str) -> None:
     """The handler stands before settings or torch are imported: it is asked the moment these begin to be."""
-    ask = f"import os, signal; [os.kill(os.getpid(), signal.SIGTERM) for _ in range({signs})]"
-    hook = (
-        "import sys\n"
-        "class Ask:\n"
-        "    def find_spec(self, name, path=None, target=None):\n"
-        f"        if name in ('pydantic', 'torch'): sys.meta_path.remove(self); {ask}\n"
-        "sys.meta_path.insert(0, Ask())\n"
-        "from worker.__main__ import main\n"
-        "sys.exit(main(['run']))\n"
-    )
+    done = run(f"{moment}from worker.__main__ import main\nsys.exit(main(['run']))\n")
+    assert done.returncode == 0, done.stderr
+    assert "all the same" not in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def test_the_second_signal_does_not_wait_for_what_the_first_asked() -> None:
+    done = run(f"from worker.signals import asked_to_stop\nwith asked_to_stop(print):\n    {ASK}\n    {ASK}\n")
+    assert done.returncode == 128 + signal.SIGTERM
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    """A program in a process of its own, with a worker's settings and no broker."""
     environment = {
         **os.environ,
         "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS": "127.0.0.1:1",
         "FOLDCAST_HTTP__PORT": "0",
     }
-    command = [sys.executable, "-c", hook]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
-    assert done.returncode == (0 if signs == 1 else 128 + signal.SIGTERM), done.stderr
-    assert "joined" not in done.stdout
+    command = [sys.executable, "-c", f"import os, signal, sys, threading\n{program}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)

@@ -1,84 +1,132 @@
-"""Metrics, health and status over HTTP. Reads the loop's last page; never waits for the loop."""
+"""Listens for clients and answers them within bounds, all on one thread: slow ones cannot take what a probe needs."""
 
-import json
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import errno
+import logging
+import time
+from selectors import EVENT_READ, DefaultSelector
+from socket import create_server, socketpair
 from threading import Thread
+from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry
-from prometheus_client.exposition import choose_encoder
-
-from worker.observe.pulse import Pulse
+from worker.http.connection import Connection
+from worker.http.pages import Pages
 from worker.refusal import Refusal
 
-TEXT = "text/plain; charset=utf-8"
-Answer = tuple[int, str, bytes]  # status, content type, body
+log = logging.getLogger(__name__)
+
+PAUSE_S = 0.1
 
 
-class Pages:
-    """The answers to requests: `status` returns the loop's page, `pulse` knows when the loop last turned."""
+class Bounds(NamedTuple):
+    """What clients may take, all together and one by one."""
 
-    def __init__(
-        self,
-        registry: CollectorRegistry,
-        status: Callable[[], dict[str, object]],
-        pulse: Pulse,
-        stalled_after_s: float,
-    ) -> None:
-        self._registry, self._status, self._pulse, self._stalled_after_s = registry, status, pulse, stalled_after_s
+    connections: int = 64  # one more closes the oldest: a client that asks at once is answered before its turn comes
+    request_s: float = 5.0  # from accept to the end of the answer, however the bytes drop in
+    head_bytes: int = 16_384  # request line and headers
+    backlog: int = 128  # of the kernel, for clients not yet accepted
 
-    def answer(self, path: str, accept: str) -> Answer:
-        """Return the answer to a GET of `path` by a client that accepts `accept`."""
-        match path.split("?")[0]:
-            case "/metrics":
-                encode, content_type = choose_encoder(accept)
-                return 200, content_type, encode(self._registry)
-            case "/livez":
-                age_s = self._pulse.age_s
-                alive = age_s < self._stalled_after_s
-                return (200 if alive else 503), TEXT, f"the loop turned {age_s:.1f} s ago\n".encode()
-            case "/readyz":
-                page = self._status()
-                return (200, TEXT, b"ready\n") if page["ready"] else (503, TEXT, f"{page['reason']}\n".encode())
-            case "/api/status":
-                return 200, "application/json", json.dumps(self._status()).encode()
-            case "/":
-                return 200, TEXT, (json.dumps(self._status(), indent=2) + "\n").encode()
-            case _:
-                return 404, TEXT, b"there are /, /metrics, /livez, /readyz and /api/status\n"
+
+BOUNDS = Bounds()
 
 
 class Server:
-    """Listens from the constructor on; answers on threads of its own."""
+    """Listens from the constructor on; answers on a thread of its own."""
 
-    def __init__(self, host: str, port: int, pages: Pages) -> None:
+    def __init__(self, host: str, port: int, pages: Pages, bounds: Bounds = BOUNDS) -> None:
         """Listen on a port, any free one for 0. Raises Refusal where the port cannot be had."""
-
-        class Get(BaseHTTPRequestHandler):
-            timeout = 10
-
-            def do_GET(self) -> None:
-                code, content_type, body = pages.answer(self.path, self.headers.get("Accept", ""))
-                self.send_response(code)
-                self.send_header("Content-Type", content_type)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, format: str, *args: object) -> None:
-                """Log nothing: probes come every second."""
-
+        self._pages, self._bounds = pages, bounds
         try:
-            self._server = ThreadingHTTPServer((host, port), Get)
+            self._listener = create_server((host, port), backlog=bounds.backlog)
         except OSError as error:
             raise Refusal(f"http.port {port} on {host} cannot be had ({error}): set another, or 0 for any") from error
-        self._server.daemon_threads = True
-        self.port: int = self._server.server_address[1]
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+        self._listener.setblocking(False)
+        self.port: int = self._listener.getsockname()[1]
+        self._waking, self._woken = socketpair()
+        self._selector = DefaultSelector()
+        self._selector.register(self._listener, EVENT_READ)
+        self._selector.register(self._woken, EVENT_READ)
+        self._open: dict[Connection, None] = {}  # the oldest first, which is the first to be late too
+        self._closing = False
+        self._thread = Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop listening and wait for the thread's end."""
-        self._server.shutdown()
-        self._server.server_close()
+        """Stop listening, close what is open, and wait for the thread's end."""
+        if self._closing:
+            return
+        self._closing = True
+        self._waking.send(b"\0")
         self._thread.join()
+        for connection in list(self._open):
+            self._end(connection)
+        for ours in (self._selector, self._listener, self._waking, self._woken):
+            ours.close()
+
+    def _serve(self) -> None:
+        while not self._closing:
+            # Those that are open go first, so that each is looked at before newer ones can close it
+            ready = [key for key, _ in self._selector.select(self._patience_s())]
+            for key in ready:
+                if key.data is not None:
+                    self._go_on(key.data)
+            if any(key.fileobj is self._listener for key in ready):
+                self._accept()
+            self._end_late()
+
+    def _patience_s(self) -> float | None:
+        """Return seconds until the oldest connection is late, None where there is none."""
+        return next((max(0.0, oldest.ends_at_s - time.monotonic()) for oldest in self._open), None)
+
+    def _accept(self) -> None:
+        """Accept who waits, but fewer than may be open: a connection lives through one more look at what it sent."""
+        for accepted in range(self._bounds.connections // 2):
+            try:
+                client, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:
+                if accepted == 0:  # else perhaps nobody waits: the kernel looks for a descriptor before a client
+                    self._not_accepted(error)
+                return
+            while len(self._open) >= self._bounds.connections:
+                self._end(next(iter(self._open)))
+            ends_at_s = time.monotonic() + self._bounds.request_s
+            connection = Connection(client, self._pages, self._bounds.head_bytes, ends_at_s)
+            self._open[connection] = None
+            self._go_on(connection)
+
+    def _not_accepted(self, error: OSError) -> None:
+        """Give the oldest connection's descriptor to the next client where the process has no other one left."""
+        log.debug("a client could not be accepted: %s", error)
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            return
+        if self._open:
+            self._end(next(iter(self._open)))
+        else:
+            time.sleep(PAUSE_S)  # the client still waits, so the selector would not
+
+    def _go_on(self, connection: Connection) -> None:
+        try:
+            awaited = connection.go_on()
+        except OSError as error:
+            log.debug("a client left: %s", error)
+            awaited = 0
+        if awaited == 0:
+            self._end(connection)
+        elif connection.awaited == 0:
+            self._selector.register(connection.client, awaited, connection)
+        elif connection.awaited != awaited:
+            self._selector.modify(connection.client, awaited, connection)
+        connection.awaited = awaited
+
+    def _end(self, connection: Connection) -> None:
+        if connection.awaited:
+            self._selector.unregister(connection.client)
+        connection.client.close()
+        del self._open[connection]
+
+    def _end_late(self) -> None:
+        now_s = time.monotonic()
+        for connection in [late for late in self._open if late.ends_at_s <= now_s]:
+            log.debug("a client took longer than %s s", self._bounds.request_s)
+            self._end(connection)

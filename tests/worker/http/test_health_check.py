@@ -10,7 +10,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from worker.http import health_check
-from worker.http.server import Pages, Server
+from worker.http.pages import Pages
+from worker.http.server import Server
 from worker.observe.pulse import Pulse
 
 

@@ -4,6 +4,8 @@ import json
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -14,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts
 from tests.rigs.loop_rig import METHOD, Rig, drained
-from worker.http.server import Pages, Server
+from worker.http.pages import Pages
+from worker.http.server import Server
 from worker.http.status import Status
 from worker.observe.metrics import LARGEST, LATENCY_S, PHASES, RECENT, Latency, Metrics, Recent, Stopwatch, rounded
 from worker.observe.pulse import Pulse
@@ -324,6 +327,13 @@ class Site:
             with error:
                 return error.code, error.headers["Content-Type"], error.read().decode()
 
+    def call(self, method: str, path: str, body: bytes | None = None) -> tuple[int, dict[str, str], bytes]:
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=10)
+        with closing(connection):
+            connection.request(method, path, body)
+            answer = connection.getresponse()
+            return answer.status, dict(answer.headers), answer.read()
+
 
 @pytest.fixture
 def site() -> Iterator[Site]:
@@ -400,9 +410,34 @@ def test_a_status_without_any_forecast_is_json_too(site: Site) -> None:
 
 
 def test_other_paths_are_told_what_there_is(site: Site) -> None:
-    code, _, text = site.get("/metricz")
-    assert code == 404
+    code, content_type, text = site.get("/metricz")
+    assert (code, content_type) == (404, "text/plain; charset=utf-8")
     assert "/metrics" in text
+    code, content_type, text = site.get("/api/statuz")
+    assert (code, content_type) == (404, "application/json")
+    assert "/api/status" in json.loads(text)["error"]
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/livez", "/readyz", "/api/status", "/", "/metricz"])
+def test_a_head_is_answered_as_a_get_without_the_body(site: Site, path: str) -> None:
+    site.status.update(site.loop)
+    [(status, headers, body), (head_status, head_headers, no_body)] = [site.call(m, path) for m in ("GET", "HEAD")]
+    assert body
+    assert no_body == b""
+    assert head_status == status
+    if path != "/metrics":  # which counts the process's own seconds
+        assert head_headers["Content-Length"] == headers["Content-Length"] == str(len(body))
+    assert head_headers["Content-Type"] == headers["Content-Type"]
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "TRACE"])
+def test_other_methods_are_told_which_there_are(site: Site, method: str) -> None:
+    status, headers, body = site.call(method, "/metrics", body=b"x" * 100_000)
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    assert body == b"there are GET and HEAD\n"
+    status, headers, body = site.call(method, "/api/status")
+    assert (status, headers["Allow"]) == (405, "GET, HEAD")
+    assert json.loads(body) == {"error": "there are GET and HEAD"}
 
 
 def test_a_port_in_use_is_refused_with_a_sentence(site: Site) -> None:

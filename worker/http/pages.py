@@ -1,0 +1,69 @@
+"""What is answered, path by path. Reads the loop's last page; never waits for the loop."""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from worker.observe.pulse import Pulse
+
+TEXT = "text/plain; charset=utf-8"
+JSON = "application/json"
+
+
+class Answer(NamedTuple):
+    """A status, and what is said with it."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+class Pages:
+    """The answers to requests: `status` returns the loop's page, `pulse` knows when the loop last turned."""
+
+    def __init__(
+        self,
+        registry: CollectorRegistry,
+        status: Callable[[], dict[str, object]],
+        pulse: Pulse,
+        stalled_after_s: float,
+    ) -> None:
+        self._registry, self._status, self._pulse, self._stalled_after_s = registry, status, pulse, stalled_after_s
+
+    def answer(self, path: str, accept: str) -> Answer:
+        """Return the answer to a GET of `path` by a client that accepts `accept`."""
+        match path.split("?")[0]:
+            case "/metrics":
+                return self._metrics(accept)
+            case "/livez":
+                age_s = self._pulse.age_s
+                alive = age_s < self._stalled_after_s
+                return Answer(200 if alive else 503, TEXT, f"the loop turned {age_s:.1f} s ago\n".encode())
+            case "/readyz":
+                page = self._status()
+                ready = bool(page["ready"])
+                return Answer(200 if ready else 503, TEXT, b"ready\n" if ready else f"{page['reason']}\n".encode())
+            case "/api/status":
+                return Answer(200, JSON, json.dumps(self._status()).encode())
+            case "/":
+                return Answer(200, TEXT, (json.dumps(self._status(), indent=2) + "\n").encode())
+            case _:
+                return said(path, 404, "there are /, /metrics, /livez, /readyz and /api/status")
+
+    def _metrics(self, accept: str) -> Answer:
+        try:
+            encode, content_type = choose_encoder(accept)
+            return Answer(200, content_type, encode(self._registry))
+        except (TypeError, ValueError):  # prometheus-client 0.26 compares a version that is no number with its own
+            encode, content_type = choose_encoder("")
+            return Answer(200, content_type, encode(self._registry))
+
+
+def said(path: str, status: int, sentence: str) -> Answer:
+    """Return an answer of one sentence, as JSON where programs ask."""
+    if path.startswith("/api/"):
+        return Answer(status, JSON, json.dumps({"error": sentence}).encode())
+    return Answer(status, TEXT, f"{sentence}\n".encode())

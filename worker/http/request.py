@@ -1,0 +1,60 @@
+"""A request's bytes in, the answer's bytes out. Knows no socket, and has an answer to whatever bytes there are."""
+
+import logging
+import re
+from email.utils import formatdate
+from http import HTTPStatus
+
+from worker.http.pages import Answer, Pages, said
+
+log = logging.getLogger(__name__)
+
+METHODS = ("GET", "HEAD")
+END = re.compile(rb"\r?\n\r?\n")  # of request line and headers
+# A lone carriage return, or another control character, could end a line of the answer that repeats it
+CONTROL = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+
+
+def answer_to(head: bytes, pages: Pages) -> bytes:
+    """Return the whole answer to a request, whose line and headers are `head`; its body, if any, says nothing."""
+    lines = re.split(r"\r?\n", head.decode("latin-1"))
+    words = lines[0].split(" ")
+    if len(words) != 3 or not words[2].startswith("HTTP/1.") or CONTROL.search(head):
+        return _bytes(said("", 400, "this is no request of HTTP/1.0 or HTTP/1.1"))
+    method, path, _ = words
+    if method not in METHODS:
+        return _bytes(said(path, 405, "there are GET and HEAD"))
+    return _bytes(_page(path, _accept(lines[1:]), pages), bodiless=method == "HEAD")
+
+
+def too_large(most_bytes: int) -> bytes:
+    """Return the answer to a request whose line and headers are longer than that."""
+    return _bytes(said("", 431, f"request line and headers may have {most_bytes:,} bytes"))
+
+
+def _page(path: str, accept: str, pages: Pages) -> Answer:
+    try:
+        return pages.answer(path, accept)
+    except Exception:  # the thread that answers /livez must live on
+        log.exception("there is no answer to %s", path[:100])
+        return said(path, 500, "this page cannot be made; the log says why")
+
+
+def _accept(fields: list[str]) -> str:
+    """Return the values of all Accept headers as one."""
+    pairs = (field.partition(":") for field in fields)
+    return ",".join(value.strip() for name, _, value in pairs if name.lower() == "accept")
+
+
+def _bytes(answer: Answer, bodiless: bool = False) -> bytes:
+    lines = [
+        f"HTTP/1.0 {answer.status} {HTTPStatus(answer.status).phrase}",
+        f"Content-Type: {answer.content_type}",
+        f"Content-Length: {len(answer.body)}",
+        f"Date: {formatdate(usegmt=True)}",
+        "Connection: close",
+    ]
+    if answer.status == 405:
+        lines.append(f"Allow: {', '.join(METHODS)}")
+    head = "\r\n".join([*lines, "", ""]).encode("latin-1")
+    return head if bodiless else head + answer.body
