@@ -429,7 +429,7 @@ def restored_shard(plan: Plan, changelog: Sequence[TopicRecord], records: Sequen
     image = image_of(changelog)
     assert image.marker is not None
     shard = Shard(plan.method, plan.network(), image.marker.offset, plan.settings)
-    shard.load(image)
+    shard.load(image.marker, image.pages)
     adoptions = {offset: Adoption.load(data) for offset, data in image.weights.items()}
     shard.network.take(adoptions[shard.weights_offset].weights)
     fold(shard, plan, [r for r in records if shard.position <= r.offset < end], [], adoptions, end)

@@ -327,7 +327,7 @@ class Rig:
                 assert came == [m for m in expected if m.topic == topic]
             image = self.image(partition)
             shard = Shard(METHOD, self.plan.network(), 0, self.plan.settings)
-            shard.load(image)
+            shard.load(image.marker, image.pages)
             learning = LearningState.restored(shard, image)
             shard.network.take(learning.held.in_service.weights)
             learning.reach(shard, shard.position)

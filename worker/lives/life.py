@@ -126,7 +126,7 @@ class Life:
             return self._new(network, low if self._plan.start == "earliest" else high)
         self.committed = self._known_offset(marker, max(image.weights), high)
         shard = Shard(self._plan.method, network, marker.offset, self._plan.settings)
-        shard.load(image)
+        shard.load(marker, image.pages)
         learning = LearningState.restored(shard, image)
         network.take(learning.held.in_service.weights)
         if marker.clean:  # true only until something is committed
