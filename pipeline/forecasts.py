@@ -38,6 +38,6 @@ class Forecasts(NamedTuple):
 
 
 def joined(parts: list[Forecasts]) -> Forecasts:
-    """One after the other."""
+    """Forecasts of several batches as those of one."""
     fields = (list(chain(*f)) if isinstance(f[0], list) else np.concatenate(f) for f in zip(*parts, strict=True))
     return Forecasts(*fields)  # type: ignore[arg-type]  # field by field what it was

@@ -55,7 +55,7 @@ PARTS: tuple[Part, ...] = (
 
 
 def parts_of(method: Method) -> list[Part]:
-    """Those that a method has."""
+    """The parts that a method has, in their order."""
     return [part for part in PARTS if part.takes_part(method)]
 
 

@@ -35,7 +35,7 @@ TOLD = ("seasonal", "network", "linear", "stack")  # whose forecasts a shard can
 
 
 def experts(method: Method) -> list[Expert]:
-    """Those there are."""
+    """The experts that a method has."""
     return [expert for expert in EXPERTS if expert.there(method)]
 
 
@@ -45,7 +45,7 @@ def stacked(method: Method) -> list[str]:
 
 
 def shrunk(method: Method) -> list[str]:
-    """Moves that the shrink shortens."""
+    """The moves of which the shrink takes some back."""
     return [expert.name for expert in experts(method) if expert.shrunk]
 
 

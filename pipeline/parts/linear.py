@@ -25,12 +25,12 @@ def width(method: Method) -> int:
 
 
 def fields(method: Method) -> list[Field]:
-    """Those of its regression."""
+    """The fields of its regression."""
     return regression.fields(method, NAME, width(method))
 
 
 def initialise(method: Method, row: np.void) -> None:
-    """Begin its regression."""
+    """Set where its regression starts."""
     regression.initialise(row, NAME, width(method))
 
 

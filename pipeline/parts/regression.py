@@ -52,7 +52,7 @@ def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
 
 
 def learn_of(name: str) -> Verb:
-    """A kernel for one expert's fields."""
+    """Make the kernel that learns one expert's weights from labels."""
     own_weights, own_unit, own_seen, own_gain = (f"{name}_{f}" for f in ("weights", "gain_unit", "seen", "gain"))
 
     @kernel
@@ -84,7 +84,7 @@ def learn_of(name: str) -> Verb:
 
 
 def take_in_of(name: str) -> Verb:
-    """A kernel for one expert's fields."""
+    """Make the kernel that takes what one expert sees into its inverse."""
     own_factors, own_unit, own_seen, own_gain = (f"{name}_{f}" for f in ("factors", "gain_unit", "seen", "gain"))
 
     @kernel
@@ -145,7 +145,7 @@ def take_in_of(name: str) -> Verb:
 
 
 def forecast_of(name: str) -> Verb:
-    """A kernel for one expert's fields."""
+    """Make the kernel that forecasts one expert's moves."""
     own_weights, own_move = f"{name}_weights", f"{name}_move"
 
     @kernel
