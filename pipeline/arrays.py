@@ -8,4 +8,6 @@ Floats32 = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
 Rows = npt.NDArray[np.void]  # structured: one record per stream, see table.py
+Events = npt.NDArray[np.void]  # structured: one record per event, see records.py
+Fixed = npt.NDArray[np.void]  # structured: the one record of what follows from the settings, see records.py
 Field = tuple[str, str] | tuple[str, str, tuple[int, ...]]  # name, dtype, shape: what a part keeps in each row

@@ -1,29 +1,30 @@
-"""A shard: one partition's streams and weights, a fold over its log. This is where an event is stepped.
+"""A shard: one partition's streams and weights, a fold over its log.
 
-The order per event is law: score the forecasts whose label it is, learn the per-row parts, step the network, forecast.
 Events of a batch that can be worked on together, at most one per row, are a wave; a row's result has the same bits
-whatever else is in its wave, so the fold does not depend on how the log was cut into batches.
+whatever else is in its wave, so the fold does not depend on how the log was cut into batches. wave.py has the order in
+which an event is scored, learnt from, stepped and forecast.
 """
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 import numpy as np
 
-from pipeline.arrays import Floats, Ints
-from pipeline.durable.image import Counters, Image, ImageError, Marker, Page
+from pipeline.arrays import Ints
+from pipeline.durable.image import Counters, ImageError, Marker, Page
 from pipeline.durable.snapshot import Snapshot
 from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
 from pipeline.learning import watchdog, windows
 from pipeline.method import VERSION, Method
 from pipeline.network.model import Network, Weights
-from pipeline.parts import admission, scales
-from pipeline.parts.regression import Expert
+from pipeline.parts import admission
+from pipeline.parts.experts import part_names
+from pipeline.records import fixed
 from pipeline.table import Table
-from pipeline.wave import Wave, part_names, regressions_of, waves_of
+from pipeline.wave import Wave, waves_of
 
 SWEEP_EVERY = 10_000  # idle streams are looked for at multiples of this offset
 
@@ -42,15 +43,15 @@ class Shard:
     ) -> None:
         """An empty shard. `network` is in service from `start`. `settings` say in words what `method` means.
 
-        With `parts` its forecasts tell what single parts of the method said, in the order of `part_names`.
+        With `parts` its forecasts have those of single experts beside them, in the order of `part_names`.
         """
         self.method = method
         self._parts = len(part_names(method)) if parts else 0
-        self._packing = windows.Packing.of(method)
         self.network = network
         self.weights_offset = start
         self.position = start
         self.table = Table(method)
+        self._fixed, self._wave = fixed(method), Wave(method, self.table, network)
         self.counters = Counters()
         self.clock_ms = 0
         self.watch = watchdog.blank()
@@ -66,14 +67,11 @@ class Shard:
 
     # ---- restore
 
-    def load(self, image: Image) -> None:
-        """Become the image; `network` must already have its weights. Raises ImageError where the method is another."""
-        marker = image.marker
-        if marker is None:
-            raise ImageError("it holds no marker")
+    def load(self, marker: Marker, pages: Iterable[Page]) -> None:
+        """Become an image; `network` must already have its weights. Raises ImageError where the method is another."""
         if marker.method != self._fingerprint:
             raise ImageError(self._difference(marker))
-        for page in image.pages:
+        for page in pages:
             try:
                 self.table.put_page(page.number, page.names, page.rows)
             except ValueError as error:
@@ -120,36 +118,29 @@ class Shard:
         idle = self.clock_ms - self.table.rows["record_ms"][: len(names)] > ttl_ms
         for row in np.flatnonzero(idle).tolist():
             if names[row] is not None:
-                self._about_to_change({self.table.page_of(row)})
                 self.table.remove(row)
 
     def _fold(self, batch: Batch) -> Forecasts:
         index, born = self._rows_of(batch)
-        n = len(index)
-        self._about_to_change(set((index // self.table.page_rows).tolist()) - {-1})  # a row of -1 is none
-        verdict, turn, elapsed = (np.zeros(n, np.int64) for _ in range(3))
-        same_time = self.method.same_time == "accept"
-        admission.admit(
-            self.table.rows, index, batch.time_ms, batch.value, batch.record_ms, same_time, verdict, turn, elapsed
-        )
-        accepted = (verdict == admission.ACCEPTED).nonzero()[0]
-        out = Forecasts.blank(len(accepted), self.method, verdict, self._parts)
-        out.born.extend(born)
-        out.name.extend([batch.name[e] for e in accepted.tolist()])
-        out.offset[:] = batch.offset[accepted]
-        out.time_ms[:] = batch.time_ms[accepted]
-        out.record_ms[:] = batch.record_ms[accepted]
-        out.value[:] = batch.value[accepted]
-        regressions = regressions_of(self.method, self.table.rows)
-        for places in waves_of(turn[accepted]):
-            events = accepted[places]
-            self._wave(regressions, index[events], elapsed[events], batch.covariates[events], out, places)
-        watchdog.watch(
-            self.table.rows, index[accepted], out.offset, out.network_error, out.naive[:, 0].copy(), self.watch
-        )
-        if n:
-            self.clock_ms = max(self.clock_ms, max(batch.record_ms.tolist()))
+        out = Forecasts.blank(len(index), self.method, self._parts)
+        events = out.events
+        events["row"], events["offset"] = index, batch.offset
+        events["time_ms"], events["record_ms"] = batch.time_ms, batch.record_ms
+        events["value"], events["covariates"] = batch.value, batch.covariates
+        events["raw"] = np.log(batch.value) if self.method.transform == "log" else batch.value
+        rows = self.table.changing(index)
+        admission.admit(rows, events, self._fixed)
+        verdict = events["verdict"].copy()
         self._count(verdict)
+        accepted = (verdict == admission.ACCEPTED).nonzero()[0]
+        if len(accepted) < len(index):
+            events = events[accepted]
+        out = Forecasts(events, [batch.name[e] for e in accepted.tolist()], out.parts[: len(events)], verdict, born)
+        for places in waves_of(events["turn"]):
+            self._wave.forecast(rows, events, places, out.parts)
+        watchdog.watch(rows, events, self.watch)
+        if len(index):
+            self.clock_ms = max(self.clock_ms, max(batch.record_ms.tolist()))
         return out
 
     def _rows_of(self, batch: Batch) -> tuple[Ints, list[str]]:
@@ -161,43 +152,10 @@ class Shard:
         for e in np.flatnonzero((index < 0) & ~np.isnan(batch.value)).tolist() if -1 in found else ():
             name = batch.name[e]
             if name not in table.index:
-                self._about_to_change({table.next_page()})
                 table.add(name)
                 born.append(name)
             index[e] = table.index[name]
         return index, born
-
-    def _wave(
-        self, regressions: list[Expert], r: Ints, elapsed: Ints, given: Floats, out: Forecasts, places: Ints
-    ) -> None:
-        """Work on rows r (B,), each once; results go to `places` of `out`."""
-        m, rows, b = self.method, self.table.rows, len(r)
-        raw = np.log(out.value[places]) if m.transform == "log" else out.value[places]
-        low, high = int(places[0]), int(places[-1]) + 1
-        direct = high - low == b  # one after the other in `out`: nothing to copy
-        said = out.between(low, high) if direct else Forecasts.blank(b, m, out.verdict, self._parts)
-        broken = np.zeros(b, np.bool_)
-        admission.pace(rows, r, elapsed, m.max_gap, said.step_ms, broken)
-        absurd = np.zeros(b, np.bool_)
-        if scales.absurd_start(rows, r, raw, absurd):
-            for row in r[absurd].tolist():
-                self.table.begin_anew(row)
-        wave = Wave(m, rows, regressions, r, raw, out.time_ms[places])
-        label = wave.score(said)
-        windows.label(rows, r, wave.n, m.horizon_array, self._packing.numbers, label)
-        wave.learn(label, elapsed, said.step_ms, given)
-        ahead, x = wave.look_ahead(said.step_ms)
-        windows.keep(rows, r, wave.n, wave.time_ms, x, broken, *self._packing)
-        kept = rows["hidden"]  # (R, L, S, H)
-        move, kept[r] = self.network.step(x, kept[r])
-        windows.heal(rows, r, wave.n, move)
-        wave.forecast(ahead, x, move, said)
-        rows["count"][r] = wave.n + 1
-        if m.transform == "log":
-            for array in (said.mean, said.quantiles, said.parts, said.expected):
-                _exp(array)
-        if not direct:
-            out.put(said, places)
 
     # ---- learning
 
@@ -220,11 +178,6 @@ class Shard:
         self.counters.late += late
         self.counters.duplicate += duplicate
         self.counters.missing += missing
-
-    def _about_to_change(self, pages: set[int]) -> None:
-        if self._snapshot is not None:
-            self._snapshot.about_to_change(pages)
-        self.table.dirty |= pages
 
     # ---- snapshot
 
@@ -268,6 +221,7 @@ class Shard:
         )
         self._snapshotted = set(self.table.dirty)
         self._snapshot = Snapshot(marker, self._snapshotted, self._page)
+        self.table.before_change = self._snapshot.about_to_change
         self.table.dirty.clear()
         return len(self._snapshotted)
 
@@ -279,7 +233,7 @@ class Shard:
             marker = self._snapshot.marker
             self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
             self.snapshot_offset, self.image_weights = marker.offset, marker.weights
-            self._snapshot = None
+            self._snapshot = self.table.before_change = None
         return pieces, last
 
     def _page(self, number: int, offset: int) -> Page:
@@ -289,7 +243,3 @@ class Shard:
 
 def _after(offset: int) -> int:
     return (offset // SWEEP_EVERY + 1) * SWEEP_EVERY
-
-
-def _exp(array: Floats) -> None:
-    np.exp(np.clip(array, -700, 700, out=array), out=array)

@@ -1,75 +1,24 @@
 """A shard's streams as one structured array: a row is a record, a page is a run of rows, memory is one number.
 
-The record is composed from what each part of the method declares. Rows of removed streams are used again, lowest
-first; a new row and a reused one are the same bits.
+What a record is stands in records.py. Rows of removed streams are used again, lowest first; a new row and a reused one
+are the same bits. Rows are read freely and changed through `changing` alone: so no page that changed is forgotten by
+the next snapshot, or sent by the one under way as it never was. (NumPy refuses any other change; numba 0.68 lets a
+kernel write to the records of a read-only array, so kernels get their rows from `changing` too.)
 """
 
 import hashlib
 import heapq
-from functools import cache
+from collections.abc import Callable
 
 import numpy as np
 
-from pipeline.arrays import Rows
-from pipeline.learning import watchdog, windows
+from pipeline.arrays import Ints, Rows
+from pipeline.learning import watchdog
 from pipeline.method import Method
-from pipeline.network import model
-from pipeline.parts import (
-    admission,
-    companion,
-    covariates,
-    intervals,
-    linear,
-    mixture,
-    pending,
-    scales,
-    season,
-    shrink,
-    spikes,
-    stack,
-    weekly,
-)
+from pipeline.parts import admission
+from pipeline.records import blank, layout
 
 PAGE_BYTES = 256 * 1024
-
-
-@cache
-def layout(method: Method) -> np.dtype[np.void]:
-    """What one stream is: the fields of all parts, wide ones first, so that all are aligned without padding.
-
-    One object for all shards: numba knows it by identity, another that is equal costs it 4 us per kernel and call.
-    """
-    parts = (
-        admission.fields(),
-        spikes.fields(),
-        scales.fields(method),
-        season.fields(method),
-        weekly.fields(method),
-        covariates.fields(method),
-        linear.fields(method),
-        companion.fields(method),
-        model.fields(method),
-        stack.fields(method),
-        shrink.fields(method),
-        mixture.fields(method),
-        intervals.fields(method),
-        pending.fields(method),
-        windows.fields(method),
-        watchdog.fields(method),
-    )
-    fields = sorted((f for part in parts for f in part), key=lambda field: -np.dtype(field[1]).itemsize)
-    spare = -np.dtype(fields).itemsize % 8  # so that the next row is aligned too
-    return np.dtype([*fields, ("spare", "u1", (spare,))])
-
-
-def blank(method: Method) -> np.void:
-    """A stream before its first event."""
-    row: np.void = np.zeros(1, layout(method))[0]
-    for part in (weekly, linear, companion, stack, intervals):
-        part.initialise(method, row)
-    for rest in (shrink, mixture):
-        rest.initialise(row)
-    return row
 
 
 class Table:
@@ -77,13 +26,26 @@ class Table:
 
     def __init__(self, method: Method) -> None:
         self._blank = blank(method)
-        self._kept = [name for name, *_ in (*admission.fields(), *watchdog.fields(method)) if name != "count"]
+        kept = [*admission.fields(method), *watchdog.fields(method)]
+        self._kept = [name for name, *_ in kept if name != "count"]
         self.page_rows: int = 1 << max(0, (PAGE_BYTES // self._blank.itemsize).bit_length() - 1)
-        self.rows: Rows = np.empty(0, self._blank.dtype)
+        self._rows: Rows = np.empty(0, layout(method))
+        self.rows = _read_only(self._rows)
         self.names: list[str | None] = []  # by row; None: free
         self.index: dict[str, int] = {}
         self._free: list[int] = []  # heap
         self.dirty: set[int] = set()  # pages
+        self.before_change: Callable[[set[int]], object] | None = None  # of pages: the snapshot under way copies them
+
+    def changing(self, rows: Ints) -> Rows:
+        """The table's rows to write to, of which these will change; -1 stands for none. Any other is not to change."""
+        self._about_to_change(set((rows // self.page_rows).tolist()) - {-1})
+        return self._rows
+
+    def _about_to_change(self, pages: set[int]) -> None:
+        if self.before_change is not None:
+            self.before_change(pages)
+        self.dirty |= pages
 
     @property
     def row_bytes(self) -> int:
@@ -110,6 +72,7 @@ class Table:
     def add(self, name: str) -> int:
         """A blank row for a new stream."""
         assert name not in self.index, f"{name} has a row"
+        self._about_to_change({self.next_page()})
         if self._free:
             row = heapq.heappop(self._free)
             self.names[row] = name
@@ -117,28 +80,28 @@ class Table:
             row = len(self.names)
             self.names.append(name)
             self._grow(row + 1)
-        self.rows[row] = self._blank
+        self._rows[row] = self._blank
         self.index[name] = row
-        self.dirty.add(self.page_of(row))
         return row
 
     def remove(self, row: int) -> None:
         """Forget a stream."""
         name = self.names[row]
         assert name is not None, f"row {row} is free"
+        self._about_to_change({self.page_of(row)})
         del self.index[name]
         self.names[row] = None
-        self.rows[row] = self._blank
+        self._rows[row] = self._blank
         heapq.heappush(self._free, row)
-        self.dirty.add(self.page_of(row))
 
     def begin_anew(self, row: int) -> None:
         """Forget all of a stream but when it spoke and what it counts for in the watchdog's eyes."""
-        kept = [(name, self.rows[name][row].copy()) for name in self._kept]
-        self.rows[row] = self._blank
+        rows = self.changing(np.array([row]))
+        kept = [(name, rows[name][row].copy()) for name in self._kept]
+        rows[row] = self._blank
         for name, value in kept:
-            self.rows[name][row] = value
-        self.rows["begun_anew"][row] = 1
+            rows[name][row] = value
+        rows["begun_anew"][row] = 1
 
     def put_page(self, page: int, names: list[str | None], data: bytes) -> None:
         """Take a page from an image; pages come in order, 0 first. Raises ValueError on a size that does not fit."""
@@ -148,7 +111,7 @@ class Table:
         low = len(self.names)
         self.names.extend(names)
         self._grow(len(self.names))
-        self.rows[low : low + len(rows)] = rows
+        self._rows[low : low + len(rows)] = rows
         for row, name in enumerate(names, low):
             if name is None:
                 heapq.heappush(self._free, row)
@@ -165,4 +128,10 @@ class Table:
         if rows > len(self.rows):
             bigger = np.zeros(max(64, rows, 2 * len(self.rows)), self.rows.dtype)
             bigger[: len(self.rows)] = self.rows
-            self.rows = bigger
+            self._rows, self.rows = bigger, _read_only(bigger)
+
+
+def _read_only(rows: Rows) -> Rows:
+    view = rows.view()
+    view.flags.writeable = False
+    return view

@@ -1,37 +1,31 @@
-"""One wave through the method: its parts in the order that is law, score, learn, look, forecast.
+"""One wave through the method: the order that is law, by verb and, within each, by part.
 
-Each part is a module with its row fields and kernels, and its equations in the docstring; here is what goes from one
-to the next. A move is a change from z in units of a horizon's scale c_h; a label is the move that came.
+A wave is events that are stepped together, at most one per row. What goes from one part to the next stands in an
+event's record (records.py); equations are in the parts' docstrings. A move is a change from z in units of a horizon's
+scale c_h; a label is the move that came.
 """
 
-from typing import NamedTuple
-
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.arrays import Floats, Floats32, Ints, Rows
-from pipeline.forecasts import Forecasts
+from pipeline.arrays import Events, Fixed, Ints, Rows
 from pipeline.method import Method
-from pipeline.parts import (
-    companion,
-    covariates,
-    features,
-    intervals,
-    linear,
-    mixture,
-    pending,
-    regression,
-    scales,
-    season,
-    shrink,
-    spikes,
-    stack,
-    weekly,
+from pipeline.network.model import Network
+from pipeline.parts import scales
+from pipeline.parts.part import Verb
+from pipeline.records import event, fixed, parts_of, published
+from pipeline.table import Table
+
+VERBS = (
+    "arrive",  # the event is counted, and what its value counts as
+    "score",  # the forecasts whose label it is
+    "learn",  # from labels and the value
+    "measure",  # scales come after what is learnt in them
+    "look_ahead",  # what the season has there, and what the network sees
+    "step",  # the network, one timestep
+    "forecast",  # experts, stacked, shrunk, mixed; bands; all of it put where it waits for its label
 )
-
-
-def part_names(method: Method) -> tuple[str, ...]:
-    """Parts whose own forecasts a shard can tell: the seasonal naive, the network, the linear expert, the stacking."""
-    return ("seasonal", "network", "linear", "stack") if method.full else ("seasonal", "network")
+AT_ONCE = 256  # events: what goes from part to part stays in the cache
 
 
 def waves_of(turn: Ints) -> list[Ints]:
@@ -41,116 +35,55 @@ def waves_of(turn: Ints) -> list[Ints]:
     return np.split(np.argsort(turn, kind="stable"), np.cumsum(np.bincount(turn))[:-1])
 
 
-class Ahead(NamedTuple):
-    """Where the horizons and fractions of a wave's rows fall, and what the season has there."""
-
-    naive: Floats  # (B, K)
-    profile: Floats  # (B, K)
-    slot: Ints  # (B, K)
-    time_ms: Ints  # (B, K)
-
-
-def regressions_of(method: Method, rows: Rows) -> list[regression.Expert]:
-    """Fields of the linear experts there are."""
-    names = [linear.NAME] * method.full + [companion.NAME] * method.has_companion
-    return [regression.Expert.of(rows, name) for name in names]
-
-
 class Wave:
-    """Events that are stepped together, at most one per row."""
+    """The law for one shard: its table begins rows anew, its network steps."""
 
-    def __init__(
-        self, method: Method, rows: Rows, regressions: list[regression.Expert], index: Ints, raw: Floats, time_ms: Ints
-    ) -> None:
-        self.method, self.rows, self.regressions, self.index = method, rows, regressions, index
-        self.n = rows["count"][index]
-        self.raw, self.time_ms = raw, time_ms
-        self.z = np.empty(len(index))  # what counts: the raw value, or the one before a spike that is held
-        spikes.hold(rows, index, self.n, raw, self.z)
+    def __init__(self, method: Method, table: Table, network: Network) -> None:
+        self._table, self._network, self._fixed = table, network, fixed(method)
+        own: dict[str, list[Verb]] = {"arrive": [self._begin_anew], "step": [self._step]}
+        self._law: list[Verb] = []
+        for verb in VERBS:
+            self._law += own.get(verb, [])
+            for part in parts_of(method):
+                self._law += getattr(part, verb)
+        if method.transform == "log":
+            self._law.append(self._exponentiate)
+        whole = event(method)
+        room = np.zeros(AT_ONCE * whole.itemsize, np.uint8)
+        self._events: Events = room.view(whole)
+        self._first = np.ndarray(AT_ONCE, _bytes_of(method), room.data, strides=(whole.itemsize,))
 
-    def score(self, out: Forecasts) -> Floats:
-        """Score what was said of these events; the labels (B, Z) they are."""
-        m, rows, r, n = self.method, self.rows, self.index, self.n
-        label = np.empty((len(r), len(m.horizons)))
-        pending.score(
-            rows, r, n, self.raw, self.z, m.horizon_array, m.pending_start, m.ring_unit(intervals.EDGE),
-            label, out.error, out.naive, out.network_error, out.inside, out.expected,
-        )  # fmt: skip
-        return label
+    def forecast(self, rows: Rows, events: Events, places: Ints, told: npt.NDArray[np.float64]) -> None:
+        """Step the events (n,) at these places: fill in what is published of them, and told (n, Z, X) of experts."""
+        handed = events.view(self._first.dtype)
+        for low in range(0, len(places), AT_ONCE):
+            some = places[low : low + AT_ONCE]
+            n = len(some)
+            self._first[:n] = handed[some]
+            wave = self._events[:n]
+            for do in self._law:
+                do(rows, wave, self._fixed)
+            handed[some] = self._first[:n]
+            if told.shape[2]:
+                told[some] = wave["told"]
 
-    def learn(self, label: Floats, elapsed_ms: Ints, step_ms: Ints, given: Floats) -> None:
-        """Learn the parts of each row: from labels first, then from the values."""
-        m, rows, r, n, z = self.method, self.rows, self.index, self.n, self.z
-        waiting = (rows, r, n, label, m.horizon_array, m.pending_start)
-        season.find_slot(rows, r, n, self.time_ms, elapsed_ms, step_ms, season.CODES[m.season])
-        if m.full:
-            for expert in self.regressions:
-                regression.learn(r, n, label, m.horizon_array, *expert[1:], m.ring_unit(regression.BOUND))
-            stack.learn(*waiting, m.ring_unit(stack.CLIP))
-        shrink.learn(*waiting, m.root)
-        mixture.learn(*waiting, m.root)
-        intervals.learn(
-            rows, r, n, z, m.horizon_array, m.pending_start, m.levels, m.interval_rates,
-            intervals.factor_kept(m)[1],
-        )  # fmt: skip
-        season.learn(rows, r, n, z)
-        if m.has_week:
-            weekly.learn(rows, r, z, self.time_ms)
-        scales.learn(rows, r, n, z, m.spans, m.season_slots)
-        if m.has_companion:
-            covariates.learn(rows, r, given)
+    def _begin_anew(self, rows: Rows, events: Events, fixed: Fixed) -> None:
+        if scales.absurd_start(rows, events, fixed):
+            for row in events["row"][events["absurd"]].tolist():
+                self._table.begin_anew(row)
 
-    def look_ahead(self, step_ms: Ints) -> tuple[Ahead, Floats32]:
-        """What the season says of the time ahead, and what the network sees, x (B, F)."""
-        m, b = self.method, len(self.index)
-        k = len(m.spans)
-        ahead = Ahead(np.empty((b, k)), np.empty((b, k)), np.empty((b, k), np.int64), np.empty((b, k), np.int64))
-        season.look_ahead(self.rows, self.index, self.z, self.time_ms, step_ms, m.spans, *ahead)
-        x = np.empty((b, m.inputs), np.float32)
-        features.build(
-            self.rows, self.index, self.z, self.time_ms, ahead.naive, ahead.profile, m.fraction_places, x
-        )  # fmt: skip
-        return ahead, x
+    def _step(self, rows: Rows, events: Events, _fixed: Fixed) -> None:
+        """The network wants its inputs and hidden states one after the other: copied once."""
+        r, hidden = events["row"], rows["hidden"]  # (R, L, S, H)
+        events["network_move"], hidden[r] = self._network.step(np.ascontiguousarray(events["x"]), hidden[r])
 
-    def forecast(self, ahead: Ahead, x: Floats32, network: Floats32, out: Forecasts) -> None:
-        """Bring the experts' moves together, the network's (B, Z) among them, and place the bands."""
-        m, rows, r, n, z = self.method, self.rows, self.index, self.n, self.z
-        b, h = len(r), len(m.horizons)
-        waiting = (rows, r, n, m.horizon_array, m.pending_start)
-        said = np.zeros((b, h, stack.columns(m)))
-        season.move(rows, r, z, ahead.naive, ahead.profile, said[:, :, stack.SEASON : stack.NETWORK])
-        said[:, :, stack.NETWORK] = network
-        raw = np.empty((b, h, shrink.experts(m)))
-        raw[:, :, 0] = network
-        if m.full:
-            if m.has_week:
-                weekly.move(rows, r, z, ahead.time_ms, said[:, :, stack.MORE])
-            self._regress(ahead, x, said)
-            stack.forecast(*waiting, m.ring_unit(stack.CLIP), said, raw[:, :, 1])
-        experts = np.zeros((b, h, mixture.experts(m)))
-        experts[:, :, mixture.NAIVE : mixture.SHRUNK] = said[:, :, stack.SEASON : stack.SEASON + 2]
-        shrink.forecast(*waiting, m.root, raw, experts[:, :, mixture.SHRUNK :])
-        moves, width, edges = np.empty((b, h)), np.empty((b, h)), np.empty((b, h, len(m.quantiles)))
-        mixture.forecast(*waiting, m.root, experts, moves)
-        edge_unit = m.ring_unit(intervals.EDGE)
-        intervals.forecast(
-            rows, r, n, m.horizon_array, ahead.slot, intervals.factor_kept(m)[1], edge_unit, width, edges
-        )  # fmt: skip
-        pending.keep(*waiting[:3], z, *waiting[3:], edge_unit, network, moves, width, edges, out.mean, out.quantiles)
-        if out.parts.shape[2]:
-            stack.tell(rows, r, z, said, raw[:, :, -1], out.parts)
+    @staticmethod
+    def _exponentiate(_rows: Rows, events: Events, _fixed: Fixed) -> None:
+        """From logarithms to the value's units."""
+        for field in ("mean", "quantiles", "told", "expected"):
+            events[field] = np.exp(np.clip(events[field], -700, 700))
 
-    def _regress(self, ahead: Ahead, x: Floats32, said: Floats) -> None:
-        """Moves of the linear experts; both see the same, the companion the covariates too."""
-        m, rows, r, n = self.method, self.rows, self.index, self.n
-        own = linear.width(m)
-        phi = np.empty((len(r), companion.width(m) if m.has_companion else own), np.float32)
-        linear.regressors(rows, r, self.z, ahead.naive, ahead.profile, m.fraction_places, x, phi)
-        if m.has_companion:
-            companion.regressors(rows, r, phi)
-        for expert, width, column in zip(self.regressions, (own, phi.shape[1]), (stack.LINEAR, -1), strict=False):
-            seen = phi[:, :width]
-            regression.take_in(
-                r, n, seen, expert.factors, *expert[2:], m.ring_unit(regression.BOUND), m.gain_steps
-            )  # fmt: skip
-            regression.forecast(r, seen, expert.weights, said[:, :, column])
+
+def _bytes_of(method: Method) -> np.dtype[np.void]:
+    """What is published of an event, as bytes: copied at once, not field by field."""
+    return np.dtype(f"V{published(method).itemsize}")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from threading import Event
 
 from pipeline.durable.image import weights_key
-from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled, Records
+from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled, Records, Topics
 from worker.failures import DeadLetterCatch, Failures, LateRestores
 from worker.learning import Learning
 from worker.lives.live import Live
@@ -21,7 +21,7 @@ from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
-from worker.publish import Topics, dead_letters, forecast_messages
+from worker.publish import dead_letters, forecast_messages
 from worker.transaction import Pieces, Transaction
 
 POLL_S = 0.1

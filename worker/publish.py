@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import orjson
@@ -12,23 +11,12 @@ from pipeline.events import Rejected
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from worker import __version__
-from worker.broker.contract import Message, Records
+from worker.broker.contract import Message, Records, Topics
 
 DIGITS = 9  # significant, whatever the size of the number
 EXACT_POWER = 22  # powers of ten up to here are exact in float64
 CONTENT_TYPE = ("content-type", b"application/json")
 MESSAGE_BYTES = 500  # of a dead letter's explanation
-DEAD_LETTER_OVERHEAD_BYTES = 4096  # headers and framing beyond the original record
-
-
-@dataclass(frozen=True)
-class Topics:
-    """The names of the four topics."""
-
-    input: str
-    output: str
-    dead_letters: str
-    changelog: str
 
 
 def significant(array: Floats) -> Floats:

@@ -8,14 +8,15 @@ from worker.broker.admin import (
     create_topics,
     describe,
 )
+from worker.broker.contract import Topics
 from worker.broker.producer import BATCH_BYTES
-from worker.publish import DEAD_LETTER_OVERHEAD_BYTES, Topics
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
 SEGMENT_BYTES = 16 << 20  # compaction leaves the newest segment alone: restores read it whole
+DEAD_LETTER_OVERHEAD_BYTES = 4096  # headers and framing beyond the original record
 ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
 FRAMING_BYTES = 1024  # of a record batch beyond its one record
 FULL_BATCH = BATCH_BYTES + FRAMING_BYTES

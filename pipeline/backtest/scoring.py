@@ -9,7 +9,7 @@ import numpy as np
 from pipeline.arrays import Floats, Ints
 from pipeline.forecasts import Forecasts, joined
 from pipeline.method import Method
-from pipeline.wave import part_names
+from pipeline.parts.experts import part_names
 
 AT_ONCE = 1_000  # forecasts: scoring costs by the call
 
@@ -62,7 +62,7 @@ Tallies = dict[str, Tally]  # by stream
 
 
 class Trace(NamedTuple):
-    """A stream's last events, and what was said at them for the shortest and for the longest horizon."""
+    """A stream's last events, and their forecasts for the shortest and for the longest horizon."""
 
     time_ms: Ints  # (n,)
     value: Floats  # (n,)

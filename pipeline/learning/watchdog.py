@@ -6,9 +6,10 @@ losses are exponential means, over 200 events of each stream, of squared errors 
 
 import numpy as np
 
-from pipeline.arrays import Bools, Field, Floats, Ints, Rows
+from pipeline.arrays import Bools, Events, Field, Floats, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts.part import Part
 
 EPOCH = 10_000  # offsets, at least, and two for each stream that speaks in it
 MEMORY = 200.0  # events of each stream
@@ -33,38 +34,38 @@ def blank() -> Floats:
 
 
 @kernel
-def watch(
-    rows: Rows,
-    index: Ints,  # (n,) accepted events in offset order
-    offset: Ints,
-    error: Floats,  # (n,) of the network at the first horizon, in horizon scales; NaN: no label
-    naive: Floats,  # (n,) of the last value
-    state: Floats,  # (8,) in and out
-) -> None:
-    """Take in what became of these events."""
-    for e in range(len(index)):
-        row = rows[index[e]]
-        if offset[e] - state[EPOCH_START] >= max(EPOCH, 2 * state[NOW]):
+def watch(rows: Rows, events: Events, state: Floats) -> None:
+    """Take into `state` (8,) what became of these accepted events (n,), in offset order."""
+    for e in range(len(events)):
+        event = events[e]
+        row = rows[event["row"]]
+        offset = event["offset"]
+        error = event["network_error"]  # at the first horizon, like the last value's
+        naive = event["naive"][0]
+        if offset - state[EPOCH_START] >= max(EPOCH, 2 * state[NOW]):
             state[BEFORE] = state[NOW]
             state[NOW] = 0.0
             state[EPOCH_NUMBER] += 1
-            state[EPOCH_START] = offset[e]
+            state[EPOCH_START] = offset
         if row["epoch"] != state[EPOCH_NUMBER] + 1:
             row["epoch"] = state[EPOCH_NUMBER] + 1
             state[NOW] += 1
         origins = row["watch_origin"]
         place = row["watched"] % len(origins)
         origin = origins[place]
-        origins[place] = offset[e]
+        origins[place] = offset
         row["watched"] += 1
-        if np.isnan(error[e]) or origin < state[FORGIVEN]:
+        if np.isnan(error) or origin < state[FORGIVEN]:
             continue
         rate = 1.0 / (MEMORY * max(state[NOW], state[BEFORE]))
-        mine = min(max(error[e], -CLIP), CLIP)
-        other = min(max(naive[e], -CLIP), CLIP)
+        mine = min(max(error, -CLIP), CLIP)
+        other = min(max(naive, -CLIP), CLIP)
         state[NETWORK] += rate * (mine * mine - state[NETWORK])
         state[LAST_VALUE] += rate * (other * other - state[LAST_VALUE])
         state[LABELS] += 1
+
+
+PART = Part(fields)
 
 
 def active(state: Floats) -> int:

@@ -9,15 +9,18 @@ digits; hidden states in 8 bits where the cell bounds them, else in float32; the
 of the week. Updates forgive the rounding, and this is most of a small row. `Method.fine_rings` keeps all as it is.
 """
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.arrays import Bools, Field, Floats, Floats32, Ints, Rows
+from pipeline.arrays import Bools, Events, Field, Fixed, Floats32, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
-from pipeline.network.model import states
+from pipeline.network.cells import CELLS, states
 from pipeline.parts.features import CLIP, TIMES, own_width, times
+from pipeline.parts.part import Part
 
 SAVE_EVERY = 8  # events between two saved hidden states; a window begins at one
 LABEL_CAP = 8.0  # horizon scales
@@ -57,10 +60,10 @@ class Packing(NamedTuple):
 
     @classmethod
     def of(cls, method: Method) -> "Packing":
-        """That of a method: GRU and tanh keep their hidden states within one."""
+        """That of a method; hidden states only where the cell keeps them within one."""
         if method.fine_rings:
             return cls(False, False, 1)
-        return cls(True, method.cell in ("gru", "rnn_tanh"), TICK_MS)
+        return cls(True, CELLS[method.cell].bounded, TICK_MS)
 
 
 def fields(method: Method) -> list[Field]:
@@ -77,49 +80,55 @@ def fields(method: Method) -> list[Field]:
     ]
 
 
+def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
+    """How numbers, hidden states and times are kept."""
+    numbers, hidden, tick_ms = Packing.of(method)
+    return {"packed": numbers, "packed_hidden": hidden, "tick_ms": tick_ms}
+
+
 @kernel
-def label(rows: Rows, index: Ints, n: Ints, horizons: Ints, coarse: bool, label: Floats) -> None:
-    """Keep the labels (B, Z) that came with event n (B,) of its stream; NaN is none."""
-    for b in range(len(index)):
-        labels = rows[index[b]]["window_labels"]
+def label(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Keep the labels that came with event n of its stream; NaN is none."""
+    horizons = fixed[0]["horizons"]
+    coarse = fixed[0]["packed"]
+    for b in range(len(events)):
+        n = events[b]["n"]
+        label = events[b]["label"]
+        labels = rows[events[b]["row"]]["window_labels"]
         for j in range(len(horizons)):
-            if abs(label[b, j]) <= JUMP:
-                y = min(max(label[b, j], -LABEL_CAP), LABEL_CAP)
+            if abs(label[j]) <= JUMP:
+                y = min(max(label[j], -LABEL_CAP), LABEL_CAP)
                 if coarse:
                     y = np.copysign(np.rint(np.sqrt(abs(y) / LABEL_CAP) * ROOT), y)
-                labels[(n[b] - horizons[j]) % labels.shape[0], j] = y
+                labels[(n - horizons[j]) % labels.shape[0], j] = y
 
 
 @kernel
-def keep(
-    rows: Rows,
-    index: Ints,
-    n: Ints,  # (B,)
-    time_ms: Ints,  # (B,)
-    x: Floats32,  # (B, F)
-    broken: Bools,  # (B,) the hidden state begins anew with this event
-    coarse: bool,
-    coarse_hidden: bool,
-    tick_ms: int,
-) -> None:
-    """Keep an event's inputs and the hidden state before it."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Keep an event's inputs and the hidden state before it, which begins anew where the sequence is broken."""
+    coarse = fixed[0]["packed"]
+    coarse_hidden = fixed[0]["packed_hidden"]
+    tick_ms = fixed[0]["tick_ms"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        n = event["n"]
+        x = event["x"]
         labels = row["window_labels"]
         inputs = row["window_inputs"]
-        place = n[b] % labels.shape[0]
+        place = n % labels.shape[0]
         labels[place, :] = MASKED if coarse else np.nan
-        row["window_time"][place] = time_ms[b] % WEEK_MS // tick_ms
+        row["window_time"][place] = event["time_ms"] % WEEK_MS // tick_ms
         for f in range(inputs.shape[1]):
-            seen = x[b, f]
+            seen = x[f]
             inputs[place, f] = np.copysign(np.rint(np.sqrt(abs(seen) / CLIP) * ROOT), seen) if coarse else seen
-        if broken[b]:
-            row["window_from"] = n[b]
+        if event["broken"]:
+            row["window_from"] = n
             row["hidden"][:] = 0.0
-        if n[b] % SAVE_EVERY == 0:
+        if n % SAVE_EVERY == 0:
             saved = row["window_hidden"]
             hidden = row["hidden"]
-            at = (n[b] // SAVE_EVERY) % saved.shape[0]
+            at = (n // SAVE_EVERY) % saved.shape[0]
             for layer in range(hidden.shape[0]):
                 for state in range(hidden.shape[1]):
                     for i in range(hidden.shape[2]):
@@ -128,19 +137,23 @@ def keep(
 
 
 @kernel
-def heal(rows: Rows, index: Ints, n: Ints, move: Floats32) -> None:
-    """After event n (B,), begin a hidden state anew that is not finite: it would never come back by itself.
+def heal(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """After event n, begin a hidden state anew that is not finite: it would never come back by itself.
 
-    Of the network's moves (B, Z), one that is not finite becomes none.
+    Of the network's moves, one that is not finite becomes none.
     """
-    for b in range(len(index)):
-        row = rows[index[b]]
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        move = events[b]["network_move"]
         if not np.isfinite(row["hidden"]).all():
             row["hidden"][:] = 0.0
-            row["window_from"] = n[b] + 1
-        for j in range(move.shape[1]):
-            if not np.isfinite(move[b, j]):
-                move[b, j] = 0.0
+            row["window_from"] = events[b]["n"] + 1
+        for j in range(len(move)):
+            if not np.isfinite(move[j]):
+                move[j] = 0.0
+
+
+PART = Part(fields, fixed=fixed, score=(label,), look_ahead=(keep,), step=(heal,))
 
 
 def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -> Windows | None:

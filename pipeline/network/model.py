@@ -1,10 +1,8 @@
 """The recurrent network: one set of weights per shard, one hidden state per stream.
 
 It predicts, for all horizons at once, the change from the last value in units of the stream's horizon scales. The head
-starts at zero, so an untrained network says "no change". `step` and `forward` are the same function of the same
+starts at zero, so an untrained network forecasts no change. `step` and `forward` are the same function of the same
 weights: one timestep for many streams, and a whole window for training.
-
-Cells: Elman 1990 (tanh and relu), Cho et al. 2014 (GRU), Hochreiter and Schmidhuber 1997 (LSTM), as torch has them.
 
 Shapes: B rows, T timesteps, F inputs, L layers, S state tensors (LSTM: h and c, else 1), H hidden size, Z horizons.
 """
@@ -24,24 +22,22 @@ from pipeline.arrays import Field, Floats32
 from pipeline.compiled import kernel
 from pipeline.method import Cell, Method
 from pipeline.network import unrolled
+from pipeline.network.cells import CELLS, states
+from pipeline.parts.part import Part
 
 CHUNK = 1024  # rows of one call of torch: above, temporaries leave the cache
 LEAST_ROWS = 8  # smaller calls take another BLAS path, whose last bit differs
 SMALL = 64  # hidden size up to which a GRU is our own loops: faster than torch for few rows, slower for hundreds
 
-CELLS = {"gru": torch.gru_cell, "rnn_tanh": torch.rnn_tanh_cell, "rnn_relu": torch.rnn_relu_cell}
-
 Weights = Mapping[str, Tensor]  # by name, as `state_dict` has them
-
-
-def states(cell: Cell) -> int:
-    """S, state tensors of a cell."""
-    return 2 if cell == "lstm" else 1
 
 
 def fields(method: Method) -> list[Field]:
     """The hidden state, packed (L, S, H)."""
     return [("hidden", "f4", (method.layers, states(method.cell), method.hidden_size))]
+
+
+PART = Part(fields)  # its step needs the shard's weights: wave.py
 
 
 @dataclass(frozen=True)
@@ -66,15 +62,11 @@ class Network(nn.Module):
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.shape = shape
-        self._small = shape.cell == "gru" and shape.hidden_size <= SMALL
+        self._cell = CELLS[shape.cell]
+        self._small = self._cell.unrolled and shape.hidden_size <= SMALL
         size, layers = shape.hidden_size, shape.layers
         with torch.random.fork_rng(devices=[]):  # torch draws first weights from the global generator: leave no trace
-            if shape.cell == "gru":
-                self.rnn: nn.RNNBase = nn.GRU(shape.inputs, size, layers)
-            elif shape.cell == "lstm":
-                self.rnn = nn.LSTM(shape.inputs, size, layers)
-            else:
-                self.rnn = nn.RNN(shape.inputs, size, layers, nonlinearity=shape.cell.removeprefix("rnn_"))
+            self.rnn = self._cell.module(shape.inputs, size, layers)
             self.head = nn.Linear(size, len(shape.horizons))
         generator = torch.Generator().manual_seed(seed)
         bound = 1 / math.sqrt(size)
@@ -101,15 +93,15 @@ class Network(nn.Module):
     def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
         """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z)."""
         parts = hidden.permute(2, 1, 0, 3).contiguous()  # (S, L, B, H)
-        out, _ = self.rnn(x, (parts[0], parts[1]) if self.shape.cell == "lstm" else parts[0])
+        out, _ = self.rnn(x, tuple(parts) if self._cell.states > 1 else parts[0])
         change: Tensor = self.head(out)
         return change
 
     def vjp(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Callable[[Floats32], Floats32]]:
-        """What `forward` says, and a function from the loss by each change (T, B, Z) to the loss by each weight (P,).
+        """The changes of `forward`, and a function from the loss by each change (T, B, Z) to that by each weight (P,).
 
         Weights are in the order of `parameters`. The function, a vector-Jacobian product, as JAX names it, holds until
-        other weights are put: then it says something wrong.
+        other weights are put: then it is wrong.
         """
         if self._small:
             return self._unrolled(x, hidden)
@@ -175,12 +167,9 @@ class Network(nn.Module):
         before = torch.from_numpy(hidden).flatten(1, 2).unbind(1)  # L S of (B, H)
         with torch.inference_mode():
             for layer, weights in enumerate(self._cells):
-                if self.shape.cell == "lstm":
-                    seen, c = torch.lstm_cell(seen, before[2 * layer : 2 * layer + 2], *weights)
-                    new += (seen, c)
-                else:
-                    seen = CELLS[self.shape.cell](seen, before[layer], *weights)
-                    new.append(seen)
+                s = self._cell.states
+                new += self._cell.step(seen, before[s * layer : s * layer + s], weights)
+                seen = new[-s]
             return seen.numpy(), torch.stack(new, 1).view(hidden.shape).numpy()
 
     def digest(self) -> str:

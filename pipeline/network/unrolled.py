@@ -104,7 +104,7 @@ def layer(x: Floats32, first: Floats32, weights: Sequence[Floats32]) -> tuple[Fl
 def gradient(
     x: Floats32, h: Floats32, kept: Floats32, d_out: Floats32, w_hh: Floats32
 ) -> tuple[Floats32, list[Floats32]]:
-    """From what `layer` was given and said, and the loss by its h' (T, B, H), the loss by a (T B, 3 H) and by weights.
+    """The loss by a (T B, 3 H) and by weights, from what `layer` took and gave, and the loss by its h' (T, B, H).
 
     W_hh as torch has it, (3 H, H); the loss by weights in torch's order, W_ih, W_hh, b_ih, b_hh.
     """

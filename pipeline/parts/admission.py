@@ -2,14 +2,16 @@
 
 import numpy as np
 
-from pipeline.arrays import Bools, Field, Floats, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
+from pipeline.method import Method
+from pipeline.parts.part import Part
 
 ACCEPTED, LATE, DUPLICATE, MISSING = 0, 1, 2, 3
 GAPS = 5  # the step is the median of so many last gaps: two odd ones do not move it
 
 
-def fields() -> list[Field]:
+def fields(_method: Method) -> list[Field]:
     """Bookkeeping of one stream."""
     return [
         ("count", "i8"),  # events accepted so far
@@ -22,62 +24,72 @@ def fields() -> list[Field]:
 
 
 @kernel
-def admit(
-    rows: Rows,
-    index: Ints,  # (n,) row of each event, -1 where it has none (its value is missing)
-    time_ms: Ints,
-    value: Floats,
-    record_ms: Ints,
-    accept_same_time: bool,
-    verdict: Ints,  # (n,) out: ACCEPTED, LATE, DUPLICATE, MISSING
-    turn: Ints,  # (n,) out: which event of its row this is within the batch, the wave's number
-    elapsed_ms: Ints,  # (n,) out: since the stream's previous event, -1 for its first
-) -> None:
-    """Judge a batch in offset order and move each accepted event's stream to it."""
+def admit(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Judge a batch's events (n,) in offset order and move each accepted one's stream to it.
+
+    Sets `verdict`, and of accepted events `turn` and `elapsed_ms`; a row of -1 is none, since the value is missing.
+    """
+    accept_same_time = fixed[0]["same_time"]
     turns = np.zeros(len(rows), np.int64)
-    for e in range(len(index)):
-        if np.isnan(value[e]):
-            verdict[e] = MISSING
+    for e in range(len(events)):
+        event = events[e]
+        value = event["value"]
+        if np.isnan(value):
+            event["verdict"] = MISSING
             continue
-        r = index[e]
+        r = event["row"]
         row = rows[r]
         elapsed = np.int64(-1)
         # `turns` counts the batch's events before `count` does
         if row["count"] + turns[r] > 0:
-            elapsed = time_ms[e] - row["time_ms"]
-            if elapsed == 0 and value[e] == row["value"]:
-                verdict[e] = DUPLICATE
+            elapsed = event["time_ms"] - row["time_ms"]
+            if elapsed == 0 and value == row["value"]:
+                event["verdict"] = DUPLICATE
                 continue
             if elapsed < 0 or (elapsed == 0 and not accept_same_time):
-                verdict[e] = LATE
+                event["verdict"] = LATE
                 continue
-        row["time_ms"] = time_ms[e]
-        row["value"] = value[e]
-        row["record_ms"] = max(row["record_ms"], record_ms[e])
-        verdict[e] = ACCEPTED
-        elapsed_ms[e] = elapsed
-        turn[e] = turns[r]
+        row["time_ms"] = event["time_ms"]
+        row["value"] = value
+        row["record_ms"] = max(row["record_ms"], event["record_ms"])
+        event["verdict"] = ACCEPTED
+        event["elapsed_ms"] = elapsed
+        event["turn"] = turns[r]
         turns[r] += 1
 
 
 @kernel
-def pace(
-    rows: Rows,
-    index: Ints,  # (B,)
-    elapsed_ms: Ints,  # (B,)
-    max_gap: int,
-    step_ms: Ints,  # (B,) out: the stream's own step, 0 while it has none
-    broken: Bools,  # (B,) out: the gap was longer than `max_gap` steps
-) -> None:
-    """Learn the stream's step; say where a gap breaks the sequence."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def pace(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Count the event, learn the stream's step; find where a gap of more than `max_gap` steps breaks the sequence."""
+    max_gap = fixed[0]["max_gap"]
+    ordered = np.zeros(GAPS, np.int64)
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        event["n"] = row["count"]
+        row["count"] += 1
         gaps = row["gaps_ms"]
-        known = min(row["gap_count"], GAPS)
-        before = np.int64(np.median(gaps[:known])) if known > 0 else np.int64(0)
-        broken[b] = known > 0 and elapsed_ms[b] > max_gap * before
-        step_ms[b] = before
-        if elapsed_ms[b] > 0:
-            gaps[row["gap_count"] % GAPS] = elapsed_ms[b]
-            row["gap_count"] += 1
-            step_ms[b] = np.int64(np.median(gaps[: min(row["gap_count"], GAPS)]))
+        event["step_ms"] = 0
+        for after in range(2):  # the median of the gaps before this event, then of those with its own
+            if after == 1:
+                event["broken"] = row["gap_count"] > 0 and event["elapsed_ms"] > max_gap * event["step_ms"]
+                if event["elapsed_ms"] <= 0:
+                    continue
+                gaps[row["gap_count"] % GAPS] = event["elapsed_ms"]
+                row["gap_count"] += 1
+            known = min(row["gap_count"], GAPS)
+            for i in range(known):  # sorted by hand: for five numbers NumPy's median costs ten times as much
+                k = i
+                while k > 0 and ordered[k - 1] > gaps[i]:
+                    ordered[k] = ordered[k - 1]
+                    k -= 1
+                ordered[k] = gaps[i]
+            if known > 0:
+                event["step_ms"] = (ordered[(known - 1) // 2] + ordered[known // 2]) // 2
+
+
+PART = Part(
+    fields,
+    fixed=lambda method: {"same_time": method.same_time == "accept", "max_gap": method.max_gap},
+    arrive=(pace,),
+)

@@ -2,18 +2,17 @@
 
 import numpy as np
 
-from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts.part import Part
 
 MEMORY = 200.0  # events
 
 
 def fields(method: Method) -> list[Field]:
-    """Three numbers and a flag per covariate; none where nothing reads them."""
+    """Four numbers and a count per covariate."""
     c = len(method.covariates)
-    if not method.has_companion:
-        return []
     return [
         ("covariate", "f8", (c,)),  # last known
         ("covariate_change", "f8", (c,)),  # by the present event
@@ -24,18 +23,19 @@ def fields(method: Method) -> list[Field]:
 
 
 @kernel
-def learn(rows: Rows, index: Ints, given: Floats) -> None:
-    """Take in `given` (B, C); NaN is absent: the last known value stays."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def learn(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Take in an event's covariates (C,); NaN is absent: the last known value stays."""
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        given = events[b]["covariates"]
         last = row["covariate"]
         change = row["covariate_change"]
         mean = row["covariate_mean"]
         step2 = row["covariate_step2"]
         count = row["covariate_count"]
-        for c in range(given.shape[1]):
+        for c in range(len(given)):
             change[c] = 0.0
-            value = given[b, c]
+            value = given[c]
             if np.isnan(value):
                 continue
             count[c] += 1
@@ -45,3 +45,6 @@ def learn(rows: Rows, index: Ints, given: Floats) -> None:
                 step2[c] += rate * (change[c] * change[c] - step2[c])
             mean[c] += rate * (value - mean[c])
             last[c] = value
+
+
+PART = Part(fields, takes_part=lambda method: method.has_companion, learn=(learn,))

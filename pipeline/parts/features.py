@@ -6,9 +6,10 @@ x = [clip(d/s, 6), clip((z-m5)/sd, 6), clip((sn_1-prev)/s, 6), clip((z-prev)/sd,
 
 import numpy as np
 
-from pipeline.arrays import Floats, Floats32, Ints, Rows
+from pipeline.arrays import Events, Fixed, Floats32, Ints, Rows
 from pipeline.compiled import kernel
 from pipeline.method import OWN_INPUTS, TIME_INPUTS, Method
+from pipeline.parts.part import Part
 
 CLIP = 6.0
 OWN = OWN_INPUTS  # before those of the fractions
@@ -32,41 +33,42 @@ def times(time_ms: Ints) -> Floats32:
 
 
 @kernel
-def build(
-    rows: Rows,
-    index: Ints,  # (B,)
-    z: Floats,  # (B,)
-    time_ms: Ints,  # (B,)
-    naive: Floats,  # (B, K) sn by span
-    profile: Floats,  # (B, K) pf by span
-    fractions: Ints,  # (5,) their places among the spans; the first is 1
-    x: Floats32,  # (B, F) out
-) -> None:
-    """Fill the inputs; a scale of zero gives an input of zero."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def build(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Fill the inputs x; a scale of zero gives an input of zero."""
+    fractions = fixed[0]["fractions"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        z = event["z"]
+        time_ms = event["time_ms"]
+        naive = event["seasonal_ahead"]
+        profile = event["profile_ahead"]
+        x = event["x"]
         scale = row["scale"]
         prev = row["slot_before"][0]
         s = row["step_scale"]
         sd = row["spread"]
         times = OWN + len(fractions)
-        x[b, :] = 0.0
+        x[:] = 0.0
         if s > 0.0:
-            x[b, 0] = min(max(row["changes"][0] / s, -CLIP), CLIP)
-            x[b, 2] = min(max((naive[b, fractions[0]] - prev) / s, -CLIP), CLIP)
+            x[0] = min(max(row["changes"][0] / s, -CLIP), CLIP)
+            x[2] = min(max((naive[fractions[0]] - prev) / s, -CLIP), CLIP)
         if sd > 0.0:
-            x[b, 1] = min(max((z[b] - row["mean"]) / sd, -CLIP), CLIP)
-            x[b, 3] = min(max((z[b] - prev) / sd, -CLIP), CLIP)
-            x[b, 4] = min(max((z[b] - row["season_mean"]) / sd, -CLIP), CLIP)
+            x[1] = min(max((z - row["mean"]) / sd, -CLIP), CLIP)
+            x[3] = min(max((z - prev) / sd, -CLIP), CLIP)
+            x[4] = min(max((z - row["season_mean"]) / sd, -CLIP), CLIP)
         for f in range(len(fractions)):
             k = fractions[f]
             if scale[k] > 0.0:
-                x[b, OWN + f] = min(max((profile[b, k] - z[b]) / scale[k], -CLIP), CLIP)
-        day = 2.0 * np.pi * (time_ms[b] % DAY_MS) / DAY_MS
-        week = 2.0 * np.pi * (time_ms[b] % WEEK_MS) / WEEK_MS
-        x[b, times] = np.sin(day)
-        x[b, times + 1] = np.cos(day)
-        x[b, times + 2] = np.sin(2.0 * day)
-        x[b, times + 3] = np.cos(2.0 * day)
-        x[b, times + 4] = np.sin(week)
-        x[b, times + 5] = np.cos(week)
+                x[OWN + f] = min(max((profile[k] - z) / scale[k], -CLIP), CLIP)
+        day = 2.0 * np.pi * (time_ms % DAY_MS) / DAY_MS
+        week = 2.0 * np.pi * (time_ms % WEEK_MS) / WEEK_MS
+        x[times] = np.sin(day)
+        x[times + 1] = np.cos(day)
+        x[times + 2] = np.sin(2.0 * day)
+        x[times + 3] = np.cos(2.0 * day)
+        x[times + 4] = np.sin(week)
+        x[times + 5] = np.cos(week)
+
+
+PART = Part(look_ahead=(build,))

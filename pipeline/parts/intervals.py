@@ -11,11 +11,15 @@ run it is exceeded exactly as often as it should be (quantile tracking, as in An
 u would hold sigma down while a stream's errors grow a thousandfold.
 """
 
-import numpy as np
+from collections.abc import Mapping
 
-from pipeline.arrays import Field, Floats, Ints, Rows
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts.part import Part
 
 MEMORY = 200.0  # labels
 CLIP = 8.0  # errors above so many times their mean are cut in the scale
@@ -28,7 +32,7 @@ WARM = 20
 START = 1.2  # tracked quantiles start at so many times the normal's
 MEAN_TO_DEVIATION = 0.8  # mean absolute value of a standard normal, before there are errors to measure
 WIDEST = 1e30  # horizon scales, so that it fits float32
-EDGE = 32.0  # widths: no edge is further; they are said as exactly as they wait
+EDGE = 32.0  # widths: no edge is further; they are published as exactly as they wait
 
 
 def factor_kept(method: Method) -> tuple[str, float]:
@@ -48,26 +52,36 @@ def fields(method: Method) -> list[Field]:
 
 
 def initialise(method: Method, row: np.void) -> None:
-    """Set what does not start at zero."""
+    """Start with the normal's quantiles, somewhat wider, and a factor of one in every slot."""
     row["quantile"][:] = START * method.normal_quantiles
     row["slot_factor"][:] = np.rint(factor_kept(method)[1])
 
 
+def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
+    """Which quantiles are tracked and how fast; the units of what waits."""
+    return {
+        "levels": method.levels,  # (Q,)
+        "rates": method.interval_rates,  # (Q,)
+        "factor_unit": factor_kept(method)[1],
+        "edge_unit": method.ring_unit(EDGE),
+    }
+
+
 @kernel
-def learn(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,) event index in the stream
-    z: Floats,  # (B,) the ring of values must still end at the event before
-    horizons: Ints,  # (Z,)
-    start: Ints,  # (Z + 1,)
-    levels: Floats,  # (Q,)
-    rate: Floats,  # (Q,)
-    factor_unit: float,
-) -> None:
-    """Learn from the errors of the forecasts whose label arrived, in the slot it arrived in."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Learn from the errors of the forecasts whose label arrived, in the slot it arrived in.
+
+    The ring of values must still end at the event before.
+    """
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    levels = fixed[0]["levels"]
+    rate = fixed[0]["rates"]
+    factor_unit = fixed[0]["factor_unit"]
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        z = events[b]["z"]
         values = row["values"]
         unit = row["pending_unit"]
         move = row["pending_move"]
@@ -80,11 +94,11 @@ def learn(
         s = row["slot"]
         for j in range(len(horizons)):
             h = horizons[j]
-            labels = n[b] - h + 1
+            labels = n - h + 1
             if labels < 1:
                 continue
-            place = start[j] + n[b] % h
-            e = z[b] - (values[(n[b] - h) % len(values)] + move[place] * unit[place])
+            place = start[j] + n % h
+            e = z - (values[(n - h) % len(values)] + move[place] * unit[place])
             made_with = width[place] * unit[place]
             if labels > h and made_with > 0.0:
                 for q in range(len(levels)):
@@ -105,35 +119,35 @@ def learn(
 
 
 @kernel
-def forecast(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    horizons: Ints,  # (Z,)
-    target_slot: Ints,  # (B, Z or more)
-    factor_unit: float,
-    edge_unit: float,
-    width: Floats,  # (B, Z) out: in horizon scales
-    edges: Floats,  # (B, Z, Q) out: increasing, as they are kept: widths times the unit, whole
-) -> None:
-    """How wide the band is, and where its quantiles are in it."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Find how wide the band is, and where its quantiles are in it."""
+    horizons = fixed[0]["horizons"]
+    factor_unit = fixed[0]["factor_unit"]
+    edge_unit = fixed[0]["edge_unit"]
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        target_slot = events[b]["slot_ahead"]
+        width = events[b]["width"]
+        edges = events[b]["edges"]
         scale = row["scale"]
         error_scale = row["error_scale"]
         quantile = row["quantile"]
         factor = row["slot_factor"]
         for j in range(len(horizons)):
-            width[b, j] = 0.0
+            width[j] = 0.0
             if scale[j] > 0.0:
-                width[b, j] = MEAN_TO_DEVIATION
-                if n[b] >= horizons[j]:
-                    u = factor[j, target_slot[b, j]] / factor_unit
-                    width[b, j] = min(max(error_scale[j] / scale[j], LEAST_ERROR) * max(u, LEAST_SLOT), WIDEST)
-            for q in range(edges.shape[2]):
+                width[j] = MEAN_TO_DEVIATION
+                if n >= horizons[j]:
+                    u = factor[j, target_slot[j]] / factor_unit
+                    width[j] = min(max(error_scale[j] / scale[j], LEAST_ERROR) * max(u, LEAST_SLOT), WIDEST)
+            for q in range(edges.shape[1]):
                 edge = np.rint(min(max(quantile[j, q], -EDGE), EDGE) * edge_unit)
                 k = q
-                while k > 0 and edges[b, j, k - 1] > edge:
-                    edges[b, j, k] = edges[b, j, k - 1]
+                while k > 0 and edges[j, k - 1] > edge:
+                    edges[j, k] = edges[j, k - 1]
                     k -= 1
-                edges[b, j, k] = edge
+                edges[j, k] = edge
+
+
+PART = Part(fields, initialise, fixed, learn=(learn,), forecast=(forecast,))

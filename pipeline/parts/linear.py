@@ -8,10 +8,11 @@ How weights follow from it is regression.py.
 
 import numpy as np
 
-from pipeline.arrays import Field, Floats, Floats32, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts import features, regression
+from pipeline.parts.part import Part
 
 NAME = "linear"
 OWN = 9  # regressors before those of the fractions
@@ -25,47 +26,54 @@ def width(method: Method) -> int:
 
 
 def fields(method: Method) -> list[Field]:
-    """Those of its regression, in the full profile."""
-    return regression.fields(method, NAME, width(method)) if method.full else []
+    """The fields of its regression."""
+    return regression.fields(method, NAME, width(method))
 
 
 def initialise(method: Method, row: np.void) -> None:
-    """Set what does not start at zero."""
-    if method.full:
-        regression.initialise(row, NAME, width(method))
+    """Set where its regression starts."""
+    regression.initialise(row, NAME, width(method))
 
 
 @kernel
-def regressors(
-    rows: Rows,
-    index: Ints,  # (B,)
-    z: Floats,  # (B,)
-    naive: Floats,  # (B, K) sn by span
-    profile: Floats,  # (B, K) pf by span
-    fractions: Ints,  # (5,) their places among the spans; the first is 1
-    x: Floats32,  # (B, F of the network) what it sees, the time among it
-    phi: Floats32,  # (B, F or more) out
-) -> None:
-    """Fill phi; a step scale of zero leaves all but the constant and the time at zero."""
+def regressors(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Fill the first columns of phi; a step scale of zero leaves all but the constant and the time at zero."""
+    fractions = fixed[0]["fractions"]
     times = len(fractions) + OWN
     seen = len(fractions) + features.OWN  # where the network has the time
-    for b in range(len(index)):
-        row = rows[index[b]]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        z = event["z"]
+        naive = event["seasonal_ahead"]
+        profile = event["profile_ahead"]
+        x = event["x"]
+        phi = event["phi"]
         changes = row["changes"]
         prev = row["slot_before"][0]
         s = row["step_scale"]
         for f in range(times):
-            phi[b, f] = 0.0
-        phi[b, 0] = 1.0
+            phi[f] = 0.0
+        phi[0] = 1.0
         for f in range(features.TIMES):
-            phi[b, times + f] = x[b, seen + f]
+            phi[times + f] = x[seen + f]
         if s > 0.0:
             for f in range(3):
-                phi[b, 1 + f] = min(max(changes[f] / s, -STEP), STEP)
-            phi[b, 4] = min(max((naive[b, fractions[0]] - prev) / s, -STEP), STEP)
-            phi[b, 5] = min(max(row["slot_shift"] / s, -STEP), STEP)
-            phi[b, 6] = min(max((z[b] - row["recent_mean"]) / s, -LEVEL), LEVEL)
-            phi[b, 7] = min(max((z[b] - row["season_mean"]) / s, -LEVEL), LEVEL)
-            phi[b, 8] = min(max((z[b] - prev) / s, -LEVEL), LEVEL)
+                phi[1 + f] = min(max(changes[f] / s, -STEP), STEP)
+            phi[4] = min(max((naive[fractions[0]] - prev) / s, -STEP), STEP)
+            phi[5] = min(max(row["slot_shift"] / s, -STEP), STEP)
+            phi[6] = min(max((z - row["recent_mean"]) / s, -LEVEL), LEVEL)
+            phi[7] = min(max((z - row["season_mean"]) / s, -LEVEL), LEVEL)
+            phi[8] = min(max((z - prev) / s, -LEVEL), LEVEL)
             for f in range(len(fractions)):
-                phi[b, OWN + f] = min(max((profile[b, fractions[f]] - z[b]) / s, -LEVEL), LEVEL)
+                phi[OWN + f] = min(max((profile[fractions[f]] - z) / s, -LEVEL), LEVEL)
+
+
+PART = Part(
+    fields,
+    initialise,
+    fixed=regression.fixed,
+    takes_part=lambda method: method.full,
+    learn=(regression.learn_of(NAME),),
+    forecast=(regressors, regression.take_in_of(NAME), regression.forecast_of(NAME)),
+)

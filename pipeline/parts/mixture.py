@@ -22,11 +22,13 @@ profile, N~ and, in the full profile, K~.
 
 import numpy as np
 
-from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts import experts
+from pipeline.parts.part import Part
 
-LAST, NAIVE, PROFILE, SHRUNK = 0, 1, 2, 3  # columns of the experts' moves; N~ and K~ are the last
+LAST = 0  # the expert that never moves, the first; the others are in the order of experts.py
 CLIP = 4.0
 PRIOR = 4.0  # of the last value
 LEAST_REACH = 2.0  # horizon scales that a move may always have
@@ -36,14 +38,9 @@ WORSE = 2.0  # times the last value's loss from which on it withholds, at twice 
 LEAST = 1e-30
 
 
-def experts(method: Method) -> int:
-    """E, those weighed."""
-    return 5 if method.full else 4
-
-
 def fields(method: Method) -> list[Field]:
     """Two sums per horizon and expert, how far from the mixture each expert but the last value moved, the guard's."""
-    z, e = len(method.horizons), experts(method)
+    z, e = len(method.horizons), 1 + len(experts.mixed(method))
     return [
         ("mixture_regret", "f4", (z, e)),  # R
         ("mixture_variation", "f4", (z, e)),  # V
@@ -53,24 +50,21 @@ def fields(method: Method) -> list[Field]:
     ]
 
 
-def initialise(row: np.void) -> None:
-    """Nothing is known of any expert."""
+def initialise(_method: Method, row: np.void) -> None:
+    """Begin with no regrets."""
     row["mixture_variation"][:] = FIRST_VARIATION
 
 
 @kernel
-def learn(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    label: Floats,  # (B, Z) in horizon scales, NaN where there is none
-    horizons: Ints,  # (Z,)
-    start: Ints,  # (Z + 1,)
-    root: float,
-) -> None:
+def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Take in what each expert's move would have changed."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    root = fixed[0]["root"]
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        label = events[b]["label"]
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
         waiting = row["mixture_apart"]
@@ -78,19 +72,19 @@ def learn(
         withheld = row["mixture_withheld"]
         published = row["pending_move"]
         for j in range(len(horizons)):
-            if np.isnan(label[b, j]):
+            if np.isnan(label[j]):
                 continue
             keep = 1.0 - 1.0 / (500.0 + 20.0 * (horizons[j] - 1))
-            place = start[j] + n[b] % horizons[j]
+            place = start[j] + n % horizons[j]
             share = withheld[place] / root
             combined = published[place] + share * abs(share) * CLIP
-            y = min(max(label[b, j], -CLIP), CLIP)
+            y = min(max(label[j], -CLIP), CLIP)
             if y != 0.0:
                 miss = y - min(max(combined, -CLIP), CLIP)
                 rate = 1.0 / (LATELY + horizons[j])
                 loss[j, 0] += rate * (miss * miss - loss[j, 0])
                 loss[j, 1] += rate * (y * y - loss[j, 1])
-            g = min(max(2.0 * (combined - label[b, j]), -CLIP), CLIP)
+            g = min(max(2.0 * (combined - label[j]), -CLIP), CLIP)
             for e in range(regret.shape[1]):
                 apart = min(max(-combined, -CLIP), CLIP)  # the last value's
                 if e != LAST:
@@ -102,22 +96,20 @@ def learn(
 
 
 @kernel
-def forecast(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    horizons: Ints,  # (Z,)
-    start: Ints,  # (Z + 1,)
-    root: float,
-    said: Floats,  # (B, Z, E) the experts' moves
-    moves: Floats,  # (B, Z) out: as they are published
-) -> None:
+def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Weigh the experts' moves and put them into the rings."""
-    many = said.shape[2]
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    root = fixed[0]["root"]
+    mixed = fixed[0]["mixed"]
+    many = len(mixed) + 1
     weight = np.empty(many)
     move = np.empty(many)
-    for b in range(len(index)):
-        row = rows[index[b]]
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        moves = events[b]["moves"]
+        published = events[b]["mixed_move"]
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
         waiting = row["mixture_apart"]
@@ -130,7 +122,7 @@ def forecast(
             largest = -np.inf
             for e in range(many):
                 eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
-                move[e] = min(max(said[b, j, e], -bound), bound)
+                move[e] = 0.0 if e == LAST else min(max(moves[mixed[e - 1], j], -bound), bound)
                 weight[e] = np.log(eta * (PRIOR if e == LAST else 1.0)) + eta * regret[j, e]
                 largest = max(largest, weight[e])
             total = 0.0
@@ -141,10 +133,19 @@ def forecast(
                 sum_ += w * move[e]
             combined = sum_ / total
             guard = min(max(2.0 - loss[j, 0] / (WORSE * loss[j, 1] + LEAST), 0.0), 1.0)
-            moves[b, j] = guard * combined
-            place = start[j] + n[b] % horizons[j]
+            published[j] = guard * combined
+            place = start[j] + n % horizons[j]
             for e in range(LAST + 1, many):
                 apart = min(max(move[e] - combined, -CLIP), CLIP)
                 waiting[place, e - 1] = np.copysign(np.rint(np.sqrt(abs(apart) / CLIP) * root), apart)
-            rest = min(max(combined - moves[b, j], -CLIP), CLIP)
+            rest = min(max(combined - published[j], -CLIP), CLIP)
             withheld[place] = np.copysign(np.rint(np.sqrt(abs(rest) / CLIP) * root), rest)
+
+
+PART = Part(
+    fields,
+    initialise,
+    lambda method: {"mixed": experts.places(method, experts.mixed(method))},
+    learn=(learn,),
+    forecast=(forecast,),
+)

@@ -6,9 +6,11 @@ Horizon h has a ring of h places, the one of event n is n mod h; all parts of th
 
 import numpy as np
 
-from pipeline.arrays import Bools, Field, Floats, Floats32, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts import experts
+from pipeline.parts.part import Part
 
 WARM = 20  # labels before which the present scale is not trusted as a unit
 
@@ -26,25 +28,26 @@ def fields(method: Method) -> list[Field]:
 
 
 @kernel
-def score(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    raw: Floats,  # (B,) the value as it came, a spike too
-    z: Floats,  # (B,) what it counts as
-    horizons: Ints,  # (Z,)
-    start: Ints,  # (Z + 1,)
-    edge_unit: float,
-    label: Floats,  # (B, Z) out: the moves that came with z; NaN: no forecast waited, or the stream had no scale
-    error: Floats,  # (B, Z) out: raw - forecast in units of c_h; NaN: no label, or too few before it to trust the unit
-    naive: Floats,  # (B, Z) out: raw - last value, same units
-    network_error: Floats,  # (B,) out: raw - the network's own forecast of the first horizon, same units
-    inside: Bools,  # (B, Z, bands) out
-    expected: Floats,  # (B, 3) out: mean, low, high that the shortest horizon said of this event, NaN without one
-) -> None:
-    """Find the labels that came, and score their forecasts by the value that is published."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def score(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Find the labels that came with z, and score their forecasts by the raw value, which is the published one.
+
+    There is no label where no forecast waited or the stream had no scale, no error where labels were too few to trust
+    the present scale as a unit.
+    """
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    edge_unit = fixed[0]["edge_unit"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        n = event["n"]
+        raw = event["raw"]
+        z = event["z"]
+        label = event["label"]
+        error = event["error"]
+        naive = event["naive"]
+        inside = event["inside"]
+        expected = event["expected"]
         values = row["values"]
         scale = row["scale"]
         unit = row["pending_unit"]
@@ -52,73 +55,92 @@ def score(
         width = row["pending_width"]
         band = row["pending_band"]
         network = row["pending_network"]
-        network_error[b] = np.nan
-        expected[b, :] = np.nan
+        event["network_error"] = np.nan
+        expected[:] = np.nan
         for j in range(len(horizons)):
             h = horizons[j]
-            labels = n[b] - h + 1
-            label[b, j] = np.nan
-            error[b, j] = np.nan
-            naive[b, j] = np.nan
-            inside[b, j, :] = False
+            labels = n - h + 1
+            label[j] = np.nan
+            error[j] = np.nan
+            naive[j] = np.nan
+            inside[j, :] = 0
             if labels < 1:
                 continue
-            place = start[j] + n[b] % h
-            last = values[(n[b] - h) % len(values)]
+            place = start[j] + n % h
+            last = values[(n - h) % len(values)]
             if unit[place] > 0.0:
-                label[b, j] = (z[b] - last) / unit[place]
+                label[j] = (z - last) / unit[place]
             mean = last + move[place] * unit[place]
             size = width[place] * unit[place]
             if labels > WARM and scale[j] > 0.0:
-                error[b, j] = (raw[b] - mean) / scale[j]
-                naive[b, j] = (raw[b] - last) / scale[j]
+                error[j] = (raw - mean) / scale[j]
+                naive[j] = (raw - last) / scale[j]
                 if j == 0:
-                    network_error[b] = (raw[b] - (last + network[n[b] % h] * unit[place])) / scale[j]
-            for k in range(inside.shape[2]):
+                    event["network_error"] = (raw - (last + network[n % h] * unit[place])) / scale[j]
+            for k in range(inside.shape[1]):
                 low = mean + band[place, 2 * k] / edge_unit * size
                 high = mean + band[place, 2 * k + 1] / edge_unit * size
-                inside[b, j, k] = low <= raw[b] <= high
+                inside[j, k] = 1 if low <= raw <= high else 0
                 if j == 0 and k == 0 and size > 0.0:
-                    expected[b, 0] = mean
-                    expected[b, 1] = low
-                    expected[b, 2] = high
+                    expected[0] = mean
+                    expected[1] = low
+                    expected[2] = high
 
 
 @kernel
-def keep(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    z: Floats,  # (B,)
-    horizons: Ints,  # (Z,)
-    start: Ints,  # (Z + 1,)
-    edge_unit: float,
-    said: Floats32,  # (B, Z) the network's moves
-    moves: Floats,  # (B, Z) the mixture's
-    widths: Floats,  # (B, Z) of the bands
-    edges: Floats,  # (B, Z, Q) of the bands, in widths times the unit
-    mean: Floats,  # (B, Z) out: in the units of z
-    quantiles: Floats,  # (B, Z, Q) out
-) -> None:
-    """Put the forecasts into the rings, and say them as exactly as they are kept."""
-    last = edges.shape[2] - 1
-    for b in range(len(index)):
-        row = rows[index[b]]
+def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Put the forecasts into the rings, and publish them as exactly as they are kept, in the units of z."""
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    edge_unit = fixed[0]["edge_unit"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        n = event["n"]
+        z = event["z"]
+        moves = event["mixed_move"]
+        widths = event["width"]
+        edges = event["edges"]
+        mean = event["mean"]
+        quantiles = event["quantiles"]
+        last = edges.shape[1] - 1
         scale = row["scale"]
         unit = row["pending_unit"]
         move = row["pending_move"]
         width = row["pending_width"]
         band = row["pending_band"]
-        row["pending_network"][n[b] % horizons[0]] = said[b, 0]
+        row["pending_network"][n % horizons[0]] = event["network_move"][0]
         for j in range(len(horizons)):
-            place = start[j] + n[b] % horizons[j]
+            place = start[j] + n % horizons[j]
             unit[place] = scale[j]
-            move[place] = moves[b, j]
-            width[place] = widths[b, j]
+            move[place] = moves[j]
+            width[place] = widths[j]
             size = width[place] * unit[place]
-            mean[b, j] = z[b] + move[place] * unit[place]
+            mean[j] = z + move[place] * unit[place]
             for q in range(last + 1):
-                quantiles[b, j, q] = mean[b, j] + edges[b, j, q] / edge_unit * size
+                quantiles[j, q] = mean[j] + edges[j, q] / edge_unit * size
             for k in range(band.shape[1] // 2):
-                band[place, 2 * k] = edges[b, j, k]
-                band[place, 2 * k + 1] = edges[b, j, last - k]
+                band[place, 2 * k] = edges[j, k]
+                band[place, 2 * k + 1] = edges[j, last - k]
+
+
+@kernel
+def tell(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Single experts' forecasts in the units of z, for whoever asks."""
+    told = fixed[0]["told"]
+    for b in range(len(events)):
+        event = events[b]
+        scale = rows[event["row"]]["scale"]
+        moves = event["moves"]
+        forecasts = event["told"]
+        for j in range(len(forecasts)):
+            for x in range(len(told)):
+                forecasts[j, x] = event["z"] + moves[told[x], j] * scale[j]
+
+
+PART = Part(
+    fields,
+    fixed=lambda method: {"told": experts.places(method, experts.part_names(method))},
+    score=(score,),
+    forecast=(keep, tell),
+)

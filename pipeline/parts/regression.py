@@ -7,17 +7,19 @@
 
 phi and k wait in rings of H places. P is kept and updated as its factors U D U' (U upper triangular with ones on its
 diagonal, D diagonal; Bierman, "Factorization Methods for Discrete Sequential Estimation", 1977): so rounding to float32
-cannot make it indefinite, however unlike its directions are; as P itself it would become that on a square wave. Kernels
-take the rows' fields as arrays (R rows), since two experts share them.
+cannot make it indefinite, however unlike its directions are; as P itself it would become that on a square wave. Two
+experts share the kernels: each gets its own, made for the names that its fields begin with.
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import numpy as np
+import numpy.typing as npt
 
-from pipeline.arrays import Field, Floats, Floats32, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts.part import Verb
 
 FORGET = 0.999  # lam
 LABEL = 4.0  # labels are cut here
@@ -45,120 +47,122 @@ def initialise(row: np.void, name: str, regressors: int) -> None:
     row[f"{name}_factors"][[i * (i + 3) // 2 for i in range(regressors)]] = 1.0
 
 
-class Expert(NamedTuple):
-    """One expert's fields, as the kernels take them."""
-
-    factors: Rows
-    weights: Rows
-    gain_unit: Rows
-    seen: Rows
-    gain: Rows
-
-    @classmethod
-    def of(cls, rows: Rows, name: str) -> "Expert":
-        """Views, no copies."""
-        return cls(*(rows[f"{name}_{field}"] for field in cls._fields))
+def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
+    """In what units regressors and gains wait; the same for both experts."""
+    return {"seen_unit": method.ring_unit(BOUND), "gain_steps": method.gain_steps}
 
 
-@kernel
-def learn(
-    index: Ints,  # (B,)
-    n: Ints,  # (B,) event index in the stream
-    label: Floats,  # (B, Z) in horizon scales, NaN where there is none
-    horizons: Ints,  # (Z,)
-    weights: Rows,  # (R, Z, F)
-    gain_unit: Rows,  # (R, H)
-    seen: Rows,  # (R, H, F)
-    gain: Rows,  # (R, H, F)
-    seen_unit: float,
-) -> None:
-    """Move each horizon's weights by the gain of its origin."""
-    for b in range(len(index)):
-        r = index[b]
-        for j in range(len(horizons)):
-            if np.isnan(label[b, j]):
-                continue
-            o = (n[b] - horizons[j]) % seen.shape[1]
-            said = 0.0
-            for f in range(seen.shape[2]):
-                said += weights[r, j, f] * seen[r, o, f]
-            miss = min(max(label[b, j], -LABEL), LABEL) - said / seen_unit
-            step = miss * gain_unit[r, o]
-            for f in range(seen.shape[2]):
-                weights[r, j, f] += gain[r, o, f] * step
+def learn_of(name: str) -> Verb:
+    """Make the kernel that learns one expert's weights from labels."""
+    own_weights, own_unit, own_seen, own_gain = (f"{name}_{f}" for f in ("weights", "gain_unit", "seen", "gain"))
+
+    @kernel
+    def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
+        """Move each horizon's weights by the gain of its origin."""
+        horizons = fixed[0]["horizons"]
+        seen_unit = fixed[0]["seen_unit"]
+        for b in range(len(events)):
+            event = events[b]
+            row = rows[event["row"]]
+            label = event["label"]
+            weights = row[own_weights]
+            gain_unit = row[own_unit]
+            seen = row[own_seen]
+            gain = row[own_gain]
+            for j in range(len(horizons)):
+                if np.isnan(label[j]):
+                    continue
+                o = (event["n"] - horizons[j]) % seen.shape[0]
+                forecast = 0.0
+                for f in range(seen.shape[1]):
+                    forecast += weights[j, f] * seen[o, f]
+                miss = min(max(label[j], -LABEL), LABEL) - forecast / seen_unit
+                step = miss * gain_unit[o]
+                for f in range(seen.shape[1]):
+                    weights[j, f] += gain[o, f] * step
+
+    return learn
 
 
-@kernel
-def take_in(
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    phi: Floats32,  # (B, F)
-    factors: Rows,  # (R, F (F + 1) / 2)
-    gain_unit: Rows,  # (R, H)
-    seen: Rows,  # (R, H, F)
-    gain: Rows,  # (R, H, F)
-    seen_unit: float,
-    gain_steps: float,
-) -> None:
-    """Take phi into P and put it with its gain into the rings."""
-    size = phi.shape[1]
-    u = np.empty((size, size))
-    d = np.empty(size)
-    k = np.empty(size)
-    for b in range(len(index)):
-        r = index[b]
-        o = n[b] % seen.shape[1]
-        at = 0
-        for j in range(size):
-            seen[r, o, j] = np.rint(phi[b, j] * seen_unit)
-            for i in range(j):
-                u[i, j] = factors[r, at]
+def take_in_of(name: str) -> Verb:
+    """Make the kernel that takes what one expert sees into its inverse."""
+    own_factors, own_unit, own_seen, own_gain = (f"{name}_{f}" for f in ("factors", "gain_unit", "seen", "gain"))
+
+    @kernel
+    def take_in(rows: Rows, events: Events, fixed: Fixed) -> None:
+        """Take phi into P and put it with its gain into the rings."""
+        size = rows[0][own_seen].shape[1]
+        u, d, k = np.empty((size, size)), np.empty(size), np.empty(size)
+        for b in range(len(events)):
+            row = rows[events[b]["row"]]
+            n = events[b]["n"]
+            phi = events[b]["phi"]
+            factors = row[own_factors]
+            seen = row[own_seen]
+            gain = row[own_gain]
+            o = n % len(seen)
+            at = 0
+            for j in range(size):
+                seen[o, j] = np.rint(phi[j] * fixed[0]["seen_unit"])
+                for i in range(j):
+                    u[i, j] = factors[at]
+                    at += 1
+                d[j] = factors[at]
                 at += 1
-            d[j] = factors[r, at]
-            at += 1
-        total = FORGET
-        for j in range(size):
-            f = float(phi[b, j])
-            for i in range(j):
-                f += u[i, j] * phi[b, i]
-            k[j] = d[j] * f
-            before = total
-            total += f * k[j]
-            d[j] *= before / total
-            for i in range(j):
-                said = u[i, j]
-                u[i, j] -= k[i] * f / before
-                k[i] += said * k[j]
-        trace = 0.0
-        largest = 0.0
-        for j in range(size):
-            share = 1.0
-            for i in range(j):
-                share += u[i, j] * u[i, j]
-            trace += share * d[j] / FORGET
-            largest = max(largest, abs(k[j]))
-        unit = max(largest / total / gain_steps, 1e-30)
-        gain_unit[r, o] = unit
-        shrink = (min(1.0, TRACE * size / trace) if n[b] % GUARD_EVERY == 0 else 1.0) / FORGET
-        at = 0
-        for j in range(size):
-            gain[r, o, j] = np.rint(k[j] / total / unit)
-            for i in range(j):
-                factors[r, at] = u[i, j]
+            total = FORGET
+            for j in range(size):
+                f = float(phi[j])
+                for i in range(j):
+                    f += u[i, j] * phi[i]
+                k[j] = d[j] * f
+                before = total
+                total += f * k[j]
+                d[j] *= before / total
+                for i in range(j):
+                    old = u[i, j]
+                    u[i, j] -= k[i] * f / before
+                    k[i] += old * k[j]
+            trace = 0.0
+            largest = 0.0
+            for j in range(size):
+                share = 1.0
+                for i in range(j):
+                    share += u[i, j] * u[i, j]
+                trace += share * d[j] / FORGET
+                largest = max(largest, abs(k[j]))
+            unit = max(largest / total / fixed[0]["gain_steps"], 1e-30)
+            row[own_unit][o] = unit
+            shrink = (min(1.0, TRACE * size / trace) if n % GUARD_EVERY == 0 else 1.0) / FORGET
+            at = 0
+            for j in range(size):
+                gain[o, j] = np.rint(k[j] / total / unit)
+                for i in range(j):
+                    factors[at] = u[i, j]
+                    at += 1
+                factors[at] = max(d[j] * shrink, LEAST)
                 at += 1
-            factors[r, at] = max(d[j] * shrink, LEAST)
-            at += 1
+
+    return take_in
 
 
-@kernel
-def forecast(index: Ints, phi: Floats32, weights: Rows, moves: Floats) -> None:
-    """Fill moves (B, Z) from phi (B, F)."""
-    for b in range(len(index)):
-        for j in range(moves.shape[1]):
-            said = 0.0
-            for f in range(phi.shape[1]):
-                said += weights[index[b], j, f] * phi[b, f]
-            if not np.isfinite(said):  # it would never come back by itself
-                weights[index[b], j, :] = 0.0
-                said = 0.0
-            moves[b, j] = min(max(said, -MOVE), MOVE)
+def forecast_of(name: str) -> Verb:
+    """Make the kernel that forecasts one expert's moves."""
+    own_weights, own_move = f"{name}_weights", f"{name}_move"
+
+    @kernel
+    def forecast(rows: Rows, events: Events, _fixed: Fixed) -> None:
+        """Fill the expert's moves from phi."""
+        for b in range(len(events)):
+            weights = rows[events[b]["row"]][own_weights]
+            phi = events[b]["phi"]
+            moves = events[b][own_move]
+            for j in range(len(moves)):
+                move = 0.0
+                for f in range(weights.shape[1]):
+                    move += weights[j, f] * phi[f]
+                if not np.isfinite(move):  # it would never come back by itself
+                    weights[j, :] = 0.0
+                    move = 0.0
+                moves[j] = min(max(move, -MOVE), MOVE)
+
+    return forecast

@@ -13,9 +13,10 @@ begins anew, once, when a change among them is far smaller than the one before i
 
 import numpy as np
 
-from pipeline.arrays import Bools, Field, Floats, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts.part import Part
 
 MEMORY = 500.0  # events
 RECENT = 200.0
@@ -47,39 +48,46 @@ def fields(method: Method) -> list[Field]:
 
 
 @kernel
-def absurd_start(rows: Rows, index: Ints, raw: Floats, found: Bools) -> int:
-    """Which of rows index (B,) begin anew with the values raw (B,), found (B,) out; how many."""
+def absurd_start(rows: Rows, events: Events, _fixed: Fixed) -> int:
+    """Find which rows begin anew with these raw values (`absurd`), before the events are counted; how many."""
     many = 0
-    for b in range(len(index)):
-        row = rows[index[b]]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
         n = row["count"]
+        event["absurd"] = False
         if n < 2 or n > WARM or row["begun_anew"] != 0:
             continue
         values = row["values"]
-        change = abs(raw[b] - values[(n - 1) % len(values)])
-        found[b] = change > 0.0 and ABSURD * change < abs(row["changes"][0])
-        many += found[b]
+        change = abs(event["raw"] - values[(n - 1) % len(values)])
+        if change > 0.0 and ABSURD * change < abs(row["changes"][0]):
+            event["absurd"] = True
+            many += 1
     return many
 
 
 @kernel
-def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) -> None:
-    """Take in z (B,) as event n (B,) of its stream. Overwrites the value H events back, so labels are scored before."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Take in z as event n of its stream. Overwrites the value H events back, so labels are scored before."""
+    spans = fixed[0]["spans"]
+    slots = fixed[0]["slots"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
         values = row["values"]
         changes = row["changes"]
         longest = len(values)
-        count = n[b]
+        count = event["n"]
+        z = event["z"]
         if count == 0:
-            row["mean"] = z[b]
-            row["recent_mean"] = z[b]
-            row["season_mean"] = z[b]
-            values[0] = z[b]
+            row["mean"] = z
+            row["recent_mean"] = z
+            row["season_mean"] = z
+            values[0] = z
             continue
         changes[2] = changes[1]
         changes[1] = changes[0]
-        change = z[b] - values[(count - 1) % longest]
+        change = z - values[(count - 1) % longest]
         changes[0] = change
         squared = change * change
         if squared > 0.0 and (row["unit2"] == 0.0 or squared < row["unit2"]):
@@ -91,12 +99,12 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) 
         row["step_scale"] = np.sqrt(row["step2"] + floor)
 
         rate = max(1.0 / MEMORY, 1.0 / (count + 1))
-        deviation = z[b] - row["mean"]
+        deviation = z - row["mean"]
         row["mean"] += rate * deviation
         row["variance"] += rate * (deviation * deviation - row["variance"])
         row["spread"] = np.sqrt(row["variance"] + floor)
-        row["recent_mean"] += max(1.0 / RECENT, 1.0 / (count + 1)) * (z[b] - row["recent_mean"])
-        row["season_mean"] += max(1.0 / slots, 1.0 / (count + 1)) * (z[b] - row["season_mean"])
+        row["recent_mean"] += max(1.0 / RECENT, 1.0 / (count + 1)) * (z - row["recent_mean"])
+        row["season_mean"] += max(1.0 / slots, 1.0 / (count + 1)) * (z - row["season_mean"])
 
         change2 = row["change2"]
         scale = row["scale"]
@@ -105,7 +113,7 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) 
             h = spans[j]
             labels = count - h + 1  # arrived for this span, with the present one
             if labels > 0:
-                d = z[b] - values[(count - h) % longest]
+                d = z - values[(count - h) % longest]
                 squared = d * d
                 if labels > WARM and change2[j] > 0.0:
                     squared = min(squared, CLIP * change2[j])
@@ -114,4 +122,7 @@ def learn(rows: Rows, index: Ints, n: Ints, z: Floats, spans: Ints, slots: int) 
                 reach[j] = max(reach[j], np.sqrt(squared))
             else:
                 scale[j] = np.sqrt(h * row["step2"] + floor)
-        values[count % longest] = z[b]
+        values[count % longest] = z
+
+
+PART = Part(fields, measure=(learn,))

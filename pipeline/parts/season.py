@@ -9,9 +9,10 @@ for a week, longer ones for none. Where t+h falls is the time h steps on; where 
 without events), the last gap after each slot is followed instead, for as long as it has foretold the next slot better.
 """
 
-from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method, Season
+from pipeline.parts.part import Part
 
 DAY_MS = 86_400_000
 AUTO, NONE, DAY, WEEK, EVENTS = -1, 0, 1, 2, 3
@@ -43,24 +44,30 @@ def fields(method: Method) -> list[Field]:
 
 
 @kernel
-def find_slot(rows: Rows, index: Ints, n: Ints, time_ms: Ints, elapsed_ms: Ints, step_ms: Ints, choice: int) -> None:
+def find_slot(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Choose the season where that is open, find the event's slot, and learn how time goes on from slot to slot."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+    choice = fixed[0]["season"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        n = event["n"]
+        time_ms = event["time_ms"]
+        elapsed_ms = event["elapsed_ms"]
+        step_ms = event["step_ms"]
         visits = row["slot_visits"]
         gap_ms = row["slot_gap_ms"]
         slots = len(visits)
         season = choice
         if choice == AUTO:
             votes = row["season_votes"]
-            if elapsed_ms[b] > 0 and votes[0] + votes[1] + votes[2] < FIRST:
-                votes[0 if elapsed_ms[b] < DAY_STEP_MS else 1 if elapsed_ms[b] < WEEK_STEP_MS else 2] += 1
+            if elapsed_ms > 0 and votes[0] + votes[1] + votes[2] < FIRST:
+                votes[0 if elapsed_ms < DAY_STEP_MS else 1 if elapsed_ms < WEEK_STEP_MS else 2] += 1
             season = DAY
             if votes[1] > votes[0]:
                 season = WEEK
             if votes[2] > max(votes[0], votes[1]):
                 season = NONE
-            if n[b] > 0 and season != row["season"]:
+            if n > 0 and season != row["season"]:
                 visits[:] = 0
                 gap_ms[:] = 0.0
                 row["gap_merit"] = 0.0
@@ -69,62 +76,63 @@ def find_slot(rows: Rows, index: Ints, n: Ints, time_ms: Ints, elapsed_ms: Ints,
         if season == NONE:
             row["slot"] = 0
         elif season == EVENTS:
-            row["slot"] = n[b] % slots
+            row["slot"] = n % slots
         else:
             period = DAY_MS if season == DAY else 7 * DAY_MS
-            slot = (time_ms[b] % period) * slots // period
-            if n[b] > 0 and elapsed_ms[b] > 0:
-                start = time_ms[b] - elapsed_ms[b]
-                gap = step_ms[b] if gap_ms[before] == 0.0 else int(gap_ms[before])
-                by_step = ((start + step_ms[b]) % period) * slots // period == slot
+            slot = (time_ms % period) * slots // period
+            if n > 0 and elapsed_ms > 0:
+                start = time_ms - elapsed_ms
+                gap = step_ms if gap_ms[before] == 0.0 else int(gap_ms[before])
+                by_step = ((start + step_ms) % period) * slots // period == slot
                 by_gap = ((start + gap) % period) * slots // period == slot
                 merit = (1.0 if by_gap else 0.0) - (1.0 if by_step else 0.0)
                 row["gap_merit"] += (merit - row["gap_merit"]) / FORETELL
-                gap_ms[before] = min(elapsed_ms[b], period)
+                gap_ms[before] = min(elapsed_ms, period)
             row["slot"] = slot
 
 
 @kernel
-def learn(rows: Rows, index: Ints, n: Ints, z: Floats) -> None:
-    """Keep what the slot said, then take in z (B,). The ring of values must still end at the event before."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def learn(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Keep what the slot had, then take in z. The ring of values must still end at the event before."""
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        n = event["n"]
+        z = event["z"]
         last = row["slot_last"]
         apart = row["slot_apart"]
         visits = row["slot_visits"]
-        said = row["slot_before"]
+        foretold = row["slot_before"]
         values = row["values"]
         s = row["slot"]
-        before = said[0]
-        said[0] = last[s]
-        said[1] = last[s] + apart[s]
+        before = foretold[0]
+        foretold[0] = last[s]
+        foretold[1] = last[s] + apart[s]
         if visits[s] == 0:
-            said[0] = z[b] if n[b] == 0 else values[(n[b] - 1) % len(values)]
-            said[1] = said[0]
-        row["slot_shift"] = 0.0 if n[b] == 0 else said[0] - before
+            foretold[0] = z if n == 0 else values[(n - 1) % len(values)]
+            foretold[1] = foretold[0]
+        row["slot_shift"] = 0.0 if n == 0 else foretold[0] - before
         if row["season"] != NONE:
-            mean = z[b] if visits[s] == 0 else said[1]
+            mean = z if visits[s] == 0 else foretold[1]
             visits[s] = min(visits[s] + 1, 255)
-            last[s] = z[b]
-            apart[s] = (1.0 - max(PROFILE_RATE, 1.0 / visits[s])) * (mean - z[b])
+            last[s] = z
+            apart[s] = (1.0 - max(PROFILE_RATE, 1.0 / visits[s])) * (mean - z)
 
 
 @kernel
-def look_ahead(
-    rows: Rows,
-    index: Ints,  # (B,)
-    z: Floats,  # (B,)
-    time_ms: Ints,  # (B,)
-    step_ms: Ints,  # (B,)
-    spans: Ints,  # (K,)
-    naive: Floats,  # (B, K) out: sn_h
-    profile: Floats,  # (B, K) out: pf_h
-    target_slot: Ints,  # (B, K) out
-    target_ms: Ints,  # (B, K) out
-) -> None:
-    """Where each span ahead falls, and what that slot last had and has on average."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def look_ahead(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Find where each span ahead falls, and what that slot last had and has on average."""
+    spans = fixed[0]["spans"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        z = event["z"]
+        time_ms = event["time_ms"]
+        step_ms = event["step_ms"]
+        naive = event["seasonal_ahead"]
+        profile = event["profile_ahead"]
+        target_slot = event["slot_ahead"]
+        target_ms = event["time_ahead_ms"]
         last = row["slot_last"]
         apart = row["slot_apart"]
         visits = row["slot_visits"]
@@ -132,44 +140,63 @@ def look_ahead(
         slots = len(visits)
         season = row["season"]
         period = DAY_MS if season == DAY else 7 * DAY_MS
-        at = time_ms[b]
+        at = time_ms
         slot = row["slot"]
         walked = 0
         for j in range(len(spans)):
             if season == NONE:
                 slot = 0
-            elif season == EVENTS or step_ms[b] == 0:
+            elif season == EVENTS or step_ms == 0:
                 slot = (row["slot"] + spans[j]) % slots
             elif row["gap_merit"] <= BETTER:
-                at = time_ms[b] + spans[j] * step_ms[b]
+                at = time_ms + spans[j] * step_ms
                 slot = (at % period) * slots // period
             else:
                 if walked > spans[j]:
-                    at = time_ms[b]
+                    at = time_ms
                     slot = row["slot"]
                     walked = 0
                 while walked < spans[j]:
-                    at += step_ms[b] if gap_ms[slot] == 0.0 else int(gap_ms[slot])
+                    at += step_ms if gap_ms[slot] == 0.0 else int(gap_ms[slot])
                     slot = (at % period) * slots // period
                     walked += 1
-            target_slot[b, j] = slot
-            target_ms[b, j] = at
-            naive[b, j] = last[slot] if visits[slot] > 0 else z[b]
-            profile[b, j] = last[slot] + apart[slot] if visits[slot] > 0 else z[b]
+            target_slot[j] = slot
+            target_ms[j] = at
+            naive[j] = last[slot] if visits[slot] > 0 else z
+            profile[j] = last[slot] + apart[slot] if visits[slot] > 0 else z
 
 
 @kernel
-def move(rows: Rows, index: Ints, z: Floats, naive: Floats, profile: Floats, moves: Floats) -> None:
-    """The season's four forecasts as moves (B, Z, 4) from z in horizon scales: sn, pf, and both shifts from today's."""
-    for b in range(len(index)):
-        row = rows[index[b]]
-        said = row["slot_before"]
+def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """The season's four forecasts as moves from z in horizon scales: sn, pf, and both shifts from today's."""
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        z = event["z"]
+        foretold = row["slot_before"]
         scale = row["scale"]
-        for j in range(moves.shape[1]):
-            for m in range(4):
-                moves[b, j, m] = 0.0
+        naive = event["seasonal_ahead"]
+        profile = event["profile_ahead"]
+        seasonal_move = event["seasonal_move"]
+        profile_move = event["profile_move"]
+        seasonal_shift = event["seasonal_shift_move"]
+        profile_shift = event["profile_shift_move"]
+        for j in range(len(seasonal_move)):
+            seasonal_move[j] = 0.0
+            profile_move[j] = 0.0
+            seasonal_shift[j] = 0.0
+            profile_shift[j] = 0.0
             if scale[j] > 0.0:
-                moves[b, j, 0] = min(max((naive[b, j] - z[b]) / scale[j], -BOUND), BOUND)
-                moves[b, j, 1] = min(max((profile[b, j] - z[b]) / scale[j], -BOUND), BOUND)
-                moves[b, j, 2] = min(max((naive[b, j] - said[0]) / scale[j], -BOUND), BOUND)
-                moves[b, j, 3] = min(max((profile[b, j] - said[1]) / scale[j], -BOUND), BOUND)
+                seasonal_move[j] = min(max((naive[j] - z) / scale[j], -BOUND), BOUND)
+                profile_move[j] = min(max((profile[j] - z) / scale[j], -BOUND), BOUND)
+                seasonal_shift[j] = min(max((naive[j] - foretold[0]) / scale[j], -BOUND), BOUND)
+                profile_shift[j] = min(max((profile[j] - foretold[1]) / scale[j], -BOUND), BOUND)
+
+
+PART = Part(
+    fields,
+    fixed=lambda method: {"season": CODES[method.season]},
+    learn=(find_slot, learn),
+    look_ahead=(look_ahead,),
+    forecast=(move,),
+)

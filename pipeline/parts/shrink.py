@@ -7,11 +7,16 @@
 Applied to the network and to the stacking.
 """
 
-import numpy as np
+from collections.abc import Mapping
 
-from pipeline.arrays import Field, Floats, Ints, Rows
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts import experts
+from pipeline.parts.part import Part
 
 MEMORY = 3000.0  # labels
 START = 5.0
@@ -19,14 +24,9 @@ CLIP = 4.0
 BOUND = 32.0  # horizon scales: neither moves further, whatever its weights
 
 
-def experts(method: Method) -> int:
-    """N, and K in the full profile."""
-    return 2 if method.full else 1
-
-
 def fields(method: Method) -> list[Field]:
     """Two sums per expert and horizon, and the moves that wait for their label."""
-    g, z = experts(method), len(method.horizons)
+    g, z = len(experts.shrunk(method)), len(method.horizons)
     return [
         ("shrink_uy", "f4", (z, g)),  # a
         ("shrink_uu", "f4", (z, g)),  # b
@@ -34,59 +34,68 @@ def fields(method: Method) -> list[Field]:
     ]
 
 
-def initialise(row: np.void) -> None:
-    """A slope of one until data say otherwise."""
+def initialise(_method: Method, row: np.void) -> None:
+    """Start with a slope of one, until data say otherwise."""
     row["shrink_uy"][:] = START
     row["shrink_uu"][:] = START
 
 
+def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
+    """Where among an event's moves it finds those to shrink, and where it puts them."""
+    names = experts.shrunk(method)
+    return {
+        "whole": experts.places(method, names),
+        "shrunk": experts.places(method, (f"{name}_shrunk" for name in names)),
+    }
+
+
 @kernel
-def learn(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    label: Floats,  # (B, Z) in horizon scales, NaN where there is none
-    horizons: Ints,  # (Z,)
-    start: Ints,  # (Z + 1,)
-    root: float,
-) -> None:
+def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Take in which of the moves came true."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    root = fixed[0]["root"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        label = event["label"]
         uy = row["shrink_uy"]
         uu = row["shrink_uu"]
         waiting = row["shrink_moves"]
         for j in range(len(horizons)):
-            if np.isnan(label[b, j]):
+            if np.isnan(label[j]):
                 continue
-            y = min(max(label[b, j], -CLIP), CLIP)
+            y = min(max(label[j], -CLIP), CLIP)
             for g in range(uy.shape[1]):
-                share = waiting[start[j] + n[b] % horizons[j], g] / root
+                share = waiting[start[j] + event["n"] % horizons[j], g] / root
                 u = share * abs(share) * CLIP
                 uy[j, g] += u * y - uy[j, g] / MEMORY
                 uu[j, g] += u * u - uu[j, g] / MEMORY
 
 
 @kernel
-def forecast(
-    rows: Rows,
-    index: Ints,  # (B,)
-    n: Ints,  # (B,)
-    horizons: Ints,  # (Z,)
-    start: Ints,  # (Z + 1,)
-    root: float,
-    said: Floats,  # (B, Z, G) the experts' moves
-    moves: Floats,  # (B, Z, G) out: shrunk
-) -> None:
-    """Shrink the moves and put them, as they were said, into the rings."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Shrink the moves and put them, as they were, into the rings."""
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    root = fixed[0]["root"]
+    whole = fixed[0]["whole"]
+    shrunk = fixed[0]["shrunk"]
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
         uy = row["shrink_uy"]
         uu = row["shrink_uu"]
         waiting = row["shrink_moves"]
+        moves = event["moves"]
         for j in range(len(horizons)):
-            for g in range(said.shape[2]):
-                u = min(max(said[b, j, g], -CLIP), CLIP)
-                waiting[start[j] + n[b] % horizons[j], g] = np.copysign(np.rint(np.sqrt(abs(u) / CLIP) * root), u)
+            for g in range(len(whole)):
+                move = moves[whole[g], j]
+                u = min(max(move, -CLIP), CLIP)
+                code = np.copysign(np.rint(np.sqrt(abs(u) / CLIP) * root), u)
+                waiting[start[j] + event["n"] % horizons[j], g] = code
                 slope = min(max(uy[j, g] / (uu[j, g] + 1e-9), 0.0), 1.0)
-                moves[b, j, g] = slope * min(max(said[b, j, g], -BOUND), BOUND)
+                moves[shrunk[g], j] = slope * min(max(move, -BOUND), BOUND)
+
+
+PART = Part(fields, initialise, fixed, learn=(learn,), forecast=(forecast,))

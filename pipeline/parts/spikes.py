@@ -7,15 +7,17 @@
 The replaced value is what everything else learns from and starts at; the raw one is reported and scored.
 """
 
-from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
+from pipeline.method import Method
+from pipeline.parts.part import Part
 
 SUSPECT = 12.0  # step scales
 RATE = 0.2
 HELD = 0.7
 
 
-def fields() -> list[Field]:
+def fields(_method: Method) -> list[Field]:
     """The last suspect, the value before it, and how far suspects go back."""
     return [
         ("suspect", "f8", (2,)),  # the raw value, the value before it
@@ -25,23 +27,29 @@ def fields() -> list[Field]:
 
 
 @kernel
-def hold(rows: Rows, index: Ints, n: Ints, raw: Floats, z: Floats) -> None:
-    """Fill z (B,) with what each raw value (B,) counts as."""
-    for b in range(len(index)):
-        row = rows[index[b]]
-        z[b] = raw[b]
-        if n[b] == 0:
+def hold(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Set `z`, what each raw value counts as."""
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
+        n = event["n"]
+        raw = event["raw"]
+        event["z"] = raw
+        if n == 0:
             continue
         suspect = row["suspect"]
         values = row["values"]
-        last = values[(n[b] - 1) % len(values)]
+        last = values[(n - 1) % len(values)]
         if row["suspected"] == 1:
             row["suspected"] = 0
-            back = (raw[b] - suspect[0]) / (suspect[1] - suspect[0])
+            back = (raw - suspect[0]) / (suspect[1] - suspect[0])
             row["return_share"] += RATE * (min(max(back, 0.0), 1.0) - row["return_share"])
-        elif abs(raw[b] - last) > SUSPECT * row["step_scale"]:
+        elif abs(raw - last) > SUSPECT * row["step_scale"]:
             row["suspected"] = 1
-            suspect[0] = raw[b]
+            suspect[0] = raw
             suspect[1] = last
             if row["return_share"] > HELD:
-                z[b] = last
+                event["z"] = last
+
+
+PART = Part(fields, arrive=(hold,))

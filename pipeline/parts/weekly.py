@@ -7,9 +7,10 @@ Only the stacking reads it. Streams without a season by the clock leave it alone
 
 import numpy as np
 
-from pipeline.arrays import Field, Floats, Ints, Rows
+from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts.part import Part
 from pipeline.parts.season import BOUND, DAY, DAY_MS, WEEK
 
 RATE = 0.25
@@ -18,38 +19,45 @@ WEEK_MS = 7 * DAY_MS
 
 def fields(method: Method) -> list[Field]:
     """The table; NaN where a slot was never seen."""
-    return [("week", "f8", (7 * method.season_slots,))] if method.has_week else []
+    return [("week", "f8", (7 * method.season_slots,))]
 
 
-def initialise(method: Method, row: np.void) -> None:
-    """Set what does not start at zero."""
-    if method.has_week:
-        row["week"][:] = np.nan
+def initialise(_method: Method, row: np.void) -> None:
+    """Mark every slot as never seen."""
+    row["week"][:] = np.nan
 
 
 @kernel
-def learn(rows: Rows, index: Ints, z: Floats, time_ms: Ints) -> None:
-    """Take in z (B,)."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def learn(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Take z into the slot of its time."""
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
         week = row["week"]
+        z = event["z"]
         if row["season"] == DAY or row["season"] == WEEK:
-            s = (time_ms[b] % WEEK_MS) * len(week) // WEEK_MS
+            s = (event["time_ms"] % WEEK_MS) * len(week) // WEEK_MS
             if np.isnan(week[s]):
-                week[s] = z[b]
-            week[s] += RATE * (z[b] - week[s])
+                week[s] = z
+            week[s] += RATE * (z - week[s])
 
 
 @kernel
-def move(rows: Rows, index: Ints, z: Floats, target_ms: Ints, moves: Floats) -> None:
-    """The week's forecast as moves (B, Z) from z in horizon scales."""
-    for b in range(len(index)):
-        row = rows[index[b]]
+def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """The week's forecast as moves from z in horizon scales."""
+    for b in range(len(events)):
+        event = events[b]
+        row = rows[event["row"]]
         week = row["week"]
         scale = row["scale"]
-        for j in range(moves.shape[1]):
-            moves[b, j] = 0.0
+        target_ms = event["time_ahead_ms"]
+        moves = event["week_move"]
+        for j in range(len(moves)):
+            moves[j] = 0.0
             if scale[j] > 0.0 and (row["season"] == DAY or row["season"] == WEEK):
-                said = week[(target_ms[b, j] % WEEK_MS) * len(week) // WEEK_MS]
-                if not np.isnan(said):
-                    moves[b, j] = min(max((said - z[b]) / scale[j], -BOUND), BOUND)
+                slot = week[(target_ms[j] % WEEK_MS) * len(week) // WEEK_MS]
+                if not np.isnan(slot):
+                    moves[j] = min(max((slot - event["z"]) / scale[j], -BOUND), BOUND)
+
+
+PART = Part(fields, initialise, takes_part=lambda method: method.has_week, learn=(learn,), forecast=(move,))

@@ -10,18 +10,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.arrays import Floats32, Ints
+from pipeline.arrays import Floats32
 from pipeline.durable.image import MARKER_KEY, read_image, weights_key
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from pipeline.parts import scales
 from pipeline.parts.features import times
+from pipeline.records import fixed, layout
 from pipeline.shard import Shard
-from pipeline.table import layout
 from tests.rigs.shard_rigs import (
     SETTINGS,
     Record,
     batch_of,
+    events_of,
     fold,
     make_log,
     restless,
@@ -72,6 +73,19 @@ def test_a_log_taken_in_one_by_one_gives_the_bits_of_one_batch(name: str) -> Non
     assert once.table.pages >= 2
 
 
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_wave_taken_in_pieces_gives_the_bits_of_one_piece(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def folded() -> tuple[dict[str, str], dict[str, object], int]:
+        shard = Shard(METHOD, restless(METHOD), 0, SETTINGS, parts=True)
+        forecasts = fold(shard, LOGS["gru"], [100])
+        return said(forecasts), state(shard), int(np.bincount(forecasts.turn).max())
+
+    whole = folded()
+    assert whole[-1] > 2 * at_once, "there are waves of more"
+    monkeypatch.setattr("pipeline.wave.AT_ONCE", at_once)
+    assert folded() == whole
+
+
 @pytest.mark.parametrize("method", [METHOD, replace(MORTAL, profile="lite", transform="log")], ids=["full", "lite log"])
 def test_every_number_of_a_forecast_is_put_there(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was in its memory, in waves of one event and of many."""
@@ -79,15 +93,15 @@ def test_every_number_of_a_forecast_is_put_there(method: Method, monkeypatch: py
     room = Forecasts.blank
 
     def folded(dirt: int) -> tuple[dict[str, str], dict[str, object]]:
-        def blank(n: int, method: Method, verdict: Ints, parts: int = 0) -> Forecasts:
-            forecasts = room(n, method, verdict, parts)
-            for array in forecasts:
-                if isinstance(array, np.ndarray) and array is not verdict:
-                    array.fill(dirt)
+        def blank(n: int, method: Method, parts: int = 0) -> Forecasts:
+            forecasts = room(n, method, parts)
+            forecasts.events.view(np.uint8).fill(dirt)
+            forecasts.parts.fill(dirt)
             return forecasts
 
         monkeypatch.setattr(Forecasts, "blank", blank)
         shard = Shard(method, restless(method), 0, SETTINGS, parts=True)
+        shard._wave._events.view(np.uint8).fill(dirt)
         return said(fold(shard, log, [1, 2, 3, *range(10, N, 60)])), state(shard)
 
     assert folded(0) == folded(99)
@@ -224,7 +238,7 @@ def test_an_event_is_scored_before_anything_learns_from_it_and_then_learnt_once(
             mean, quantiles = said_before[n - 1]
             assert one.expected[0].tolist() == [mean[0], quantiles[0, 0], quantiles[0, -1]]
         said_before.append((one.mean[0], one.quantiles[0]))
-        scales.learn(twin, np.array([0]), np.array([n]), np.array([z]), method.spans, method.season_slots)
+        scales.learn(twin, events_of(method, n=n, z=z), fixed(method))
         assert shard.table.rows[0]["scale"].tolist() == twin["scale"][0].tolist()
 
 
@@ -330,7 +344,7 @@ def restored(method: Method, changelog: list[tuple[bytes, bytes | None]]) -> Sha
     network.load(image.weights[0])
     shard = Shard(method, network, 0, SETTINGS)
     if image.marker is not None:
-        shard.load(image)
+        shard.load(image.marker, image.pages)
     return shard
 
 
@@ -420,6 +434,34 @@ def test_a_restore_from_any_prefix_of_the_changelog_ends_the_same() -> None:
         other = World(MORTAL, LOGS["gru"])
         other.shard = restored(MORTAL, world.changelog[:end])
         assert other.finish() == expected
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_page_that_changes_is_marked_before_it_does(name: str) -> None:
+    """By whatever a batch does to rows: kernels, new streams, removals, new beginnings."""
+    shard, changes = shard_of(METHODS[name]), 0
+    table = shard.table
+    known: list[tuple[list[str | None], bytes]] = []
+
+    def pages() -> list[tuple[list[str | None], bytes]]:
+        each = (table.page_slice(page) for page in range(table.pages))
+        return [(table.names[rows], table.rows[rows].tobytes()) for rows in each]
+
+    def note(some: set[int]) -> None:
+        assert all(pages()[page] == known[page] for page in some - marked if page < len(known))
+        marked.update(some)
+
+    table.before_change = note
+    for at in range(0, N, 3):
+        known, marked = pages(), set[int]()
+        table.dirty.clear()
+        shard.advance(batch_of(LOGS[name][at : at + 3], METHODS[name]))
+        now = pages()
+        changed = {page for page in range(len(now)) if page >= len(known) or now[page] != known[page]}
+        assert changed <= table.dirty
+        assert marked == table.dirty
+        changes += len(changed)
+    assert changes > N / 4
 
 
 def test_a_snapshot_holds_changed_pages_only() -> None:

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from pipeline.method import Method
-from pipeline.table import PAGE_BYTES, Table, layout
+from pipeline.records import layout
+from pipeline.table import PAGE_BYTES, Table
 
 METHOD = Method(horizons=(1, 2), hidden_size=4)
 
@@ -18,7 +19,7 @@ def table(monkeypatch: pytest.MonkeyPatch) -> Table:
 def fill(table: Table, n: int) -> None:
     for i in range(n):
         assert table.add(f"s{i}") == i
-        table.rows["value"][i] = i
+        table.changing(np.array([i]))["value"][i] = i
 
 
 def test_growing_keeps_rows_and_names(table: Table) -> None:
@@ -47,11 +48,12 @@ def test_a_reused_row_is_a_new_rows_bits(table: Table) -> None:
     blank = Table(METHOD)
     row = blank.add("x")
     expected = blank.rows[row].tobytes()
-    for field in table.rows.dtype.names or ():
-        table.rows[field][1] = 9
+    rows = table.changing(np.array([1]))
+    for field in rows.dtype.names or ():
+        rows[field][1] = 9
     table.remove(1)
     assert table.rows[1].tobytes() == expected, "a free row is blank too, so a page does not depend on who was there"
-    table.rows["value"][1] = 5
+    table.changing(np.array([1]))["value"][1] = 5
     table.add("again")
     assert table.rows[1].tobytes() == expected
 
@@ -88,6 +90,33 @@ def test_pages_put_back_are_the_table(table: Table) -> None:
     assert other.rows[:21].tobytes() == table.rows[:21].tobytes()
     assert (other.names, other.index) == (table.names, table.index)
     assert [other.add(name) for name in "abc"] == [table.add(name) for name in "abc"] == [4, 20, 21]
+
+
+def test_rows_cannot_be_changed_unless_their_pages_are_marked(table: Table) -> None:
+    """Whatever it is that changes: a batch's rows, a new one, a removal, a new beginning."""
+    fill(table, 20)
+    told: list[set[int]] = []
+    before, names = table.rows.tobytes(), list(table.names)
+
+    def note(pages: set[int]) -> None:
+        assert (table.rows.tobytes(), table.names) == (before, names), "the snapshot copies pages as they were"
+        told.append(pages)
+
+    table.before_change = note
+    table.dirty.clear()
+    for change in (lambda: table.rows["value"].fill(1), lambda: table.rows.__setitem__(0, table.rows[1])):
+        with pytest.raises(ValueError, match="read-only"):
+            change()
+    assert (table.rows.tobytes(), table.dirty, told) == (before, set(), [])
+    assert table.changing(np.array([3, -1, 17])) is table.changing(np.array([], np.int64))
+    assert table.dirty == {0, 2}
+    table.begin_anew(9)
+    before = table.rows.tobytes()
+    table.remove(5)
+    before, names = table.rows.tobytes(), list(table.names)
+    table.add("another")
+    assert told == [{0, 2}, set(), {1}, {0}, {0}]
+    assert table.dirty == {0, 1, 2}
 
 
 def test_pages_that_do_not_follow_or_fit_are_refused(table: Table) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.method import Method
-from pipeline.network.model import Network, states
+from pipeline.network.cells import states
+from pipeline.network.model import Network
 
 DAY = 86_400_000
 

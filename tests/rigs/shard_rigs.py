@@ -13,6 +13,7 @@ from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
+from pipeline.records import event
 from pipeline.shard import Shard
 
 SETTINGS: dict[str, object] = {"model.cell": "gru"}
@@ -38,6 +39,14 @@ def restless(method: Method, seed: int = 3) -> Network:
         network.head.bias.uniform_(-0.1, 0.1, generator=generator)
     network.load(network.dump())
     return network
+
+
+def events_of(method: Method, many: int = 1, **fields: object) -> np.ndarray:
+    """Records of a wave's events, as kernels take them; what is not named is zero."""
+    events = np.zeros(many, event(method))
+    for name, value in fields.items():
+        events[name] = value
+    return events
 
 
 def shard_of(method: Method) -> Shard:
@@ -95,20 +104,23 @@ def row_of(shard: Shard, name: str, *without: str) -> str:
     return digest(row.tobytes())
 
 
+def fields_of(forecasts: Forecasts) -> dict[str, np.ndarray]:
+    """By name, per accepted event; but for what a batch makes of where it was cut."""
+    fields = forecasts.events.dtype.names or ()
+    arrays = {name: forecasts.events[name] for name in fields if name not in ("row", "turn", "spare")}
+    return arrays | {"parts": forecasts.parts}
+
+
 def said(forecasts: Forecasts, part: slice = slice(None)) -> dict[str, str]:
     """Forecasts by field, as bits; what is not per accepted event left out."""
-    fields = forecasts._asdict()
-    del fields["verdict"], fields["born"]
-    return {k: digest(repr(v[part]).encode() if isinstance(v, list) else v[part].tobytes()) for k, v in fields.items()}
+    arrays = {k: digest(v[part].tobytes()) for k, v in fields_of(forecasts).items()}
+    return arrays | {"name": digest(repr(forecasts.name[part]).encode())}
 
 
 def said_of(forecasts: Forecasts, name: str) -> dict[str, str]:
     """The same of one stream, wherever in the log its events stand."""
     places = [i for i, other in enumerate(forecasts.name) if other == name]
-    fields = forecasts._asdict()
-    for field in ("verdict", "born", "name", "offset"):
-        del fields[field]
-    return {k: digest(v[places].tobytes()) for k, v in fields.items()}
+    return {k: digest(v[places].tobytes()) for k, v in fields_of(forecasts).items() if k != "offset"}
 
 
 def make_log(seed: int, n: int, method: Method, streams: int = 40, active: int = 14) -> list[Record]:

@@ -16,8 +16,8 @@ from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from worker import __version__
-from worker.broker.contract import Message, Records
-from worker.publish import MESSAGE_BYTES, Topics, dead_letters, forecast_messages, significant
+from worker.broker.contract import Message, Records, Topics
+from worker.publish import MESSAGE_BYTES, dead_letters, forecast_messages, significant
 
 METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
 TOPICS = Topics("readings", "forecasts", "bad", "log")
@@ -120,8 +120,8 @@ def test_expected_is_what_the_forecast_before_said_and_outside_is_by_its_band() 
 
 def test_without_a_band_nothing_is_expected() -> None:
     median = Method(horizons=(1,), quantiles=(0.5,))
-    blank = Forecasts.blank(1, median, np.zeros(1, np.int64))
-    said = blank._replace(name=["s"], **{name: np.ones_like(getattr(blank, name)) for name in ("mean", "expected")})
+    said = Forecasts.blank(1, median)._replace(name=["s"])
+    said.mean[:], said.expected[:] = 1, 1
     [message] = forecast_messages(said, median, VERSION, TOPICS, 0)
     assert strict(message.value)["expected"] is None
 

@@ -17,6 +17,16 @@ def longest_transaction_s(commit_timeout_s: float) -> float:
     return max(30.0, commit_timeout_s + 15.0)  # the producer's margin, and 10 s until the broker looks for old ones
 
 
+@dataclass(frozen=True)
+class Topics:
+    """The names of the four topics."""
+
+    input: str
+    output: str
+    dead_letters: str
+    changelog: str
+
+
 class Records(NamedTuple):
     """A run of one partition's records in offset order, as parallel lists (offsets may have holes)."""
 

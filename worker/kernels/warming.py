@@ -5,7 +5,7 @@ import numpy as np
 from pipeline.compiled import compilations
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
-from pipeline.network.model import states
+from pipeline.network.cells import states
 from worker.plan import Plan
 
 EVENTS = 5

@@ -14,7 +14,7 @@ def loaded(image: Image, plan: Plan) -> tuple[Shard, LearningState]:
     if image.marker is None:
         raise ImageError("it holds no marker")
     shard = plan.shard(image.marker.offset)
-    shard.load(image)
+    shard.load(image.marker, image.pages)
     learning = LearningState.restored(shard, image)
     shard.network.take(learning.held.in_service.weights)
     return shard, learning

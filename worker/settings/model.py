@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from pipeline.method import Cell, Season
 from worker.settings.section import Name, Section
 
 PENDING = 30_000  # numbers that may wait in one stream's row for their labels: 240 kB, so that a page holds the row
@@ -16,13 +17,13 @@ Level = Annotated[float, Field(strict=True, gt=0, lt=1)]
 class Model(Section):
     """The horizons and quantiles to forecast, and the method that forecasts them."""
 
-    cell: Literal["rnn_tanh", "rnn_relu", "gru", "lstm"] = Field(default="gru", description="kind of recurrent network")
+    cell: Cell = Field(default="gru", description="kind of recurrent network")
     hidden_size: int = Field(default=32, ge=1, le=1024, description="numbers in a layer's hidden state")
     layers: int = Field(default=1, ge=1, le=8, description="recurrent layers")
     profile: Literal["full", "lite"] = Field(
         default="full", description="all experts, or `lite`: half of the state, without the linear ones"
     )
-    season: Literal["auto", "day", "week", "events", "none"] = Field(
+    season: Season = Field(
         default="auto",
         description="what repeats; `events`: every `season_slots` of them; `auto` asks the first 20 steps",
     )

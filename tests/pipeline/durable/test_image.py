@@ -99,10 +99,10 @@ def test_another_method_is_refused_in_words(changelog: Log) -> None:
     other = Shard(METHOD, restless(METHOD), 0, {"model.cell": "lstm", "events.same_time": "drop"})
     words = "events.same_time was None and is 'drop'; model.cell was 'gru' and is 'lstm'"
     with pytest.raises(ImageError, match=f"^{words}$"):
-        other.load(image)
+        other.load(marker_of(changelog), image.pages)
     wider = Method(horizons=(1, 2), hidden_size=16)
     with pytest.raises(ImageError, match="another version of the method"):
-        shard_of(wider).load(image)
+        shard_of(wider).load(marker_of(changelog), image.pages)
 
 
 def test_a_page_cut_short_is_refused_by_the_shard(changelog: Log) -> None:
@@ -111,13 +111,13 @@ def test_a_page_cut_short_is_refused_by_the_shard(changelog: Log) -> None:
     for rows in (page.rows[:-1], page.rows[: len(page.rows) // 2]):
         image.pages[0] = msgspec.structs.replace(page, rows=rows)
         with pytest.raises(ImageError, match=r"page|multiple"):
-            shard_of(METHOD).load(image)
+            shard_of(METHOD).load(marker_of(changelog), image.pages)
 
 
 def test_an_image_is_the_shard_and_its_counters(changelog: Log) -> None:
     shard, image = shard_of(METHOD), read_image(changelog)
-    shard.load(image)
     marker = marker_of(changelog)
+    shard.load(marker, image.pages)
     assert (shard.position, shard.snapshot_offset, shard.replay_tail) == (marker.offset, marker.offset, 0)
     assert shard.counters == marker.counters
     assert marker.counters.records == 300

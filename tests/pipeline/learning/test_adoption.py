@@ -12,7 +12,8 @@ from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
 from pipeline.method import Cell
-from pipeline.network.model import Network, Shape, states
+from pipeline.network.cells import states
+from pipeline.network.model import Network, Shape
 
 SCHEDULE = Schedule()
 SHAPES = [Shape(cell, 5, 8, layers, (1, 3)) for cell in ("gru", "lstm", "rnn_tanh") for layers in (1, 2)]  # type: ignore[arg-type]

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from pipeline.learning.fine_tune import Optimiser, Report, Schedule, fine_tune
 from pipeline.learning.windows import Windows
 from pipeline.method import Cell
-from pipeline.network.model import SMALL, Network, Shape, Weights, states
+from pipeline.network.cells import states
+from pipeline.network.model import SMALL, Network, Shape, Weights
 
 T, B, F, HORIZONS = 16, 6, 5, (1, 3, 8)
 CELLS: tuple[Cell, ...] = ("rnn_tanh", "rnn_relu", "gru", "lstm")

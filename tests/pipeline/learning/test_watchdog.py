@@ -14,8 +14,8 @@ from pipeline.learning.fine_tune import Optimiser
 from pipeline.learning.watchdog import EPOCH, FORGIVEN, LABELS, LAST_VALUE, NETWORK
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
+from pipeline.records import layout, published
 from pipeline.shard import Shard
-from pipeline.table import layout
 from tests.rigs.shard_rigs import Record, fold, make_log, restless, shard_of
 
 METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
@@ -54,10 +54,17 @@ def watched(events: Sequence[Seen], cuts: Sequence[int] = ()) -> np.ndarray:
     rows, state = np.zeros(40, layout(METHOD)), watchdog.blank()
     for part in np.split(np.arange(len(events)), list(cuts)):
         some = [events[i] for i in part]
-        ints = (np.array([getattr(e, name) for e in some], np.int64) for name in ("stream", "offset"))
-        floats = (np.array([getattr(e, name) for e in some], np.float64) for name in ("error", "naive"))
-        watchdog.watch(rows, *ints, *floats, state)
+        watchdog.watch(rows, records_of(METHOD, some), state)
     return state
+
+
+def records_of(method: Method, events: Sequence[Seen]) -> np.ndarray:
+    """As a shard hands them over."""
+    made = np.zeros(len(events), published(method))
+    for name, field in (("row", "stream"), ("offset", "offset"), ("network_error", "error")):
+        made[name] = [getattr(e, field) for e in events]
+    made["naive"][:, 0] = [e.naive for e in events]
+    return made
 
 
 def events_of(n: int, seed: int = 1, start: int = 0, step: int = 60) -> list[Seen]:
@@ -174,9 +181,7 @@ def test_after_a_roll_back_labels_of_older_forecasts_are_left_out_and_later_ones
     rows, state = np.zeros(4, layout(method)), watchdog.blank()
 
     def take(events: Sequence[Seen]) -> None:
-        columns = zip(*events, strict=True)
-        stream, offset, error, naive = (np.array(c) for c in columns)
-        watchdog.watch(rows, stream, offset, error.astype(float), naive.astype(float), state)
+        watchdog.watch(rows, records_of(method, events), state)
 
     take(before)
     assert watchdog.is_bad(state)
@@ -207,8 +212,9 @@ def test_a_shard_of_very_many_streams_counts_them_all() -> None:
     """An epoch lasts for two events of each stream at least."""
     rows, state, n = np.zeros(30_000, layout(METHOD)), watchdog.blank(), 30_000
     for turn in range(3):
-        offsets, none = np.arange(n) + turn * n, np.full(n, np.nan)
-        watchdog.watch(rows, np.arange(n), offsets, none, none, state)
+        events = np.zeros(n, published(METHOD))
+        events["row"], events["offset"], events["network_error"] = np.arange(n), np.arange(n) + turn * n, np.nan
+        watchdog.watch(rows, events, state)
         assert watchdog.active(state) == n
 
 

@@ -9,16 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.forecasts import Forecasts
 from pipeline.learning import windows
 from pipeline.learning.windows import SAVE_EVERY, Windows
 from pipeline.method import Cell, Method
-from pipeline.parts import admission
 from pipeline.parts.features import own_width
+from pipeline.records import fixed, layout, published
 from pipeline.shard import Shard
-from pipeline.table import blank, layout
-from pipeline.wave import Wave, regressions_of
-from tests.rigs.shard_rigs import Record, fold, make_log, restless, shard_of
+from pipeline.table import Table
+from pipeline.wave import Wave
+from tests.rigs.shard_rigs import Record, events_of, fold, make_log, restless, shard_of
 
 METHODS = {
     "one horizon": Method(horizons=(1,), hidden_size=8, window=8, fine_rings=True),
@@ -61,24 +60,20 @@ def walk(n: int, seed: int = 1) -> np.ndarray:
 
 def told(log: Sequence[Record], name: str, gaps: Sequence[int], method: Method) -> list[Told]:
     """Event by event: scales, inputs and steps of one stream that is alone in the world."""
-    network, twin, index = restless(method), np.array([blank(method)]), np.array([0])
-    hidden = np.zeros_like(twin["hidden"])
+    network, table, of_it = restless(method), Table(method), np.zeros(1, published(method))
+    wave, rows = Wave(method, table, network), table.changing(np.array([table.add(name)]))
+    hidden = np.zeros_like(rows["hidden"][:1])
     events: list[Told] = []
     mine = [r for r in log if r.name == name]
     for n, record in enumerate(mine):
-        out, time_ms = Forecasts.blank(1, method, np.zeros(1, np.int64)), np.array([record.time_ms])
-        elapsed = np.array([record.time_ms - mine[n - 1].time_ms if n else -1])
-        admission.pace(twin, index, elapsed, method.max_gap, out.step_ms, np.zeros(1, np.bool_))
-        wave = Wave(method, twin, regressions_of(method, twin), index, np.array([record.value]), time_ms)
-        wave.learn(wave.score(out), elapsed, out.step_ms, np.zeros((1, 0)))
-        ahead, x = wave.look_ahead(out.step_ms)
+        of_it["time_ms"], of_it["raw"] = record.time_ms, record.value
+        of_it["elapsed_ms"] = record.time_ms - mine[n - 1].time_ms if n else -1
+        wave.forecast(rows, of_it, np.array([0]), np.empty((1, 0, 0)))
+        x, z = wave._events["x"][:1].copy(), float(wave._events["z"][0])
         if n in gaps:
             hidden = np.zeros_like(hidden)
         change, after = network.step(x, hidden)
-        wave.forecast(ahead, x, change, out)
-        twin["count"] += 1
-        parts = (twin["scale"][0].copy(), x[0], hidden[0], after[0], change[0])
-        events.append(Told(float(wave.z[0]), *parts))
+        events.append(Told(z, rows["scale"][0].copy(), x[0], hidden[0], after[0], change[0]))
         hidden = after
     return events
 
@@ -160,10 +155,10 @@ def test_an_arrived_label_is_masked_where_the_jump_is_too_large_or_nothing_has_m
     ],
 )  # fmt: skip
 def test_a_label_is_capped_at_8_scales_and_masked_beyond_50(y: float, expected: float) -> None:
-    rows, index = np.zeros(1, layout(SMALL)), np.array([0])
+    rows = np.zeros(1, layout(SMALL))
     rows["window_labels"][:] = math.nan
     far = (2 + 4 * y) / 2
-    windows.label(rows, index, np.array([6]), SMALL.horizon_array, False, np.array([[y, far]]))
+    windows.label(rows, events_of(SMALL, n=6, label=[y, far]), fixed(SMALL))
     assert rows["window_labels"][0, 5, 0] == pytest.approx(expected, nan_ok=True)
     wanted = min(8.0, max(-8.0, far)) if abs(far) <= 50 else math.nan
     assert rows["window_labels"][0, 3, 1] == pytest.approx(wanted, nan_ok=True)
@@ -364,7 +359,7 @@ def test_a_window_that_holds_what_is_not_finite_is_left_out_and_the_rest_stays()
     shard, streams = rig(SMALL, 64, streams=3)
     whole = shard.windows(99)
     assert whole is not None
-    rows, size = shard.table.rows, kept(SMALL)
+    rows, size = shard.table.changing(np.arange(3)), kept(SMALL)
     rows["window_inputs"][0, 60 % size, 2] = math.inf  # of s0's newest window
     rows["window_hidden"][1, (len(streams["s1"]) // 8 * 8 - 8) // 8 % (size // 8), 0, 0, 3] = math.nan
     sample = shard.windows(99)

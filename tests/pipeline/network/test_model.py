@@ -7,7 +7,8 @@ import torch
 
 from pipeline.arrays import Floats32
 from pipeline.method import Cell, Method
-from pipeline.network.model import CHUNK, SMALL, Network, Shape, same_bits, states
+from pipeline.network.cells import states
+from pipeline.network.model import CHUNK, SMALL, Network, Shape, same_bits
 from tests.rigs.shard_rigs import restless
 
 CELLS: list[Cell] = ["rnn_tanh", "rnn_relu", "gru", "lstm"]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.method import Method
 from pipeline.parts import admission
-from pipeline.table import layout
+from pipeline.records import fixed, layout, published
+from tests.rigs.shard_rigs import events_of
 
 NAN = float("nan")
 WORDS = ("accepted", "late", "duplicate", "missing")
@@ -45,25 +46,24 @@ class Twin:
 
 def judged(events: list[Event], accept_same_time: bool, max_gap: int, batches: int) -> list[tuple[str, int, bool]]:
     """What the kernels say, an event at a time after `admit` has seen its batch."""
-    rows = np.zeros(4, layout(Method()))
+    method = Method(same_time="accept" if accept_same_time else "drop", max_gap=max_gap)
+    rows = np.zeros(4, layout(method))
     out = []
     for part in np.array_split(np.arange(len(events)), batches):
         some = [events[i] for i in part]
-        n = len(some)
-        index, times = (np.array([e[k] for e in some], np.int64) for k in (0, 1))
-        verdict, turn, elapsed = (np.zeros(n, np.int64) for _ in range(3))
-        values = np.array([e[2] for e in some], np.float64)
-        admission.admit(rows, index, times, values, times, accept_same_time, verdict, turn, elapsed)
+        events_ = np.zeros(len(some), published(method))
+        for name, k in (("row", 0), ("time_ms", 1), ("record_ms", 1), ("value", 2)):
+            events_[name] = [e[k] for e in some]
+        admission.admit(rows, events_, fixed(method))
         turns = [0] * 4
-        for e in range(n):
-            step, broken = np.zeros(1, np.int64), np.zeros(1, np.bool_)
-            if verdict[e] == admission.ACCEPTED:
-                row = index[e]
-                assert turn[e] == turns[row]
+        for event in events_:
+            one = events_of(method, row=event["row"], elapsed_ms=event["elapsed_ms"])
+            if event["verdict"] == admission.ACCEPTED:
+                row = event["row"]
+                assert event["turn"] == turns[row]
                 turns[row] += 1
-                admission.pace(rows, index[e : e + 1], elapsed[e : e + 1], max_gap, step, broken)
-                rows["count"][row] += 1
-            out.append((WORDS[verdict[e]], int(step[0]), bool(broken[0])))
+                admission.pace(rows, one, fixed(method))
+            out.append((WORDS[event["verdict"]], int(one["step_ms"][0]), bool(one["broken"][0])))
     return out
 
 
@@ -120,8 +120,8 @@ def test_the_step_is_the_median_of_the_last_gaps_and_a_long_gap_breaks(batches: 
 def test_an_event_without_a_row_touches_none() -> None:
     rows = np.zeros(1, layout(Method()))
     before = rows.tobytes()
-    verdict, turn, elapsed = (np.zeros(1, np.int64) for _ in range(3))
-    one = np.array([-1], np.int64)
-    admission.admit(rows, one, one, np.array([NAN]), one, False, verdict, turn, elapsed)
-    assert verdict[0] == admission.MISSING
+    events = np.zeros(1, published(Method()))
+    events["row"], events["value"] = -1, NAN
+    admission.admit(rows, events, fixed(Method()))
+    assert events["verdict"][0] == admission.MISSING
     assert rows.tobytes() == before

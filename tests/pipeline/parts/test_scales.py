@@ -7,7 +7,8 @@ import pytest
 
 from pipeline.method import Method
 from pipeline.parts import scales
-from pipeline.table import layout
+from pipeline.records import fixed, layout
+from tests.rigs.shard_rigs import events_of
 
 METHOD = Method(horizons=(1, 3, 7))
 
@@ -83,7 +84,7 @@ def test_scales_are_the_twins(name: str) -> None:
     rows, twin = np.zeros(3, layout(METHOD)), Twin(METHOD.horizons)
     before = rows[[0, 2]].tobytes()
     for n, z in enumerate(SERIES[name]):
-        scales.learn(rows, np.array([1]), np.array([n]), np.array([z]), METHOD.spans, METHOD.season_slots)
+        scales.learn(rows, events_of(METHOD, row=1, n=n, z=z), fixed(METHOD))
         twin.take(z)
         row = rows[1]
         levels = [twin.mean.m, twin.recent.m, twin.season.m]
@@ -100,6 +101,6 @@ def test_one_spike_is_harmless() -> None:
     series = np.random.default_rng(5).normal(size=300)
     for n, z in enumerate(series):
         for rows, value in ((calm, z), (spiked, 1e6 if n == 200 else z)):
-            scales.learn(rows, np.array([0]), np.array([n]), np.array([value]), METHOD.spans, METHOD.season_slots)
+            scales.learn(rows, events_of(METHOD, row=0, n=n, z=value), fixed(METHOD))
     assert spiked["step_scale"][0] < 1.5 * calm["step_scale"][0]
     assert (spiked["scale"] < 1.5 * calm["scale"]).all()

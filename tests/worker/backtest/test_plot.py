@@ -50,10 +50,7 @@ def said_of(path: Path, scoring: Scoring) -> dict[str, Forecasts]:
     assert scoring.tallies
     said = joined(parts)
     place = {name: [i for i, other in enumerate(said.name) if other == name] for name in set(said.name)}
-    return {
-        name: said._replace(**{f: getattr(said, f)[mine] for f in ("time_ms", "value", "mean", "quantiles")})
-        for name, mine in place.items()
-    }
+    return {name: said._replace(events=said.events[mine]) for name, mine in place.items()}
 
 
 def titles(axes: list[Axes]) -> list[str]:

@@ -53,18 +53,14 @@ PROMISED = {
 
 def forecasts(n: int, seed: int = 0, record_ms: float = 0.0) -> Forecasts:
     """So many with random errors, a third of them without a label."""
-    rng, blank = np.random.default_rng(seed), Forecasts.blank(n, METHOD, np.zeros(n, np.int64))
+    rng, blank = np.random.default_rng(seed), Forecasts.blank(n, METHOD)
     error, naive = rng.normal(size=blank.error.shape), rng.normal(size=blank.error.shape) * 2
     missing = rng.random(blank.error.shape) < 1 / 3
     error[missing] = naive[missing] = np.nan
-    return blank._replace(
-        name=["s"] * n,
-        error=error,
-        naive=naive,
-        network_error=np.full(n, np.nan),
-        inside=rng.random(blank.inside.shape) < 0.8,
-        record_ms=np.full(n, record_ms, np.int64),
-    )
+    blank.error[:], blank.naive[:], blank.network_error[:] = error, naive, np.nan
+    blank.inside[:] = rng.random(blank.inside.shape) < 0.8
+    blank.record_ms[:] = record_ms
+    return blank._replace(name=["s"] * n)
 
 
 # ---- the catalogue

@@ -1,0 +1,70 @@
+"""The experts by name: who forecasts a stream's moves, and who reads that. Knows none of them.
+
+An expert puts its moves (Z,) from z, in horizon scales, into the field `<name>_move` of an event; the field `moves` has
+those of all experts, one row each. The order is that of the columns in what waits for labels, so new ones come last.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from pipeline.method import Method
+
+
+class Expert(NamedTuple):
+    """Who reads its moves; the last value, which never moves, is an expert of the mixture without being listed."""
+
+    name: str
+    there: Callable[[Method], bool] = lambda _method: True
+    stacked: bool = False  # by the stacking
+    mixed: bool = False  # by the mixture
+    shrunk: bool = False  # the mixture reads `<name>_shrunk_move`, what the shrink leaves of it
+
+
+EXPERTS = (
+    Expert("linear", lambda method: method.full, stacked=True),
+    Expert("seasonal", stacked=True, mixed=True),
+    Expert("profile", stacked=True, mixed=True),
+    Expert("seasonal_shift", stacked=True),
+    Expert("profile_shift", stacked=True),
+    Expert("network", stacked=True, mixed=True, shrunk=True),
+    Expert("week", lambda method: method.has_week, stacked=True),
+    Expert("companion", lambda method: method.has_companion, stacked=True),
+    Expert("stack", lambda method: method.full, mixed=True, shrunk=True),
+)
+TOLD = ("seasonal", "network", "linear", "stack")  # whose forecasts a shard can tell
+
+
+def experts(method: Method) -> list[Expert]:
+    """The experts that a method has."""
+    return [expert for expert in EXPERTS if expert.there(method)]
+
+
+def stacked(method: Method) -> list[str]:
+    """Moves that the stacking weighs, in the order of its columns."""
+    return [expert.name for expert in experts(method) if expert.stacked]
+
+
+def shrunk(method: Method) -> list[str]:
+    """The moves of which the shrink takes some back."""
+    return [expert.name for expert in experts(method) if expert.shrunk]
+
+
+def mixed(method: Method) -> list[str]:
+    """Moves that the mixture weighs, beside the last value's."""
+    return [f"{e.name}_shrunk" if e.shrunk else e.name for e in experts(method) if e.mixed]
+
+
+def moves(method: Method) -> list[str]:
+    """All that an event has: every expert's, then the shrunk ones."""
+    return [expert.name for expert in experts(method)] + [f"{name}_shrunk" for name in shrunk(method)]
+
+
+def places(method: Method, names: Iterable[str]) -> list[int]:
+    """Where these are among an event's moves."""
+    return [moves(method).index(name) for name in names]
+
+
+def part_names(method: Method) -> tuple[str, ...]:
+    """Experts whose own forecasts a shard can tell."""
+    there = [expert.name for expert in experts(method)]
+    return tuple(name for name in TOLD if name in there)
