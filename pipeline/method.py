@@ -115,7 +115,7 @@ class Method:
 
     @cached_property
     def root(self) -> float:
-        """The code of their bound."""
+        """The number by which their bound is written."""
         return 32_000.0 * 4096 if self.fine_rings else 32_000.0 if self.full else 127.0
 
     @cached_property

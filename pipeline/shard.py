@@ -198,7 +198,7 @@ class Shard:
 
     @property
     def version(self) -> str:
-        """Names the weights in service."""
+        """The name of the weights in service, as forecasts carry it."""
         return f"{self.method.cell}{self.method.hidden_size}-{self.weights_offset}"
 
     def begin_snapshot(self, clean: bool = False) -> int:

@@ -43,7 +43,7 @@ class Part(NamedTuple):
 
 
 def partition_of(stream: str, partitions: int) -> int:
-    """Where a stream lives."""
+    """Return the partition that a stream lives in."""
     return crc32(stream.encode()) % partitions
 
 

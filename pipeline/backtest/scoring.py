@@ -31,7 +31,7 @@ class Tally:
 
     @classmethod
     def blank(cls, method: Method, parts: int) -> "Tally":
-        """Nothing scored."""
+        """A tally of which nothing is scored yet."""
         n, squared, absolute, naive_squared, naive_absolute, pinball = np.zeros((6, len(method.horizons)))
         inside = np.zeros((len(method.horizons), method.bands))
         each = np.zeros((2, len(method.horizons), parts))
@@ -107,7 +107,7 @@ class Scoring:
 
     @property
     def tallies(self) -> Tallies:
-        """Of all that was taken."""
+        """Tallies of all forecasts that were taken."""
         if self._taken:
             self._score()
         return self._tallies

@@ -68,7 +68,7 @@ class Image(msgspec.Struct):
 
 
 def page_key(number: int, letter: str) -> bytes:
-    """Key of a page's record."""
+    """Return the key under which a page is written."""
     return b"page-%d-%s" % (number, letter.encode())
 
 

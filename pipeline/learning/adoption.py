@@ -38,7 +38,7 @@ class Adoption:
         return cls({name: weight.clone() for name, weight in network.weights.items()}, Optimiser.blank(), offset)
 
     def dump(self) -> bytes:
-        """As safetensors."""
+        """Write it down as safetensors."""
         tensors = dict(self.weights)
         optimiser = self.optimiser
         if optimiser.state is not None:

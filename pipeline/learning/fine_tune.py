@@ -66,13 +66,13 @@ class Optimiser:
             raise ValueError("the optimiser is not finite")
 
     def rate(self, learning_rate: float) -> float:
-        """Of the next update."""
+        """The learning rate of the next update."""
         rate = learning_rate * self.factor
         return max(rate, min(EARLY * rate, EARLY_MOST)) if self.updates < EARLY_UPDATES else rate
 
 
 class Report(NamedTuple):
-    """What became of an update."""
+    """How an update ended, and with what gradient."""
 
     outcome: Outcome
     windows: int

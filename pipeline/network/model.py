@@ -114,7 +114,7 @@ class Network(nn.Module):
         return change.detach().numpy(), back
 
     def _unrolled(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Callable[[Floats32], Floats32]]:
-        """`vjp` by our own loops."""
+        """Do what `vjp` does with our own loops."""
         passes = []
         for layer, weights in enumerate(self._loops):
             h, kept = unrolled.layer(x, hidden[:, layer, 0], weights)

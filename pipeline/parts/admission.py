@@ -12,7 +12,7 @@ GAPS = 5  # the step is the median of so many last gaps: two odd ones do not mov
 
 
 def fields(_method: Method) -> list[Field]:
-    """Bookkeeping of one stream."""
+    """Fields that judge a stream's next event."""
     return [
         ("count", "i8"),  # events accepted so far
         ("time_ms", "i8"),  # last accepted event

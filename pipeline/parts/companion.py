@@ -24,7 +24,7 @@ def width(method: Method) -> int:
 
 
 def fields(method: Method) -> list[Field]:
-    """The fields of its regression."""
+    """Fields of the companion's regression."""
     return regression.fields(method, NAME, width(method))
 
 

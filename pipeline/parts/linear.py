@@ -21,12 +21,12 @@ LEVEL = 20.0  # bound of distances
 
 
 def width(method: Method) -> int:
-    """F, regressors."""
+    """F, how many regressors A has."""
     return OWN + len(method.fractions) + features.TIMES
 
 
 def fields(method: Method) -> list[Field]:
-    """The fields of its regression."""
+    """Fields of the linear expert's regression."""
     return regression.fields(method, NAME, width(method))
 
 

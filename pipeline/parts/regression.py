@@ -43,7 +43,7 @@ def fields(method: Method, name: str, regressors: int) -> list[Field]:
 
 
 def initialise(row: np.void, name: str, regressors: int) -> None:
-    """P starts as one."""
+    """Let P start as the unit matrix."""
     row[f"{name}_factors"][[i * (i + 3) // 2 for i in range(regressors)]] = 1.0
 
 

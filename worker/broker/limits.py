@@ -56,7 +56,7 @@ class Patience:
         self.forget([partition])
 
     def forget(self, partitions: Iterable[int]) -> None:
-        """Begin anew with these."""
+        """Begin anew to count the time of these partitions."""
         for partition in partitions:
             self._until.pop(partition, None)
 

@@ -95,7 +95,7 @@ class _Clients:
         self.release(0)
 
     def release(self, reads: int = 1) -> None:
-        """So many reads are over."""
+        """Count so many reads as over; the last of retired clients closes them."""
         self.reads -= reads
         if self.retired and not self.reads:
             self.close(aside=True)
@@ -213,7 +213,7 @@ class TopicReader:
             return {tp.partition: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
 
     def close(self) -> None:
-        """Never raises."""
+        """Close the consumer. Never raises."""
         _close(self._consumer)
 
     def __enter__(self) -> "TopicReader":

@@ -49,7 +49,7 @@ class Sparse(logging.Filter):
         self._seen: dict[tuple[str, int], tuple[float, int]] = {}  # by place: since when, and how many
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is written."""
+        """Return whether the record is to be written."""
         if record.name.partition(".")[0] != "kafka":
             return True
         place, now = (record.pathname, record.lineno), time.monotonic()

@@ -15,5 +15,5 @@ class Pulse:
 
     @property
     def age_s(self) -> float:
-        """Seconds since the last beat."""
+        """How many seconds ago the loop last turned."""
         return time.monotonic() - self._at

@@ -5,7 +5,7 @@ from worker.settings.settings import Settings
 
 
 def method_of(settings: Settings) -> Method:
-    """What is forecast and how."""
+    """Return the method: which horizons are forecast, and how."""
     model, events, ttl_s = settings.model, settings.events, settings.worker.stream_ttl_s
     return Method(
         horizons=model.horizons,

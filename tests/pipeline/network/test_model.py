@@ -121,3 +121,11 @@ def test_a_seed_fixes_the_weights_and_leaves_no_trace_in_torchs_generator() -> N
     torch.manual_seed(2)
     assert weights(Network(Shape.of(Method()), seed=7).dump()) == weights(one)
     assert weights(Network(Shape.of(Method()), seed=8).dump()) != weights(one)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize(("layers", "hidden_size"), [(1, 32), (3, 5)])
+def test_the_number_of_weights_follows_from_the_method(cell: Cell, layers: int, hidden_size: int) -> None:
+    method = Method(cell=cell, layers=layers, hidden_size=hidden_size, horizons=(1, 7))
+    network = Network(Shape.of(method))
+    assert method.weights == sum(parameter.numel() for parameter in network.parameters())
