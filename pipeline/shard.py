@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from pipeline.arrays import Ints
-from pipeline.durable.image import Counters, ImageError, Marker, Page
+from pipeline.durable.image import UNCHECKED, Counters, ImageError, Marker, Page
 from pipeline.durable.snapshot import Snapshot
 from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
@@ -62,6 +62,7 @@ class Shard:
         self._fingerprint = fingerprint(settings, self.table)
         self._letters = ""
         self._page_offsets: list[int] = []
+        self._page_checksums: list[int] = []
         self._snapshot: Snapshot | None = None
         self._snapshotted: set[int] = set()  # pages of the snapshot under way
 
@@ -81,7 +82,12 @@ class Shard:
         self.counters = marker.counters
         self.clock_ms, self.next_sweep = marker.clock_ms, marker.next_sweep
         self.watch[:] = marker.watch
+        self._take_over(marker)
+
+    def _take_over(self, marker: Marker) -> None:
+        """The marker's pages are those in force."""
         self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
+        self._page_checksums = list(marker.page_checksums) or [UNCHECKED] * len(marker.letters)
 
     def _difference(self, marker: Marker) -> str:
         mine = json.loads(json.dumps(self._settings, default=list))
@@ -212,6 +218,7 @@ class Shard:
             settings=self._settings,
             letters=self._letters + "-" * blank,
             page_offsets=self._page_offsets + [self.position] * blank,
+            page_checksums=self._page_checksums + [UNCHECKED] * blank,
             weights=self.weights_offset,
             counters=msgspec.structs.replace(self.counters),
             clock_ms=self.clock_ms,
@@ -231,7 +238,7 @@ class Shard:
         pieces, last = self._snapshot.pieces(pages)
         if last:  # if the transaction does not commit, this life of the shard ends with it
             marker = self._snapshot.marker
-            self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
+            self._take_over(marker)
             self.snapshot_offset, self.image_weights = marker.offset, marker.weights
             self._snapshot = self.table.before_change = None
         return pieces, last

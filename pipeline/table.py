@@ -16,7 +16,7 @@ from pipeline.arrays import Ints, Rows
 from pipeline.learning import watchdog
 from pipeline.method import Method
 from pipeline.parts import admission
-from pipeline.records import blank, layout
+from pipeline.records import blank, layout, parts_of
 
 PAGE_BYTES = 256 * 1024
 
@@ -28,6 +28,7 @@ class Table:
         self._blank = blank(method)
         kept = [*admission.fields(method), *watchdog.fields(method)]
         self._kept = [name for name, *_ in kept if name != "count"]
+        self._indices = {name: below for part in parts_of(method) for name, below in part.indices(method).items()}
         self.page_rows: int = 1 << max(0, (PAGE_BYTES // self._blank.itemsize).bit_length() - 1)
         self._rows: Rows = np.empty(0, layout(method))
         self.rows = _read_only(self._rows)
@@ -108,6 +109,9 @@ class Table:
         rows = np.frombuffer(data, self.rows.dtype)
         if page != self.pages or len(self.names) % self.page_rows or len(rows) != len(names):
             raise ValueError(f"page {page} does not follow on {len(self.names)} rows or is damaged")
+        for field, bound in self._indices.items():
+            if not ((rows[field] >= 0) & (rows[field] < bound)).all():
+                raise ValueError(f"page {page} is damaged: the field {field} of a row is not below {bound}")
         low = len(self.names)
         self.names.extend(names)
         self._grow(len(self.names))

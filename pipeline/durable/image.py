@@ -7,6 +7,7 @@ half-written snapshot is invisible, and the newest marker always finds the pages
 """
 
 from collections.abc import Iterable
+from zlib import crc32
 
 import msgspec
 
@@ -14,6 +15,7 @@ MARKER_KEY = b"shard"
 WEIGHTS_PREFIX = b"weights-"
 GOOD_KEY = b"weights-good"
 BASE_KEY = b"weights-base"
+UNCHECKED = -1
 
 
 class ImageError(ValueError):
@@ -55,6 +57,8 @@ class Marker(msgspec.Struct, frozen=True):
     next_sweep: int
     watch: list[float]  # state of the watchdog
     clean: bool = False  # written by a clean stop: `offset` is the last committed one
+    page_checksums: list[int] = []  # of the pages' bytes, `UNCHECKED` where one was written before there were any
+    checksum: int | None = None  # of the marker itself without this; None: written before there were any
 
 
 class Image(msgspec.Struct):
@@ -92,8 +96,22 @@ def encode_page(page: Page) -> bytes:
 
 
 def encode_marker(marker: Marker) -> bytes:
-    """Bytes of a marker: JSON, for people to read."""
-    return msgspec.json.encode(marker)
+    """Bytes of a marker with its checksum: JSON, for people to read."""
+    return msgspec.json.encode(msgspec.structs.replace(marker, checksum=_checksum(marker)))
+
+
+def _checksum(marker: Marker) -> int:
+    return crc32(msgspec.json.encode(msgspec.structs.replace(marker, checksum=None)))
+
+
+def _decode_marker(data: bytes) -> Marker:
+    marker = _marker_decoder.decode(data)
+    if marker.checksum is not None and marker.checksum != _checksum(marker):
+        raise ImageError("the marker is damaged: its checksum is another")
+    pages = len(marker.page_offsets)
+    if len(marker.letters) != pages or len(marker.page_checksums) not in (0, pages):
+        raise ImageError(f"the marker names {len(marker.letters)} pages and {pages} offsets")
+    return marker
 
 
 def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
@@ -105,7 +123,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
         else:
             latest[key] = value
     try:
-        marker = _marker_decoder.decode(latest[MARKER_KEY]) if MARKER_KEY in latest else None
+        marker = _decode_marker(latest[MARKER_KEY]) if MARKER_KEY in latest else None
         good, base = latest.pop(GOOD_KEY, None), latest.pop(BASE_KEY, None)
         weights = {int(k.removeprefix(WEIGHTS_PREFIX)): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
         pages = [] if marker is None else _pages(marker, latest)
@@ -120,8 +138,13 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
 
 def _pages(marker: Marker, latest: dict[bytes, bytes]) -> list[Page]:
     pages = []
-    for number, (letter, offset) in enumerate(zip(marker.letters, marker.page_offsets, strict=True)):
-        page = _page_decoder.decode(latest[page_key(number, letter)])
+    checksums = marker.page_checksums or [UNCHECKED] * len(marker.letters)
+    places = zip(marker.letters, marker.page_offsets, checksums, strict=True)
+    for number, (letter, offset, checksum) in enumerate(places):
+        data = latest[page_key(number, letter)]
+        if checksum not in (UNCHECKED, crc32(data)):
+            raise ImageError(f"page {number}{letter} is damaged: its checksum is another")
+        page = _page_decoder.decode(data)
         if page.offset != offset or page.method != marker.method:
             raise ImageError(f"page {number}{letter} is from offset {page.offset}, the marker wants it from {offset}")
         pages.append(page)

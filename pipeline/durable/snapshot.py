@@ -5,6 +5,7 @@ that is about to change before it was sent is copied first. The marker goes last
 """
 
 from collections.abc import Callable
+from zlib import crc32
 
 import msgspec
 
@@ -23,7 +24,9 @@ class Snapshot:
         for page in self.pending:
             letters[page] = other(letters[page])
             offsets[page] = marker.offset
-        self.marker = msgspec.structs.replace(marker, letters="".join(letters), page_offsets=offsets)
+        self.marker = msgspec.structs.replace(
+            marker, letters="".join(letters), page_offsets=offsets, page_checksums=list(marker.page_checksums)
+        )
 
     def about_to_change(self, pages: set[int]) -> None:
         """Keep these pages as they are now, where they are still to be sent."""
@@ -36,7 +39,9 @@ class Snapshot:
         for _ in range(min(pages, len(self.pending))):
             number = self.pending.pop()
             page = self._copies.pop(number, None) or self._read_page(number, self.marker.offset)
-            out.append((page_key(number, self.marker.letters[number]), encode_page(page)))
+            data = encode_page(page)
+            self.marker.page_checksums[number] = crc32(data)
+            out.append((page_key(number, self.marker.letters[number]), data))
         if self.pending:
             return out, False
         out.append((MARKER_KEY, encode_marker(self.marker)))

@@ -32,6 +32,10 @@ def _nothing_fixed(_method: Method) -> Mapping[str, npt.ArrayLike]:
     return {}
 
 
+def _no_indices(_method: Method) -> Mapping[str, int]:
+    return {}
+
+
 def _always(_method: Method) -> bool:
     return True
 
@@ -51,3 +55,4 @@ class Part:
     look_ahead: tuple[Verb, ...] = ()
     step: tuple[Verb, ...] = ()
     forecast: tuple[Verb, ...] = ()
+    indices: Callable[[Method], Mapping[str, int]] = _no_indices  # fields that kernels index with: each is below this

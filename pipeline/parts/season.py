@@ -196,6 +196,7 @@ def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
 PART = Part(
     fields,
     fixed=lambda method: {"season": CODES[method.season]},
+    indices=lambda method: {"slot": method.season_slots},
     learn=(find_slot, learn),
     look_ahead=(look_ahead,),
     forecast=(move,),

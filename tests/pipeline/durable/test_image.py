@@ -10,6 +10,7 @@ from pipeline.durable.image import (
     ImageError,
     Marker,
     Page,
+    encode_marker,
     encode_page,
     page_key,
     read_image,
@@ -43,6 +44,13 @@ def marker_of(log: Log) -> Marker:
     return marker
 
 
+def unchecked(log: Log) -> tuple[bytes, bytes]:
+    """The marker as it was before there were checksums."""
+    old = msgspec.json.decode(encode_marker(marker_of(log)))
+    del old["page_checksums"], old["checksum"]
+    return MARKER_KEY, msgspec.json.encode(old)
+
+
 def test_the_newest_marker_finds_the_pages_it_names(changelog: Log) -> None:
     image = read_image(changelog)
     assert image.marker is not None
@@ -72,7 +80,7 @@ def test_a_page_of_another_offset_or_method_is_refused(changelog: Log) -> None:
         msgspec.structs.replace(image.pages[0], method="another"),
     ):
         with pytest.raises(ImageError, match=r"page 0[ab] is from offset \d+, the marker wants it from \d+"):
-            read_image([*changelog, (key, encode_page(page))])
+            read_image([*changelog, (key, encode_page(page)), unchecked(changelog)])
 
 
 @pytest.mark.parametrize("damage", [b"", b"{", b"\xc1", b'{"offset":1}'])
@@ -80,7 +88,7 @@ def test_a_record_that_cannot_be_read_is_refused(changelog: Log, damage: bytes) 
     key = page_key(0, marker_of(changelog).letters[0])
     for bad in (key, MARKER_KEY):
         with pytest.raises(ImageError, match="cannot be read"):
-            read_image([*changelog, (bad, damage)])
+            read_image([*changelog, unchecked(changelog), (bad, damage)])
 
 
 def test_missing_weights_are_named(changelog: Log) -> None:
@@ -132,3 +140,53 @@ def test_an_image_is_the_shard_and_its_counters(changelog: Log) -> None:
 def test_pages_and_markers_survive_the_way_through_bytes() -> None:
     page = Page(3, 77, "m", ["a", None, "ä"], bytes(range(256)))
     assert msgspec.msgpack.decode(encode_page(page), type=Page) == page
+
+
+@pytest.mark.parametrize("place", [0.2, 0.5, 0.9])
+def test_one_flipped_bit_of_a_page_is_noticed(changelog: Log, place: float) -> None:
+    marker = marker_of(changelog)
+    key = page_key(1, marker.letters[1])
+    data = bytearray(dict(changelog)[key] or b"")
+    data[int(place * len(data))] ^= 1
+    with pytest.raises(ImageError, match=f"page 1{marker.letters[1]} is damaged"):
+        read_image([*changelog, (key, bytes(data))])
+
+
+def test_a_number_changed_in_a_marker_is_noticed(changelog: Log) -> None:
+    data = dict(changelog)[MARKER_KEY] or b""
+    assert b'"records":300' in data
+    with pytest.raises(ImageError, match="the marker is damaged"):
+        read_image([*changelog, (MARKER_KEY, data.replace(b'"records":300', b'"records":301'))])
+
+
+def test_a_marker_whose_lists_do_not_go_together_is_refused(changelog: Log) -> None:
+    marker = marker_of(changelog)
+    odd = [
+        msgspec.structs.replace(marker, letters=marker.letters + "a"),
+        msgspec.structs.replace(marker, page_offsets=marker.page_offsets[1:]),
+        msgspec.structs.replace(marker, page_checksums=marker.page_checksums[1:]),
+    ]
+    for one in odd:
+        with pytest.raises(ImageError, match="the marker names"):
+            read_image([*changelog, (MARKER_KEY, encode_marker(one))])
+
+
+def test_an_image_of_before_there_were_checksums_is_read(changelog: Log) -> None:
+    image = read_image([*changelog, unchecked(changelog)])
+    shard = shard_of(METHOD)
+    assert image.marker is not None
+    shard.load(image.marker, image.pages)
+    fold(shard, [record for record in make_log(4, 310, METHOD) if record.offset >= shard.position])
+    shard.begin_snapshot()
+    again = read_image([*changelog, *shard.snapshot_pieces(100)[0]])
+    assert len(again.pages) == len(image.pages), "pages that have none stand beside pages that have one"
+
+
+@pytest.mark.parametrize("slot", [-1, METHOD.season_slots, 2**31 - 1])
+def test_an_index_that_points_outside_is_refused_before_a_kernel_follows_it(changelog: Log, slot: int) -> None:
+    image, shard = read_image(changelog), shard_of(METHOD)
+    rows = np.frombuffer(image.pages[0].rows, shard.table.rows.dtype).copy()
+    rows["slot"][0] = slot
+    image.pages[0] = msgspec.structs.replace(image.pages[0], rows=rows.tobytes())
+    with pytest.raises(ImageError, match="page 0 is damaged: the field slot"):
+        shard.load(marker_of(changelog), image.pages)
