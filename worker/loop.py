@@ -38,6 +38,7 @@ class Limits:
     history_s: float
     dead: DeadLetterCatch
     longest_transaction_s: float = 30.0  # so long another worker's transaction may hold up a restore
+    dead_letter_bytes: int = 1 << 20  # a dead letter's batch, at most
 
 
 class Loop:
@@ -185,7 +186,9 @@ class Loop:
         transaction.messages += forecast_messages(
             advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition
         )
-        transaction.messages += dead_letters(advanced.rejected, advanced.records, self._topics, live.partition)
+        transaction.messages += dead_letters(
+            advanced.rejected, advanced.records, self._topics, live.partition, self._limits.dead_letter_bytes
+        )
         transaction.include(live)
         self._watch.lap("publish")
 

@@ -1,5 +1,6 @@
 """The four topics: made and verified. A mismatch is refused with the fix, never worked around."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.broker.admin import (
@@ -106,12 +107,23 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
             raise Refusal(
                 f"{name} takes batches of {has} bytes, {needed} are needed: set its max.message.bytes to that"
             )
-    policy = there[topics.changelog].configs["cleanup.policy"]
-    if policy != "compact":
-        raise Refusal(f"{topics.changelog} has cleanup.policy {policy}, which would lose state: set it to compact")
+    _check_policies(topics, there)
     shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
     lines = []
     for name in names:
         configs = " ".join(f"{key}={there[name].configs[key]}" for key in shown)
         lines.append(f"{name} partitions={count} replication={there[name].replication} {configs}")
     return lines, sizes
+
+
+def _check_policies(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
+    """Raises Refusal where the log cleaner would remove what has to stay."""
+    policy = there[topics.changelog].configs["cleanup.policy"]
+    if policy != "compact":
+        raise Refusal(f"{topics.changelog} has cleanup.policy {policy}, which would lose state: set it to compact")
+    policy = there[topics.dead_letters].configs["cleanup.policy"]
+    if "compact" in policy:
+        raise Refusal(
+            f"{topics.dead_letters} has cleanup.policy {policy}, which keeps one dead letter of each key: set it to "
+            "delete"
+        )

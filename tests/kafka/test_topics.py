@@ -114,6 +114,10 @@ def test_a_topic_with_another_number_of_partitions_is_refused_with_the_fix(
     [
         ({"changelog": {"cleanup.policy": "delete"}}, "-changelog has cleanup.policy delete, .*set it to compact"),
         ({"changelog": {"cleanup.policy": "compact,delete"}}, "-changelog has cleanup.policy compact,delete"),
+        (
+            {"dead_letters": {"cleanup.policy": "compact"}},
+            "-dead-letters has cleanup.policy compact, .*set it to delete",
+        ),
         ({"changelog": MEGABYTE}, "-changelog takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"dead_letters": MEGABYTE}, "-dead-letters takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"output": MEGABYTE}, "-out takes batches of 1000000 bytes, .*set its max.message.bytes"),

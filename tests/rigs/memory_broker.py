@@ -30,9 +30,16 @@ class MemoryCluster:
         self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
         self.joined: set[str] | None = None  # who has answered the rebalance that is under way
 
-    def produce(self, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int = 0) -> int:
+    def produce(
+        self,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int = 0,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> int:
         """Append an input record outside any transaction and return its offset."""
-        message = Message(INPUT, partition, key, value)
+        message = Message(INPUT, partition, key, value, headers)
         return self.logs[INPUT, partition].append(message, timestamp_ms, Transaction("committed"))
 
     def committed_messages(self, topic: str) -> list[Message]:
@@ -189,7 +196,8 @@ class MemoryBroker:
             if not log.first <= position <= log.end:
                 self._poll_failed = True
                 raise BrokerError(f"offset {position} of partition {partition} is out of range")
-            rows = [(e.offset, e.timestamp_ms, m.key, m.value) for e, m in islice(log.readable(position), left)]
+            read = islice(log.readable(position), left)
+            rows = [(e.offset, e.timestamp_ms, m.key, m.value, m.headers) for e, m in read]
             left -= len(rows)
             if rows:
                 fetched[partition] = Records(*map(list, zip(*rows, strict=True)))

@@ -245,4 +245,5 @@ def _records(rows: Sequence[Any]) -> Records:
         [row.timestamp for row in rows],
         [row.key for row in rows],
         [row.value for row in rows],
+        [row.headers for row in rows],
     )

@@ -24,11 +24,13 @@ class Records(NamedTuple):
     timestamps_ms: list[int]
     keys: list[bytes | None]
     values: list[bytes | None]
+    headers: list[Sequence[tuple[str, bytes | None]]]
 
     def part(self, low: int, high: int) -> "Records":
         """Those at places low to high of the run."""
         between = slice(low, high)
-        return Records(self.offsets[between], self.timestamps_ms[between], self.keys[between], self.values[between])
+        offsets, timestamps_ms, keys, values, headers = self
+        return Records(offsets[between], timestamps_ms[between], keys[between], values[between], headers[between])
 
 
 class Message(NamedTuple):
