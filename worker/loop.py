@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from threading import Event
 
 from pipeline.durable.image import weights_key
-from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled, Records
-from worker.failures import DeadLetterCatch, Failures, LateRestores
+from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled, Records, Unreadable
+from worker.failures import DeadLetterCatch, Failures, LateRestores, UnreadableInput
 from worker.learning import Learning
 from worker.lives.live import Live
 from worker.lives.restoring import Restoring
@@ -65,6 +65,7 @@ class Loop:
         self._incarnations = 0
         self._failures = Failures(limits.give_up_s)
         self._late = LateRestores(limits.give_up_s)
+        self._unreadable = UnreadableInput(limits.give_up_s)
         self._dead = limits.dead
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
@@ -88,6 +89,7 @@ class Loop:
         if not self.joined:
             return "not joined"
         why = [f"commits fail: {self._failures.last}"] if self._failures.failing else []
+        why += self._unreadable.why
         if waiting := sorted([*self.restoring, *(p for p, live in self.lives.items() if not live.at_c)]):
             why.append(f"restoring partitions {waiting}")
             why += [restoring.waits_for for _, restoring in sorted(self.restoring.items()) if restoring.waits_for][:3]
@@ -115,8 +117,6 @@ class Loop:
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
-        if self.joined:
-            self._late.keep({*self.restoring, *self.lives})
         # Before `_restore`: records of a shard that it loads were not asked for, they are of a life that ended
         started = [(self.lives[p], records) for p, records in polled.records.items() if p in self.lives]
         self._watch.lap("poll")
@@ -153,6 +153,11 @@ class Loop:
             self._end(partition, "revoked")
         for partition in sorted(polled.began):
             self._begin(partition, "assigned")
+        for partition, records in polled.records.items():
+            self._unreadable.arrived(partition, records.offsets[-1])
+        if self.joined:
+            self._late.keep({*self.restoring, *self.lives})
+            self._unreadable.keep({*self.restoring, *self.lives})
 
     def _restore(self) -> None:
         """One slice each, in turn: a partition that cannot be read now holds up no other."""
@@ -256,8 +261,13 @@ class Loop:
             self._metrics.failures.inc()
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
-            self._recover(stop, self._failures.pause_after(error))
+            self._recover(stop, self._pause_after(error))
         self._pulse.beat()
+
+    def _pause_after(self, error: BrokerError) -> float:
+        if isinstance(error, Unreadable):
+            return self._unreadable.pause_after(error)
+        return self._failures.pause_after(error)
 
     def _recover(self, stop: Event, pause_s: float) -> None:
         for partition in sorted([*self.restoring, *self.lives]):

@@ -9,6 +9,7 @@ from worker.broker.admin import (
     create_topics,
     describe,
 )
+from worker.broker.codecs import missing_library
 from worker.broker.producer import BATCH_BYTES
 from worker.publish import DEAD_LETTER_OVERHEAD_BYTES, Topics
 from worker.refusal import Refusal
@@ -108,6 +109,7 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
                 f"{name} takes batches of {has} bytes, {needed} are needed: set its max.message.bytes to that"
             )
     _check_policies(topics, there)
+    _check_compression(topics, there)
     shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
     lines = []
     for name in names:
@@ -127,3 +129,14 @@ def _check_policies(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
             f"{topics.dead_letters} has cleanup.policy {policy}, which keeps one dead letter of each key: set it to "
             "delete"
         )
+
+
+def _check_compression(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
+    """Raises Refusal where brokers pack what the worker reads in a way that it cannot unpack here."""
+    for name in (topics.input, topics.changelog):
+        kind = there[name].configs["compression.type"]
+        if library := missing_library(kind):
+            raise Refusal(
+                f"{name} has compression.type {kind}, which cannot be unpacked here: install {library}, or set it to "
+                "producer, which leaves the choice to whoever sends"
+            )

@@ -14,7 +14,7 @@ from worker.broker import admin
 from worker.broker.admin import TopicSpec
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
-from worker.broker.restore import TopicRecord
+from worker.broker.restore import TopicRecord, read_all
 from worker.refusal import Refusal
 from worker.reset import reset
 from worker.settings.settings import Settings
@@ -118,6 +118,8 @@ def test_a_topic_with_another_number_of_partitions_is_refused_with_the_fix(
             {"dead_letters": {"cleanup.policy": "compact"}},
             "-dead-letters has cleanup.policy compact, .*set it to delete",
         ),
+        ({"input": {"compression.type": "snappy"}}, "-in has compression.type snappy, .*install python-snappy, or set"),
+        ({"changelog": {"compression.type": "snappy"}}, "-changelog has compression.type snappy"),
         ({"changelog": MEGABYTE}, "-changelog takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"dead_letters": MEGABYTE}, "-dead-letters takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"output": MEGABYTE}, "-out takes batches of 1000000 bytes, .*set its max.message.bytes"),
@@ -131,6 +133,17 @@ def test_settings_that_would_lose_state_or_stop_it_are_refused_with_the_fix(
     make(settings, **configs)
     with pytest.raises(Refusal, match=sentence):
         topics.check(settings)
+
+
+@pytest.mark.parametrize("kind", ["producer", "uncompressed", "gzip", "lz4", "zstd"])
+def test_what_producers_pack_with_can_be_unpacked(bootstrap: str, unique: str, kind: str) -> None:
+    settings = named(bootstrap, unique)
+    make(settings, partitions=1, input={"compression.type": kind})
+    topics.check(settings)
+    with FastProducer(settings.kafka) as producer:
+        producer.send(f"{unique}-in", 0, b"key", b"value" * 1000)
+        producer.flush()
+    assert [record.value for record in read_all(settings.kafka, f"{unique}-in")] == [b"value" * 1000]
 
 
 def test_the_limit_that_is_named_is_enough(bootstrap: str, unique: str) -> None:

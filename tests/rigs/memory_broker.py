@@ -6,10 +6,20 @@ when all members have polled. Time does not pass in it: `expire` is the session 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, takewhile
 
 from tests.rigs.memory_log import Log, MemoryChangelogRead, Transaction
-from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, NotYet, Polled, Records, Unanswered
+from worker.broker.contract import (
+    BrokerError,
+    ChangelogRead,
+    CommitError,
+    Message,
+    NotYet,
+    Polled,
+    Records,
+    Unanswered,
+    Unreadable,
+)
 
 INPUT, OUTPUT, CHANGELOG, DEAD_LETTERS = "input", "output", "changelog", "dead-letters"
 
@@ -28,6 +38,7 @@ class MemoryCluster:
         self.members: dict[str, MemoryBroker] = {}
         self.generation = 0
         self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
+        self.unreadable: dict[int, int] = {}  # by partition: from where on no member can unpack the input
         self.joined: set[str] | None = None  # who has answered the rebalance that is under way
 
     def produce(
@@ -196,7 +207,11 @@ class MemoryBroker:
             if not log.first <= position <= log.end:
                 self._poll_failed = True
                 raise BrokerError(f"offset {position} of partition {partition} is out of range")
-            read = islice(log.readable(position), left)
+            bad = self.cluster.unreadable.get(partition, log.end)
+            if position >= bad < log.end:
+                self._poll_failed = True
+                raise Unreadable(f"{INPUT}-{partition} cannot be unpacked from {bad} on", partition, bad, "mend it")
+            read = islice(takewhile(lambda row: row[0].offset < bad, log.readable(position)), left)  # noqa: B023
             rows = [(e.offset, e.timestamp_ms, m.key, m.value, m.headers) for e, m in read]
             left -= len(rows)
             if rows:

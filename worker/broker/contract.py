@@ -64,6 +64,16 @@ class BrokerError(Exception):
     """The broker or the client failed; throw away what depended on it and begin again from what is committed."""
 
 
+class Unreadable(BrokerError):  # noqa: N818 - a state of the log, whoever reads it
+    """The input cannot be unpacked from `offset` on. Reading again brings the same, unless it was the way here that
+    damaged it."""
+
+    def __init__(self, message: str, partition: int, offset: int, fix: str) -> None:
+        super().__init__(message)
+        self.partition, self.offset = partition, offset
+        self.fix = fix  # what an operator can do, in words
+
+
 class NotYet(BrokerError):  # noqa: N818 - a state that passes, not a failure
     """Not to be had now, ask again: another worker's open transaction hides it, or no broker answered in time."""
 
@@ -110,7 +120,8 @@ class Broker(Protocol):
 
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
-        than `timeout_s` while the group is rebalancing. Raises BrokerError: then `renew` before the next poll."""
+        than `timeout_s` while the group is rebalancing. Raises Unreadable, BrokerError: then `renew` before the
+        next poll."""
 
     def committed(self, partition: int) -> int | None:
         """C, the group's committed next offset (None: the group has none), never one that an open transaction may
