@@ -1,5 +1,6 @@
 """The four topics: made and verified. A mismatch is refused with the fix, never worked around."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -17,10 +18,13 @@ from worker.settings.kafka import Kafka
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
+log = logging.getLogger(__name__)
+
 SEGMENT_BYTES = 16 << 20  # compaction leaves the newest segment alone: restores read it whole
 ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
 FRAMING_BYTES = 1024  # of a record batch beyond its one record
 FULL_BATCH = BATCH_BYTES + FRAMING_BYTES
+KEPT = {"cleanup.policy": "delete"}  # whatever the cluster's default: one record of each key is not enough
 
 
 @dataclass(frozen=True)
@@ -66,9 +70,9 @@ def create(settings: Settings, partitions: int | None, replication: int) -> list
         raise Refusal(f"there is no topic {topics.input} to take the number of partitions from: give --partitions N")
     sizes = wanted(settings, there.get(topics.input))
     specs = [
-        TopicSpec(topics.input, count, replication),
-        TopicSpec(topics.output, count, replication),
-        TopicSpec(topics.dead_letters, count, replication, {"max.message.bytes": str(sizes.dead_letter)}),
+        TopicSpec(topics.input, count, replication, KEPT),
+        TopicSpec(topics.output, count, replication, KEPT),
+        TopicSpec(topics.dead_letters, count, replication, {**KEPT, "max.message.bytes": str(sizes.dead_letter)}),
         TopicSpec(topics.changelog, count, replication, _changelog_configs(settings, sizes)),
     ]
     missing = [spec for spec in specs if spec.name not in there]
@@ -108,7 +112,7 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
             raise Refusal(
                 f"{name} takes batches of {has} bytes, {needed} are needed: set its max.message.bytes to that"
             )
-    _check_policies(topics, there)
+    _check_policies(topics, there, settings.worker.on_gap == "skip")
     _check_compression(topics, there)
     shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
     lines = []
@@ -118,8 +122,8 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
     return lines, sizes
 
 
-def _check_policies(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
-    """Raises Refusal where the log cleaner would remove what has to stay."""
+def _check_policies(topics: Topics, there: Mapping[str, TopicInfo], skip_gaps: bool) -> None:
+    """Raises Refusal where the log cleaner would remove what has to stay; for the input a warning with `skip_gaps`."""
     policy = there[topics.changelog].configs["cleanup.policy"]
     if policy != "compact":
         raise Refusal(f"{topics.changelog} has cleanup.policy {policy}, which would lose state: set it to compact")
@@ -129,6 +133,12 @@ def _check_policies(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
             f"{topics.dead_letters} has cleanup.policy {policy}, which keeps one dead letter of each key: set it to "
             "delete"
         )
+    policy = there[topics.input].configs["cleanup.policy"]
+    if "compact" in policy:
+        fault = f"{topics.input} has cleanup.policy {policy}, which removes records that a restart has to read again"
+        if not skip_gaps:
+            raise Refusal(f"{fault}: set it to delete, or go on without what is gone (worker.on_gap = skip)")
+        log.warning("%s: after one forecasts may differ, and nothing tells (worker.on_gap = skip)", fault)
 
 
 def _check_compression(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
