@@ -76,8 +76,13 @@ class Loop:
 
     @property
     def partitions(self) -> int:
-        """Of the input, whoever has them."""
+        """Of the input when it joined, whoever has them: no others are read."""
         return self._broker.partitions
+
+    @property
+    def partitions_now(self) -> int:
+        """Of the input, those included that nobody reads."""
+        return self._broker.partitions_now()
 
     def lag(self) -> dict[int, int]:
         """Records behind the end of the log, by partition."""

@@ -97,13 +97,8 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
     there = describe(connection, names)
     if missing := [name for name in names if name not in there]:
         raise Refusal(f"there is no topic {', '.join(missing)}: make it, or run `foldcast topics create`")
+    _check_partitions(topics, there)
     count = there[topics.input].partitions
-    for name in names[1:]:
-        if there[name].partitions != count:
-            raise Refusal(
-                f"{name} has {there[name].partitions} partitions and {topics.input} has {count}: they must be "
-                f"the same; delete {name} and run `foldcast topics create`, or start under a new kafka.group_id"
-            )
     sizes = wanted(settings, there[topics.input])
     limits = {topics.changelog: sizes.changelog, topics.dead_letters: sizes.dead_letter, topics.output: sizes.output}
     for name, needed in limits.items():
@@ -120,6 +115,25 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
         configs = " ".join(f"{key}={there[name].configs[key]}" for key in shown)
         lines.append(f"{name} partitions={count} replication={there[name].replication} {configs}")
     return lines, sizes
+
+
+def _check_partitions(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
+    """Raises Refusal where the topics do not go together partition by partition."""
+    count = there[topics.input].partitions
+    others = {name: there[name].partitions for name in (topics.output, topics.dead_letters, topics.changelog)}
+    before = others[topics.output]
+    if {*others.values()} == {before} and before < count:
+        raise Refusal(
+            f"{topics.input} has {count} partitions, {', '.join(others)} have {before}: some were added, and keys now "
+            "go where their state is not; start under a new kafka.group_id with a new kafka.output_topic, and run "
+            "`foldcast topics create`"
+        )
+    for name, has in others.items():
+        if has != count:
+            raise Refusal(
+                f"{name} has {has} partitions and {topics.input} has {count}: they must be "
+                f"the same; delete {name} and run `foldcast topics create`, or start under a new kafka.group_id"
+            )
 
 
 def _check_policies(topics: Topics, there: Mapping[str, TopicInfo], skip_gaps: bool) -> None:

@@ -38,6 +38,7 @@ class MemoryCluster:
         self.members: dict[str, MemoryBroker] = {}
         self.generation = 0
         self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
+        self.added = 0  # partitions of the input, of which nothing comes
         self.unreadable: dict[int, int] = {}  # by partition: from where on no member can unpack the input
         self.joined: set[str] | None = None  # who has answered the rebalance that is under way
 
@@ -177,6 +178,9 @@ class MemoryBroker:
         self.owned -= partitions
         self._began -= partitions
         self._ended |= partitions
+
+    def partitions_now(self) -> int:
+        return self.partitions + self.cluster.added
 
     def poll(self, timeout_s: float) -> Polled:
         """Never waits."""

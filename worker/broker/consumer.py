@@ -73,6 +73,11 @@ class InputConsumer:
             self.close()
             raise BrokerError(f"there is no topic {self._topic}")
 
+    def partitions_now(self) -> int:
+        """Of the input, by the client's metadata, which refresh themselves; as many as at start where it has none."""
+        # partitions_for_topic() would ask, for as long as it takes, where the topic is gone (kafka-python 3.0.12)
+        return len(self._consumer._cluster.partitions_for_topic(self._topic) or range(self.partitions))
+
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and what changed hands since the last poll. Raises Unreadable, BrokerError."""
         try:

@@ -118,6 +118,10 @@ class Broker(Protocol):
 
     partitions: int  # of the input when it joined; those added later are ignored
 
+    def partitions_now(self) -> int:
+        """Of the input, as the client knows it: it hears of new ones within its `metadata_max_age_ms`, five minutes.
+        Asks nobody."""
+
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
         than `timeout_s` while the group is rebalancing. Raises Unreadable, BrokerError: then `renew` before the

@@ -23,6 +23,7 @@ class Status:
         self._next_totals = time.monotonic() + TOTALS_EVERY_S
         self._partitions: set[int] = set()
         self._longest_snapshot_s = 0.0
+        self._most_partitions = 0  # the input has had
 
     def __call__(self, loop: Loop) -> None:
         """Bring gauges and page up to date where the last time was a second ago."""
@@ -39,7 +40,7 @@ class Status:
         """Bring gauges and page up to date."""
         metrics, lag = self._metrics, loop.lag()
         shards = [live.shard for live in loop.lives.values()]
-        metrics.partitions.set(loop.partitions)
+        self._count_partitions(loop.partitions, loop.partitions_now)
         metrics.shards.set(len(shards))
         metrics.restoring.set(len(loop.restoring) + sum(not live.at_c for live in loop.lives.values()))
         metrics.streams.set(sum(len(shard.table.index) for shard in shards))
@@ -70,6 +71,18 @@ class Status:
             "partitions": {str(p): _partition(loop, p, lag.get(p)) for p in sorted([*loop.restoring, *loop.lives])},
             **self._quality(),
         }
+
+    def _count_partitions(self, at_start: int, now: int) -> None:
+        self._metrics.partitions.set(now)
+        self._metrics.partitions_ignored.set(max(now - at_start, 0))
+        if now > max(at_start, self._most_partitions):
+            log.warning(
+                "partitions were added to the input: %d now, %d when this worker started, and nobody reads the others; "
+                "start all workers under a new kafka.group_id and kafka.output_topic",
+                now,
+                at_start,
+            )
+        self._most_partitions = max(now, self._most_partitions)
 
     def _quality(self) -> dict[str, object]:
         metrics, horizons = self._metrics, self._metrics.method.horizons

@@ -124,6 +124,9 @@ class Metrics:
         self.lag_seconds = self._gauge("consumer_lag_seconds", "Age of the last record read while behind", "partition")
         # what is held
         self.partitions = self._gauge("input_partitions", "Partitions of the input, whoever has them")
+        self.partitions_ignored = self._gauge(
+            "input_partitions_ignored", "Partitions added to the input since this worker started, which nobody reads"
+        )
         self.shards = self._gauge("shards", "Shards held, loaded")
         self.restoring = self._gauge("shards_restoring", "Shards held and not live: loading or catching up silently")
         self.streams = self._gauge("streams", "Streams held")

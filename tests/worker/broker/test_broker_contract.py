@@ -74,6 +74,7 @@ def test_records_come_in_order_with_all_their_parts(rig: Rig) -> None:
 def test_bounds_and_lag_tell_how_much_there_is(rig: Rig) -> None:
     rig.feed(numbered(3, 7))
     worker = joined(rig)
+    assert worker.broker.partitions_now() == worker.broker.partitions == PARTITIONS
     assert eventually(lambda: worker.broker.bounds(3)) == (0, 7)
     assert eventually(lambda: worker.broker.bounds(0)) == (0, 0)
     worker.broker.start(3, 0)

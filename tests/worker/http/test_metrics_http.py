@@ -248,6 +248,19 @@ def test_what_restores_is_said_and_a_failure_hides_no_lag() -> None:
     assert (rig.sample("shards_restoring"), rig.sample("shards")) == (0, 2)
 
 
+def test_partitions_that_were_added_are_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    rig = drained(20)
+    loop, status = rig.loops["one"], Status(rig.loops["one"]._metrics, "one")
+    for added in (0, 2, 2, 3, 3):
+        rig.cluster.added = added
+        status.update(loop)
+        assert (rig.sample("input_partitions"), rig.sample("input_partitions_ignored")) == (2 + added, added)
+    said = [record.message for record in caplog.records if "partitions were added" in record.message]
+    assert [line.split(",")[0].split(": ")[1] for line in said] == ["4 now", "5 now"]
+    rig.drain()
+    rig.check_topics()
+
+
 def test_the_age_of_an_image_counts_where_events_came_after_it(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = drained(60)
     loop, status = rig.loops["one"], Status(rig.loops["one"]._metrics, "one")
