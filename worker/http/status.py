@@ -23,6 +23,7 @@ class Status:
         self._next_totals = time.monotonic() + TOTALS_EVERY_S
         self._partitions: set[int] = set()
         self._longest_snapshot_s = 0.0
+        self._waiting_since: dict[int, float] = {}  # by partition of which no record was read yet
         self._most_partitions = 0  # the input has had
 
     def __call__(self, loop: Loop) -> None:
@@ -55,14 +56,13 @@ class Status:
         metrics.quality()
         known = lag.keys() & loop.lives.keys()
         for partition in self._partitions - known:  # another worker's, or restoring: better no lag than a false one
+            self._waiting_since.pop(partition, None)
             metrics.lag_records.remove(partition)
             metrics.lag_seconds.remove(partition)
         self._partitions = set(known)
         for partition in known:
-            last_record_ms, behind = loop.lives[partition].last_record_ms, lag[partition]
-            metrics.lag_records.labels(partition).set(behind)
-            age = time.time() - last_record_ms / 1000 if behind and last_record_ms else 0.0
-            metrics.lag_seconds.labels(partition).set(max(age, 0.0))
+            metrics.lag_records.labels(partition).set(lag[partition])
+            metrics.lag_seconds.labels(partition).set(self._age_s(partition, loop, lag[partition]))
         reason = loop.why_not_ready
         self.page = {
             "instance": self._instance_id,
@@ -71,6 +71,14 @@ class Status:
             "partitions": {str(p): _partition(loop, p, lag.get(p)) for p in sorted([*loop.restoring, *loop.lives])},
             **self._quality(),
         }
+
+    def _age_s(self, partition: int, loop: Loop, behind: int) -> float:
+        """Seconds since the last record read, where more wait; before the first, since they were first seen to wait."""
+        now, last_record_ms = time.time(), loop.lives[partition].last_record_ms
+        if not behind or last_record_ms:
+            self._waiting_since.pop(partition, None)
+            return max(now - last_record_ms / 1000, 0.0) if behind else 0.0
+        return now - self._waiting_since.setdefault(partition, now)
 
     def _count_partitions(self, at_start: int, now: int) -> None:
         self._metrics.partitions.set(now)
