@@ -300,7 +300,7 @@ def test_the_largest_page_and_the_weights_go_through(
         image = image_of(records)
         assert sum(name is not None for page in image.pages for name in page.names) == 301
         largest = max(len(r.value or b"") for r in records)
-        assert largest <= cluster.plan.changelog_record_bytes()
+        assert largest <= topics.wanted(cluster.settings, None).changelog
         worker.start()
         cluster.wait_until_live()
         assert worker.tails[-1] == 0
