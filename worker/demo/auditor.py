@@ -202,7 +202,7 @@ def audit(
         ours = ((name.partition("foldcast-error-")[::2], value) for name, value in record.headers)
         head = {name: value.decode() for (before, name), value in ours if not before and name}
         place = (int(head["partition"]), int(head["offset"]))
-        value = _left_out(verdicts.dead.get(place), head) if "sha256" in head else record.value
+        value = _left_out(verdicts.dead.get(place), head) if "sha256" in head and record.value is None else record.value
         return place, (record.partition, record.key, value, head["topic"], head["timestamp"], "reason" in head)
 
     def told(place: Place) -> object:
