@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Collection
 
-from worker.broker.contract import BrokerError, CommitError
+from worker.broker.contract import BrokerError, CommitError, Unreadable
 from worker.refusal import Refusal
 
 log = logging.getLogger(__name__)
@@ -17,9 +17,11 @@ RATIO_OF = 1000  # records before a ratio means anything
 class Failures:
     """Failures in a row: pauses grow, and there is an end to it. A broker restart is not a crash loop."""
 
-    def __init__(self, give_up_s: float, what: str = "nothing could be committed") -> None:
+    def __init__(
+        self, give_up_s: float, what: str = "nothing could be committed", fix: str = "see that the broker answers"
+    ) -> None:
         self._give_up_s = give_up_s
-        self._what = what
+        self._what, self._fix = what, fix
         self.last = ""  # failure, in words
         self._since: float | None = None
         self._number = 0
@@ -49,7 +51,7 @@ class Failures:
             self._since = now
         if now - self._since > self._give_up_s:
             raise Refusal(
-                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; see that the broker answers"
+                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; {self._fix}"
             ) from error
         self._number += 1
         return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._number - 1)))
@@ -76,6 +78,38 @@ class LateRestores:
         """Forget all others: they are another worker's now."""
         for partition in self._late.keys() - partitions:
             del self._late[partition]
+
+
+class UnreadableInput:
+    """Polls that failed at a batch: each partition has a row of its own, which no commit ends.
+
+    It ends with a record from there or beyond, so not with those before it that every new life folds again.
+    """
+
+    def __init__(self, give_up_s: float) -> None:
+        self._give_up_s = give_up_s
+        self._rows: dict[int, tuple[int, Failures]] = {}  # by partition: the offset, and the failures there
+
+    def pause_after(self, error: Unreadable) -> float:
+        """Seconds to pause before trying again. Raises Refusal when it is enough."""
+        what = f"partition {error.partition} could not be read"
+        row = self._rows.setdefault(error.partition, (error.offset, Failures(self._give_up_s, what, error.fix)))
+        return row[1].pause_after(error)
+
+    def arrived(self, partition: int, offset: int) -> None:
+        """Forget the failures of a partition whose records were read up to this one."""
+        if partition in self._rows and offset >= self._rows[partition][0]:
+            del self._rows[partition]
+
+    def keep(self, partitions: Collection[int]) -> None:
+        """Forget all others: they are another worker's now."""
+        for partition in self._rows.keys() - partitions:
+            del self._rows[partition]
+
+    @property
+    def why(self) -> list[str]:
+        """What cannot be read, in words."""
+        return [failures.last for _, failures in self._rows.values()]
 
 
 class DeadLetterCatch:

@@ -11,11 +11,20 @@ from dataclasses import dataclass
 from threading import Event
 
 from pipeline.durable.image import weights_key
-from worker.broker.contract import Broker, BrokerError, CommitError, Message, NotYet, Polled, Records, Topics
-from worker.failures import DeadLetterCatch, Failures, LateRestores
+from worker.broker.contract import (
+    Broker,
+    BrokerError,
+    CommitError,
+    Message,
+    Polled,
+    Records,
+    Topics,
+    Unreadable,
+)
+from worker.failures import DeadLetterCatch, Failures, LateRestores, UnreadableInput
 from worker.learning import Learning
+from worker.lives.held import Held
 from worker.lives.live import Live
-from worker.lives.restoring import Restoring
 from worker.lives.snapshot_clock import MOST_PAGES, SnapshotPolicy
 from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
@@ -25,7 +34,6 @@ from worker.publish import dead_letters, forecast_messages
 from worker.transaction import Pieces, Transaction
 
 POLL_S = 0.1
-RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,7 @@ class Limits:
     history_s: float
     dead: DeadLetterCatch
     longest_transaction_s: float = 30.0  # so long another worker's transaction may hold up a restore
+    dead_letter_bytes: int = 1 << 20  # a dead letter's batch, at most
 
 
 class Loop:
@@ -53,17 +62,17 @@ class Loop:
         metrics: Metrics,
         pulse: Pulse,
     ) -> None:
-        self.restoring: dict[int, Restoring] = {}
-        self.lives: dict[int, Live] = {}
+        self._late = LateRestores(limits.give_up_s)
+        self._held = Held(plan, limits.snapshots, limits.longest_transaction_s, self._late, metrics)
+        self.restoring, self.lives = self._held.restoring, self._held.lives
         self.joined = False
         self._pulse = pulse
         self.longest_snapshot_s = 0.0
         self._broker, self._plan, self._topics, self._limits, self._metrics = broker, plan, topics, limits, metrics
         self._learning = learning
         self._watch = Stopwatch(metrics.loop_seconds)
-        self._incarnations = 0
         self._failures = Failures(limits.give_up_s)
-        self._late = LateRestores(limits.give_up_s)
+        self._unreadable = UnreadableInput(limits.give_up_s)
         self._dead = limits.dead
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
@@ -74,8 +83,13 @@ class Loop:
 
     @property
     def partitions(self) -> int:
-        """Of the input, whoever has them."""
+        """Of the input when it joined, whoever has them: no others are read."""
         return self._broker.partitions
+
+    @property
+    def partitions_now(self) -> int:
+        """Of the input, those included that nobody reads."""
+        return self._broker.partitions_now()
 
     def lag(self) -> dict[int, int]:
         """Records behind the end of the log, by partition."""
@@ -87,9 +101,9 @@ class Loop:
         if not self.joined:
             return "not joined"
         why = [f"commits fail: {self._failures.last}"] if self._failures.failing else []
-        if waiting := sorted([*self.restoring, *(p for p, live in self.lives.items() if not live.at_c)]):
-            why.append(f"restoring partitions {waiting}")
-            why += [restoring.waits_for for _, restoring in sorted(self.restoring.items()) if restoring.waits_for][:3]
+        why += self._unreadable.why
+        if waiting := self._held.waiting:
+            why += [f"restoring partitions {waiting}", *self._held.waits_for[:3]]
         return "; ".join(why) or None
 
     def run(self, stop: Event, leave: bool, after_cycle: Callable[["Loop"], None]) -> None:
@@ -114,12 +128,10 @@ class Loop:
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
-        if self.joined:
-            self._late.keep({*self.restoring, *self.lives})
-        # Before `_restore`: records of a shard that it loads were not asked for, they are of a life that ended
+        # Before `restore`: records of a shard that it loads were not asked for, they are of a life that ended
         started = [(self.lives[p], records) for p, records in polled.records.items() if p in self.lives]
         self._watch.lap("poll")
-        self._restore()
+        self._broken |= self._held.restore(self._broker)
         self._watch.lap("restore")
         transaction = Transaction()
         for live, records in started:
@@ -149,30 +161,14 @@ class Loop:
         self._membership = polled.membership
         self.joined = polled.membership is not None
         for partition in sorted(polled.ended):
-            self._end(partition, "revoked")
+            self._held.end(partition, "revoked")
         for partition in sorted(polled.began):
             self._begin(partition, "assigned")
-
-    def _restore(self) -> None:
-        """One slice each, in turn: a partition that cannot be read now holds up no other."""
-        now = time.monotonic()
-        for one in [one for one in self.restoring.values() if one.not_before <= now]:
-            if time.monotonic() > now + RESTORE_S:
-                return
-            partition, live = one.partition, None
-            try:
-                live = one.slice(self._broker)
-            except NotYet as reason:
-                if one.late(reason):
-                    self._begin_late(partition, reason)
-            waiting = self.restoring.pop(partition)
-            if live is None:
-                self.restoring[partition] = waiting  # behind the others
-            else:
-                self._late.succeeded(partition)
-                self.lives[partition] = live
-                log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, gap=live.gap)
-                self._metrics.replayed.inc(live.replayed)
+        for partition, records in polled.records.items():
+            self._unreadable.arrived(partition, records.offsets[-1])
+        if self.joined:
+            self._late.keep({*self._held})
+            self._unreadable.keep({*self._held})
 
     def _advance(self, live: Live, records: Records, transaction: Transaction) -> None:
         if not live.fits(records):
@@ -185,7 +181,9 @@ class Loop:
         transaction.messages += forecast_messages(
             advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition
         )
-        transaction.messages += dead_letters(advanced.rejected, advanced.records, self._topics, live.partition)
+        transaction.messages += dead_letters(
+            advanced.rejected, advanced.records, self._topics, live.partition, self._limits.dead_letter_bytes
+        )
         transaction.include(live)
         self._watch.lap("publish")
 
@@ -214,35 +212,10 @@ class Loop:
         self._broker.commit(transaction.messages, transaction.offsets, self._membership)
         transaction.committed(self._metrics, self.lives, self._failures, self._dead)
 
-    # ---- lives
+    # ---- failures
 
     def _begin(self, partition: int, why: str) -> None:
-        before = self.lives.get(partition) or self.restoring.get(partition)
-        self._end(partition, why)
-        self._incarnations += 1
-        self.restoring[partition] = new = Restoring(
-            partition, self._incarnations, self._plan, self._limits.snapshots, self._limits.longest_transaction_s
-        )
-        new.last_record_ms = before.last_record_ms if before else 0
-        new.must_commit = self._failures.failing  # one commit of C shows that the way is open again
-        log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
-
-    def _begin_late(self, partition: int, reason: NotYet) -> None:
-        """The same way back, for one life: no other depends on what failed."""
-        self._metrics.failures.inc()
-        pause_s = self._late.pause_after(partition, reason)
-        self._begin(partition, "its restore waits too long")
-        self.restoring[partition].not_before = time.monotonic() + pause_s
-        self.restoring[partition].waits_for = str(reason)
-        self._broken = True
-
-    def _end(self, partition: int, why: str) -> None:
-        ended: Live | Restoring | None = self.lives.pop(partition, None)
-        if partition in self.restoring:
-            ended = self.restoring.pop(partition)
-            ended.end()
-        if ended is not None:
-            log_event("dropped", partition=partition, incarnation=ended.incarnation, why=why)
+        self._held.begin(partition, why, self._failures.failing)  # one commit of C shows that the way is open again
 
     @contextmanager
     def _recovery(self, stop: Event) -> Iterator[None]:
@@ -253,11 +226,16 @@ class Loop:
             self._metrics.failures.inc()
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
-            self._recover(stop, self._failures.pause_after(error))
+            self._recover(stop, self._pause_after(error))
         self._pulse.beat()
 
+    def _pause_after(self, error: BrokerError) -> float:
+        if isinstance(error, Unreadable):
+            return self._unreadable.pause_after(error)
+        return self._failures.pause_after(error)
+
     def _recover(self, stop: Event, pause_s: float) -> None:
-        for partition in sorted([*self.restoring, *self.lives]):
+        for partition in self._held:
             self._begin(partition, "a cycle failed")
         self._watch.lap("commit")
         stop.wait(pause_s)

@@ -51,14 +51,15 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
     try:
-        broker = _connected(settings, stop, pulse, metrics)
-        if broker is None:
+        connected = _connected(settings, stop, pulse, metrics)
+        if connected is None:
             return 0
+        broker, sizes = connected
         loop = Loop(
             broker,
             plan,
             topics.names_of(settings.kafka),
-            wiring.limits(settings),
+            wiring.limits(settings, sizes),
             wiring.learning(settings, plan, metrics),
             metrics,
             pulse,
@@ -75,7 +76,9 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     return 0
 
 
-def _connected(settings: Settings, stop: Stop, pulse: Pulse, metrics: Metrics) -> KafkaBroker | None:
+def _connected(
+    settings: Settings, stop: Stop, pulse: Pulse, metrics: Metrics
+) -> tuple[KafkaBroker, topics.Wanted] | None:
     """Check the topics and join the group, waiting for brokers as long as need be. None: asked to stop meanwhile."""
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
     while not stop.is_set():
@@ -85,7 +88,7 @@ def _connected(settings: Settings, stop: Stop, pulse: Pulse, metrics: Metrics) -
             lines, sizes = topics.check(settings)
             for line in lines:
                 log.info("topic %s", line)
-            return KafkaBroker(settings.kafka, settings.worker, sizes.request)
+            return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes
         except BrokerError as error:
             metrics.failures.inc()
             stop.wait(failures.pause_after(error))

@@ -1,5 +1,7 @@
 """The four topics: made and verified. A mismatch is refused with the fix, never worked around."""
 
+import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from worker.broker.admin import (
@@ -8,6 +10,7 @@ from worker.broker.admin import (
     create_topics,
     describe,
 )
+from worker.broker.codecs import missing_library
 from worker.broker.contract import Topics
 from worker.broker.producer import BATCH_BYTES
 from worker.refusal import Refusal
@@ -15,11 +18,14 @@ from worker.settings.kafka import Kafka
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
+log = logging.getLogger(__name__)
+
 SEGMENT_BYTES = 16 << 20  # compaction leaves the newest segment alone: restores read it whole
 DEAD_LETTER_OVERHEAD_BYTES = 4096  # headers and framing beyond the original record
 ADOPTION_BYTES = 64 * 1024  # beside the weights themselves
 FRAMING_BYTES = 1024  # of a record batch beyond its one record
 FULL_BATCH = BATCH_BYTES + FRAMING_BYTES
+KEPT = {"cleanup.policy": "delete"}  # whatever the cluster's default: one record of each key is not enough
 
 
 @dataclass(frozen=True)
@@ -65,9 +71,9 @@ def create(settings: Settings, partitions: int | None, replication: int) -> list
         raise Refusal(f"there is no topic {topics.input} to take the number of partitions from: give --partitions N")
     sizes = wanted(settings, there.get(topics.input))
     specs = [
-        TopicSpec(topics.input, count, replication),
-        TopicSpec(topics.output, count, replication),
-        TopicSpec(topics.dead_letters, count, replication, {"max.message.bytes": str(sizes.dead_letter)}),
+        TopicSpec(topics.input, count, replication, KEPT),
+        TopicSpec(topics.output, count, replication, KEPT),
+        TopicSpec(topics.dead_letters, count, replication, {**KEPT, "max.message.bytes": str(sizes.dead_letter)}),
         TopicSpec(topics.changelog, count, replication, _changelog_configs(settings, sizes)),
     ]
     missing = [spec for spec in specs if spec.name not in there]
@@ -92,13 +98,8 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
     there = describe(connection, names)
     if missing := [name for name in names if name not in there]:
         raise Refusal(f"there is no topic {', '.join(missing)}: make it, or run `foldcast topics create`")
+    _check_partitions(topics, there)
     count = there[topics.input].partitions
-    for name in names[1:]:
-        if there[name].partitions != count:
-            raise Refusal(
-                f"{name} has {there[name].partitions} partitions and {topics.input} has {count}: they must be "
-                f"the same; delete {name} and run `foldcast topics create`, or start under a new kafka.group_id"
-            )
     sizes = wanted(settings, there[topics.input])
     limits = {topics.changelog: sizes.changelog, topics.dead_letters: sizes.dead_letter, topics.output: sizes.output}
     for name, needed in limits.items():
@@ -107,12 +108,60 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
             raise Refusal(
                 f"{name} takes batches of {has} bytes, {needed} are needed: set its max.message.bytes to that"
             )
-    policy = there[topics.changelog].configs["cleanup.policy"]
-    if policy != "compact":
-        raise Refusal(f"{topics.changelog} has cleanup.policy {policy}, which would lose state: set it to compact")
+    _check_policies(topics, there, settings.worker.on_gap == "skip")
+    _check_compression(topics, there)
     shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
     lines = []
     for name in names:
         configs = " ".join(f"{key}={there[name].configs[key]}" for key in shown)
         lines.append(f"{name} partitions={count} replication={there[name].replication} {configs}")
     return lines, sizes
+
+
+def _check_partitions(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
+    """Raises Refusal where the topics do not go together partition by partition."""
+    count = there[topics.input].partitions
+    others = {name: there[name].partitions for name in (topics.output, topics.dead_letters, topics.changelog)}
+    before = others[topics.output]
+    if {*others.values()} == {before} and before < count:
+        raise Refusal(
+            f"{topics.input} has {count} partitions, {', '.join(others)} have {before}: some were added, and keys now "
+            "go where their state is not; start under a new kafka.group_id with a new kafka.output_topic, and run "
+            "`foldcast topics create`"
+        )
+    for name, has in others.items():
+        if has != count:
+            raise Refusal(
+                f"{name} has {has} partitions and {topics.input} has {count}: they must be "
+                f"the same; delete {name} and run `foldcast topics create`, or start under a new kafka.group_id"
+            )
+
+
+def _check_policies(topics: Topics, there: Mapping[str, TopicInfo], skip_gaps: bool) -> None:
+    """Raises Refusal where the log cleaner would remove what has to stay; for the input a warning with `skip_gaps`."""
+    policy = there[topics.changelog].configs["cleanup.policy"]
+    if policy != "compact":
+        raise Refusal(f"{topics.changelog} has cleanup.policy {policy}, which would lose state: set it to compact")
+    policy = there[topics.dead_letters].configs["cleanup.policy"]
+    if "compact" in policy:
+        raise Refusal(
+            f"{topics.dead_letters} has cleanup.policy {policy}, which keeps one dead letter of each key: set it to "
+            "delete"
+        )
+    policy = there[topics.input].configs["cleanup.policy"]
+    if "compact" in policy:
+        fault = f"{topics.input} has cleanup.policy {policy}, which removes records that a restart has to read again"
+        if not skip_gaps:
+            raise Refusal(f"{fault}: set it to delete, or go on without what is gone (worker.on_gap = skip)")
+        log.warning("%s: after one forecasts may differ, and nothing tells (worker.on_gap = skip)", fault)
+
+
+def _check_compression(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
+    """Raises Refusal where brokers pack what the worker reads in a way that it cannot unpack here."""
+    for name in (topics.input, topics.changelog):
+        kind = there[name].configs["compression.type"]
+        if library := missing_library(kind):
+            raise Refusal(
+                f"{name} has compression.type {kind}, which cannot be unpacked here: install {library}, or set it to "
+                "producer, which leaves the choice to whoever sends"
+            )

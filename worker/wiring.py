@@ -9,12 +9,13 @@ from worker.loop import Limits
 from worker.observe.metrics import Metrics
 from worker.plan import Plan, schedule_of
 from worker.settings.settings import Settings
+from worker.topics import Wanted
 from worker.trainer.link import TrainerLink
 from worker.trainer.messages import TrainerSetup
 
 
-def limits(settings: Settings) -> Limits:
-    """What the loop is held to."""
+def limits(settings: Settings, sizes: Wanted) -> Limits:
+    """What the loop is held to, where topics and client let these sizes through."""
     worker, events = settings.worker, settings.events
     return Limits(
         min_cycle_s=worker.min_cycle_ms / 1000,
@@ -23,6 +24,7 @@ def limits(settings: Settings) -> Limits:
         history_s=worker.changelog_history_s,
         dead=DeadLetterCatch(events.max_dead_in_a_row, events.max_dead_ratio),
         longest_transaction_s=longest_transaction_s(worker.commit_timeout_s),
+        dead_letter_bytes=sizes.dead_letter,
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from kafka.admin import ConfigResource, ConfigResourceType
 
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of
 from worker import topics
@@ -14,7 +15,8 @@ from worker.broker import admin
 from worker.broker.admin import TopicSpec
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
-from worker.broker.restore import TopicRecord
+from worker.broker.restore import TopicRecord, read_all
+from worker.broker.security import open_admin
 from worker.refusal import Refusal
 from worker.reset import reset
 from worker.settings.settings import Settings
@@ -78,6 +80,27 @@ def test_what_is_made_passes_its_own_check(bootstrap: str, unique: str) -> None:
     assert topics.create(settings, None, 1) == ["all four topics are there"], "a second time is no error"
 
 
+def test_no_default_of_the_cluster_says_what_is_kept(bootstrap: str, unique: str) -> None:
+    settings = named(bootstrap, unique)
+    topics.create(settings, 1, 1)
+    names = topics.names_of(settings.kafka)
+    policies = {names.input: "delete", names.output: "delete", names.dead_letters: "delete", names.changelog: "compact"}
+    client = open_admin(settings.kafka)
+    resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in policies]
+    own = client.describe_configs(resources, config_filter="modified")["topic"]
+    client.close()
+    assert {name: configs["cleanup.policy"]["value"] for name, configs in own.items()} == policies
+
+
+def test_an_input_that_is_compacted_is_accepted_with_a_warning_where_gaps_may_be_skipped(
+    bootstrap: str, unique: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    settings = named(bootstrap, unique, worker={"on_gap": "skip"})
+    make(settings, input={"cleanup.policy": "compact"})
+    topics.check(settings)
+    assert f"{unique}-in has cleanup.policy compact, which removes records" in caplog.text
+
+
 def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique)
     with pytest.raises(Refusal, match="give --partitions N"):
@@ -114,6 +137,17 @@ def test_a_topic_with_another_number_of_partitions_is_refused_with_the_fix(
     [
         ({"changelog": {"cleanup.policy": "delete"}}, "-changelog has cleanup.policy delete, .*set it to compact"),
         ({"changelog": {"cleanup.policy": "compact,delete"}}, "-changelog has cleanup.policy compact,delete"),
+        (
+            {"dead_letters": {"cleanup.policy": "compact"}},
+            "-dead-letters has cleanup.policy compact, .*set it to delete",
+        ),
+        (
+            {"input": {"cleanup.policy": "compact"}},
+            "-in has cleanup.policy compact, .*set it to delete, or .*on_gap = skip",
+        ),
+        ({"input": {"cleanup.policy": "compact,delete"}}, "-in has cleanup.policy compact,delete"),
+        ({"input": {"compression.type": "snappy"}}, "-in has compression.type snappy, .*install python-snappy, or set"),
+        ({"changelog": {"compression.type": "snappy"}}, "-changelog has compression.type snappy"),
         ({"changelog": MEGABYTE}, "-changelog takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"dead_letters": MEGABYTE}, "-dead-letters takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"output": MEGABYTE}, "-out takes batches of 1000000 bytes, .*set its max.message.bytes"),
@@ -127,6 +161,17 @@ def test_settings_that_would_lose_state_or_stop_it_are_refused_with_the_fix(
     make(settings, **configs)
     with pytest.raises(Refusal, match=sentence):
         topics.check(settings)
+
+
+@pytest.mark.parametrize("kind", ["producer", "uncompressed", "gzip", "lz4", "zstd"])
+def test_what_producers_pack_with_can_be_unpacked(bootstrap: str, unique: str, kind: str) -> None:
+    settings = named(bootstrap, unique)
+    make(settings, partitions=1, input={"compression.type": kind})
+    topics.check(settings)
+    with FastProducer(settings.kafka) as producer:
+        producer.send(f"{unique}-in", 0, b"key", b"value" * 1000)
+        producer.flush()
+    assert [record.value for record in read_all(settings.kafka, f"{unique}-in")] == [b"value" * 1000]
 
 
 def test_the_limit_that_is_named_is_enough(bootstrap: str, unique: str) -> None:

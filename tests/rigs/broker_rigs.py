@@ -26,6 +26,7 @@ SESSION_S = 6.0  # the shortest a broker allows by default
 LIMIT_S = 20.0
 
 T = TypeVar("T")
+Headers = list[tuple[str, bytes]]
 Row = tuple[int, bytes | None, bytes | None, int]  # partition, key, value, timestamp_ms
 
 
@@ -36,7 +37,7 @@ class Rig(Protocol):
     changelog: str
 
     def join(self, instance_id: str) -> Broker: ...
-    def feed(self, rows: list[Row]) -> None: ...
+    def feed(self, rows: list[Row], headers: Headers | None = None) -> None: ...
     def readable(self, topic: str) -> list[Message]: ...
     def expel(self, instance_id: str) -> None: ...
     def held_offset(self, partition: int) -> AbstractContextManager[None]: ...
@@ -52,9 +53,9 @@ class MemoryRig:
     def join(self, instance_id: str) -> Broker:
         return MemoryBroker(self.cluster, instance_id)
 
-    def feed(self, rows: list[Row]) -> None:
+    def feed(self, rows: list[Row], headers: Headers | None = None) -> None:
         for row in rows:
-            self.cluster.produce(*row)
+            self.cluster.produce(*row, headers or ())
 
     def readable(self, topic: str) -> list[Message]:
         return self.cluster.committed_messages(topic)
@@ -94,10 +95,10 @@ class KafkaRig:
         self.brokers.append(KafkaBroker(kafka, WorkerSettings(), 1 << 20))
         return self.brokers[-1]
 
-    def feed(self, rows: list[Row]) -> None:
+    def feed(self, rows: list[Row], headers: Headers | None = None) -> None:
         with FastProducer(self.connection) as producer:
             for row in rows:
-                producer.send(self.input, *row)
+                producer.send(self.input, *row, headers)
             producer.flush()
 
     def readable(self, topic: str) -> list[Message]:
@@ -134,7 +135,7 @@ class Worker:
     owned: set[int] = field(default_factory=set)
     began: list[int] = field(default_factory=list)
     ended: list[int] = field(default_factory=list)
-    rows: dict[int, list[tuple[int, int, bytes | None, bytes | None]]] = field(default_factory=dict)
+    rows: dict[int, list[tuple[int, int, bytes | None, bytes | None, Headers]]] = field(default_factory=dict)
     membership: object = None
 
     def poll(self, timeout_s: float = 0.1) -> Polled:
@@ -145,7 +146,7 @@ class Worker:
         self.membership = polled.membership
         for partition, records in polled.records.items():
             assert partition in self.owned
-            self.rows.setdefault(partition, []).extend(zip(*records, strict=True))
+            self.rows.setdefault(partition, []).extend(zip(*records[:4], map(list, records.headers), strict=True))
         return polled
 
     def count(self) -> int:

@@ -136,12 +136,12 @@ class Reference:
             if end is not None and entry.offset >= end:
                 break
             self._reach(entry.offset)
-            records = Records([entry.offset], [entry.timestamp_ms], [m.key], [m.value])
-            batch, rejected = self._decoder.decode(*records)
+            records = Records([entry.offset], [entry.timestamp_ms], [m.key], [m.value], [m.headers])
+            batch, rejected = self._decoder.decode(*records[:4])
             forecasts = self._shard.advance(batch)
             self.messages[entry.offset] = [
                 *forecast_messages(forecasts, METHOD, self._shard.version, TOPICS, self._partition),
-                *dead_letters(rejected, records, TOPICS, self._partition),
+                *dead_letters(rejected, records, TOPICS, self._partition, 1 << 20),
             ]
             self.states[self._shard.position] = state(self._shard)
 

@@ -6,10 +6,20 @@ when all members have polled. Time does not pass in it: `expire` is the session 
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import islice
+from itertools import islice, takewhile
 
 from tests.rigs.memory_log import Log, MemoryChangelogRead, Transaction
-from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, NotYet, Polled, Records, Unanswered
+from worker.broker.contract import (
+    BrokerError,
+    ChangelogRead,
+    CommitError,
+    Message,
+    NotYet,
+    Polled,
+    Records,
+    Unanswered,
+    Unreadable,
+)
 
 INPUT, OUTPUT, CHANGELOG, DEAD_LETTERS = "input", "output", "changelog", "dead-letters"
 
@@ -28,11 +38,20 @@ class MemoryCluster:
         self.members: dict[str, MemoryBroker] = {}
         self.generation = 0
         self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
+        self.added = 0  # partitions of the input, of which nothing comes
+        self.unreadable: dict[int, int] = {}  # by partition: from where on no member can unpack the input
         self.joined: set[str] | None = None  # who has answered the rebalance that is under way
 
-    def produce(self, partition: int, key: bytes | None, value: bytes | None, timestamp_ms: int = 0) -> int:
+    def produce(
+        self,
+        partition: int,
+        key: bytes | None,
+        value: bytes | None,
+        timestamp_ms: int = 0,
+        headers: Sequence[tuple[str, bytes]] = (),
+    ) -> int:
         """Append an input record outside any transaction and return its offset."""
-        message = Message(INPUT, partition, key, value)
+        message = Message(INPUT, partition, key, value, headers)
         return self.logs[INPUT, partition].append(message, timestamp_ms, Transaction("committed"))
 
     def committed_messages(self, topic: str) -> list[Message]:
@@ -160,6 +179,9 @@ class MemoryBroker:
         self._began -= partitions
         self._ended |= partitions
 
+    def partitions_now(self) -> int:
+        return self.partitions + self.cluster.added
+
     def poll(self, timeout_s: float) -> Polled:
         """Never waits."""
         if self._poll_failed or self.fail_poll:
@@ -189,7 +211,12 @@ class MemoryBroker:
             if not log.first <= position <= log.end:
                 self._poll_failed = True
                 raise BrokerError(f"offset {position} of partition {partition} is out of range")
-            rows = [(e.offset, e.timestamp_ms, m.key, m.value) for e, m in islice(log.readable(position), left)]
+            bad = self.cluster.unreadable.get(partition, log.end)
+            if position >= bad < log.end:
+                self._poll_failed = True
+                raise Unreadable(f"{INPUT}-{partition} cannot be unpacked from {bad} on", partition, bad, "mend it")
+            read = islice(takewhile(lambda row: row[0].offset < bad, log.readable(position)), left)  # noqa: B023
+            rows = [(e.offset, e.timestamp_ms, m.key, m.value, m.headers) for e, m in read]
             left -= len(rows)
             if rows:
                 fetched[partition] = Records(*map(list, zip(*rows, strict=True)))

@@ -1,5 +1,6 @@
 """What leaves a worker as bytes: the JSON of a forecast, its numbers, and dead letters as they came."""
 
+import hashlib
 import json
 import math
 import struct
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
+from kafka.record.default_records import DefaultRecordBatchBuilder
 
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts
@@ -17,11 +19,13 @@ from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
-from worker.publish import MESSAGE_BYTES, dead_letters, forecast_messages, significant
+from worker.publish import FRAMING_BYTES, MESSAGE_BYTES, dead_letters, forecast_messages, significant
 
 METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
 TOPICS = Topics("readings", "forecasts", "bad", "log")
 VERSION = "gru8-0"
+LIMIT = 1_000_000  # bytes of a dead letter
+Headers = list[tuple[str, bytes | None]]
 
 
 def fold(bodies: list[bytes | None], method: Method = METHOD, first: int = 0) -> tuple[Forecasts, list[Message]]:
@@ -29,11 +33,11 @@ def fold(bodies: list[bytes | None], method: Method = METHOD, first: int = 0) ->
     network = Network(Shape.of(method), seed=1)
     network.head.weight.data.uniform_(-1, 1)
     offsets = list(range(first, first + len(bodies)))
-    records = Records(offsets, [60_000 * (o + 1) for o in offsets], [b"key"] * len(bodies), bodies)
-    batch, rejected = Decoder(Format(positive=method.transform == "log")).decode(*records)
+    records = Records(offsets, [60_000 * (o + 1) for o in offsets], [b"key"] * len(bodies), bodies, [()] * len(bodies))
+    batch, rejected = Decoder(Format(positive=method.transform == "log")).decode(*records[:4])
     forecasts = Shard(method, network, first, {}).advance(batch)
     messages = forecast_messages(forecasts, method, VERSION, TOPICS, 3)
-    return forecasts, messages + dead_letters(rejected, records, TOPICS, 3)
+    return forecasts, messages + dead_letters(rejected, records, TOPICS, 3, LIMIT)
 
 
 def event(n: int, value: object, stream: str = "s") -> bytes:
@@ -209,11 +213,79 @@ def test_a_dead_letter_is_the_original_with_where_and_why_in_headers() -> None:
     }
 
 
-def test_a_record_without_key_and_value_gets_an_empty_key_since_none_can_be_sent() -> None:
-    records = Records([7], [1], [None], [None])
-    _, rejected = Decoder(Format()).decode(*records)
-    [letter] = dead_letters(rejected, records, TOPICS, 0)
-    assert (letter.key, letter.value) == (b"", None)
+def letter_of(key: bytes | None, value: bytes | None, headers: Headers | None = None) -> Message:
+    """The dead letter of this one record, at offset 7 of partition 0."""
+    records = Records([7], [1], [key], [value], [headers or []])
+    _, rejected = Decoder(Format()).decode(*records[:4])
+    [letter] = dead_letters(rejected, records, TOPICS, 0, LIMIT)
+    return letter
+
+
+def size_of(letter: Message) -> int:
+    """Bytes of a batch that holds it alone, as the client counts them."""
+    builder = DefaultRecordBatchBuilder(2, 0, True, 1, 1, 1, 1 << 30)
+    builder.append(0, 1, letter.key, letter.value, list(letter.headers))
+    return len(builder.build())
+
+
+@pytest.mark.parametrize("value", [None, b"{"])
+def test_a_record_without_a_key_gets_its_place_for_one_so_that_a_compacted_topic_would_take_it(
+    value: bytes | None,
+) -> None:
+    letter = letter_of(None, value)
+    assert (letter.key, letter.value) == (b"readings-0-7", value)
+
+
+def test_the_records_own_headers_come_first_and_ours_win() -> None:
+    own: Headers = [("traceparent", b"00-4bf9"), ("foldcast-error-offset", b"99"), ("twice", b"1"), ("twice", None)]
+    letter = letter_of(b"k", b"{", own)
+    assert list(letter.headers[:4]) == [*own[:3], ("twice", b"")], "null cannot be sent"
+    assert dict(letter.headers)["foldcast-error-offset"] == b"7"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "headers"),
+    [
+        (b"k", b" " * 3_000_000, []),
+        (b"k" * 3_000_000, b"{", []),
+        (b"k" * 2_000_000, b" " * 3_000_000, [("traceparent", b"00-4bf9")]),
+        (b"k", b"{", [("h", b"x" * 3_000_000)]),
+        (b"k", b"{", [("h", b"")] * 400_000),
+        (b"k" * 2_000_000, b" " * 3_000_000, [("h", b"x" * 4_000_000)]),
+    ],
+)
+def test_what_is_larger_than_a_letter_may_be_is_left_out_and_its_size_is_said(
+    key: bytes, value: bytes, headers: Headers
+) -> None:
+    letter = letter_of(key, value, headers)
+    assert size_of(letter) <= LIMIT
+    said = dict(letter.headers)
+    assert {said[f"foldcast-error-{name}"] for name in ("topic", "partition", "offset")} == {b"readings", b"0", b"7"}
+    if len(value) > LIMIT:
+        assert letter.value is None
+        assert said["foldcast-error-bytes"] == str(len(value)).encode()
+        assert said["foldcast-error-sha256"] == hashlib.sha256(value).hexdigest().encode()
+    else:
+        assert (letter.value, "foldcast-error-bytes" in said) == (value, False)
+    if len(key) > LIMIT:
+        assert letter.key == b"readings-0-7"
+        assert said["foldcast-error-key-bytes"] == str(len(key)).encode()
+        assert said["foldcast-error-key-sha256"] == hashlib.sha256(key).hexdigest().encode()
+    else:
+        assert letter.key == key
+    assert ("foldcast-error-headers-bytes" in said) == (len(headers) > 1 or "h" in dict(headers))
+
+
+@settings(deadline=None, max_examples=20)
+@given(st.integers(-300, 300), st.integers(0, 5000), st.sampled_from(["key", "value"]))
+def test_whatever_fits_goes_as_it_is(beyond: int, headers: int, where: str) -> None:
+    own: Headers = [("traceparent", b"00")] * headers
+    rest = size_of(letter_of(b"", b"", own))
+    large = b"{" * (LIMIT - rest + beyond - 8)
+    letter = letter_of(*((large, b"{") if where == "key" else (b"k", large)), own)
+    assert size_of(letter) <= LIMIT
+    if beyond <= -FRAMING_BYTES:
+        assert large in (letter.key, letter.value)
 
 
 def test_every_record_is_a_forecast_a_dead_letter_or_dropped_and_letters_name_their_own_offset() -> None:

@@ -12,10 +12,19 @@ from kafka.consumer.group import ConsumerGroupMetadata
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
-from kafka.errors import KafkaError
+from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 from kafka.structs import TopicPartition
 
-from worker.broker.contract import UNANSWERED_S, BrokerError, Polled, Records, Unanswered, longest_transaction_s
+from worker.broker.codecs import missing_library
+from worker.broker.contract import (
+    UNANSWERED_S,
+    BrokerError,
+    Polled,
+    Records,
+    Unanswered,
+    Unreadable,
+    longest_transaction_s,
+)
 from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
@@ -28,6 +37,10 @@ REJOIN_AFTER_S = 5.0
 ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
 OPEN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 5.0
+SKIP = (
+    "its bytes are damaged: mend the brokers' copies, or delete the records of {topic}-{partition} up to the next "
+    "batch (kafka-delete-records) and go on without them (worker.on_gap = skip)"
+)
 
 
 class InputConsumer:
@@ -60,12 +73,21 @@ class InputConsumer:
             self.close()
             raise BrokerError(f"there is no topic {self._topic}")
 
+    def partitions_now(self) -> int:
+        """Of the input, by the client's metadata, which refresh themselves; as many as at start where it has none."""
+        # partitions_for_topic() would ask, for as long as it takes, where the topic is gone (kafka-python 3.0.12)
+        return len(self._consumer._cluster.partitions_for_topic(self._topic) or range(self.partitions))
+
     def poll(self, timeout_s: float) -> Polled:
-        """Records of started partitions and what changed hands since the last poll. Raises BrokerError."""
+        """Records of started partitions and what changed hands since the last poll. Raises Unreadable, BrokerError."""
         try:
             fetched = self._consumer.poll(timeout_ms=timeout_s * 1000) if self._joined() else {}
-        except KafkaError as error:
-            raise BrokerError(f"poll failed: {error!r}") from error
+        except Exception as error:  # a batch is other people's bytes: codecs raise what they like
+            if unreadable := self._unreadable(error):
+                raise unreadable from error
+            if isinstance(error, KafkaError):
+                raise BrokerError(f"poll failed: {error!r}") from error
+            raise
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
         membership = self._membership()
         began, ended = self._assignment.take()
@@ -73,6 +95,19 @@ class InputConsumer:
         self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
         return Polled(records, began, ended, membership)
+
+    def _unreadable(self, error: Exception) -> Unreadable | None:
+        # No error of the client's tells the place, but what it was unpacking is still there. This consumer must not
+        # poll again: it would look for more of that batch for ever (kafka-python 3.0.12)
+        batch = self._consumer._fetcher._next_partition_records
+        another = isinstance(error, KafkaError) and not isinstance(error, UnsupportedCodecError | CorruptRecordError)
+        if another or not batch:
+            return None
+        partition, offset = batch.topic_partition.partition, batch.next_fetch_offset
+        library = missing_library(str(error)) if isinstance(error, UnsupportedCodecError) else None
+        fix = f"install {library} here" if library else SKIP.format(topic=self._topic, partition=partition)
+        where = f"{self._topic}-{partition} cannot be unpacked from offset {offset} on"
+        return Unreadable(f"{where}: {error!r}", partition, offset, fix)
 
     def _joined(self) -> bool:
         if self._unstable_since is None:
@@ -245,4 +280,5 @@ def _records(rows: Sequence[Any]) -> Records:
         [row.timestamp for row in rows],
         [row.key for row in rows],
         [row.value for row in rows],
+        [row.headers for row in rows],
     )

@@ -34,11 +34,13 @@ class Records(NamedTuple):
     timestamps_ms: list[int]
     keys: list[bytes | None]
     values: list[bytes | None]
+    headers: list[Sequence[tuple[str, bytes | None]]]
 
     def part(self, low: int, high: int) -> "Records":
         """Those at places low to high of the run."""
         between = slice(low, high)
-        return Records(self.offsets[between], self.timestamps_ms[between], self.keys[between], self.values[between])
+        offsets, timestamps_ms, keys, values, headers = self
+        return Records(offsets[between], timestamps_ms[between], keys[between], values[between], headers[between])
 
 
 class Message(NamedTuple):
@@ -70,6 +72,16 @@ class Polled:
 
 class BrokerError(Exception):
     """The broker or the client failed; throw away what depended on it and begin again from what is committed."""
+
+
+class Unreadable(BrokerError):  # noqa: N818 - a state of the log, whoever reads it
+    """The input cannot be unpacked from `offset` on. Reading again brings the same, unless it was the way here that
+    damaged it."""
+
+    def __init__(self, message: str, partition: int, offset: int, fix: str) -> None:
+        super().__init__(message)
+        self.partition, self.offset = partition, offset
+        self.fix = fix  # what an operator can do, in words
 
 
 class NotYet(BrokerError):  # noqa: N818 - a state that passes, not a failure
@@ -116,9 +128,14 @@ class Broker(Protocol):
 
     partitions: int  # of the input when it joined; those added later are ignored
 
+    def partitions_now(self) -> int:
+        """Of the input, as the client knows it: it hears of new ones within its `metadata_max_age_ms`, five minutes.
+        Asks nobody."""
+
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
-        than `timeout_s` while the group is rebalancing. Raises BrokerError: then `renew` before the next poll."""
+        than `timeout_s` while the group is rebalancing. Raises Unreadable, BrokerError: then `renew` before the
+        next poll."""
 
     def committed(self, partition: int) -> int | None:
         """C, the group's committed next offset (None: the group has none), never one that an open transaction may

@@ -36,6 +36,9 @@ class KafkaBroker:
             raise
         self.partitions = self._consumer.partitions
 
+    def partitions_now(self) -> int:
+        return self._consumer.partitions_now() if self._consumer else self.partitions
+
     def poll(self, timeout_s: float) -> Polled:
         consumer = self._member()
         try:

@@ -4,6 +4,7 @@ Knows nothing of how events are decoded and admitted elsewhere: the rules stand 
 Nor does it know the removal of idle streams (`worker.stream_ttl_s`): it remembers every stream for ever.
 """
 
+import hashlib
 import json
 import math
 from collections import Counter
@@ -198,9 +199,11 @@ def audit(
         return (int(partition), int(offset)), (event, record.partition, record.key, topic, same_id)
 
     def letter(record: TopicRecord) -> Said:
-        head = {name.removeprefix("foldcast-error-"): value.decode() for name, value in record.headers}
-        said = (record.partition, record.key, record.value, head["topic"], head["timestamp"], "reason" in head)
-        return (int(head["partition"]), int(head["offset"])), said
+        ours = ((name.partition("foldcast-error-")[::2], value) for name, value in record.headers)
+        head = {name: value.decode() for (before, name), value in ours if not before and name}
+        place = (int(head["partition"]), int(head["offset"]))
+        value = _left_out(verdicts.dead.get(place), head) if "sha256" in head and record.value is None else record.value
+        return place, (record.partition, record.key, value, head["topic"], head["timestamp"], "reason" in head)
 
     def told(place: Place) -> object:
         event = verdicts.forecast[place]
@@ -208,17 +211,8 @@ def audit(
 
     def kept(place: Place) -> object:
         record = verdicts.dead[place]
-        nothing = (
-            record.key is None and record.value is None
-        )  # which no client of ours could send: the key is empty then
-        return (
-            record.partition,
-            b"" if nothing else record.key,
-            record.value,
-            input_topic,
-            str(record.timestamp_ms),
-            True,
-        )
+        key = f"{input_topic}-{place[0]}-{place[1]}".encode() if record.key is None else record.key
+        return record.partition, key, record.value, input_topic, str(record.timestamp_ms), True
 
     newest: dict[tuple[int, str], int] = {}  # offset of each stream's newest forecast
     for place in _matched("forecasts", output_records, forecast, told, verdicts.forecast, report, verdicts.of):
@@ -229,6 +223,13 @@ def audit(
     for _ in _matched("dead letters", dead_letter_records, letter, kept, verdicts.dead, report, verdicts.of):
         pass
     return report
+
+
+def _left_out(record: TopicRecord | None, head: Mapping[str, str]) -> bytes | None:
+    """The value that a dead letter only names, where its size and its hash are those of the input's."""
+    value = (record and record.value) or b""
+    named = len(value), hashlib.sha256(value).hexdigest()
+    return value if named == (int(head["bytes"]), head["sha256"]) else None
 
 
 def _matched(

@@ -23,6 +23,8 @@ class Status:
         self._next_totals = time.monotonic() + TOTALS_EVERY_S
         self._partitions: set[int] = set()
         self._longest_snapshot_s = 0.0
+        self._waiting_since: dict[int, float] = {}  # by partition of which no record was read yet
+        self._most_partitions = 0  # the input has had
 
     def __call__(self, loop: Loop) -> None:
         """Bring gauges and page up to date where the last time was a second ago."""
@@ -39,7 +41,7 @@ class Status:
         """Bring gauges and page up to date."""
         metrics, lag = self._metrics, loop.lag()
         shards = [live.shard for live in loop.lives.values()]
-        metrics.partitions.set(loop.partitions)
+        self._count_partitions(loop.partitions, loop.partitions_now)
         metrics.shards.set(len(shards))
         metrics.restoring.set(len(loop.restoring) + sum(not live.at_c for live in loop.lives.values()))
         metrics.streams.set(sum(len(shard.table.index) for shard in shards))
@@ -54,14 +56,13 @@ class Status:
         metrics.quality()
         known = lag.keys() & loop.lives.keys()
         for partition in self._partitions - known:  # another worker's, or restoring: better no lag than a false one
+            self._waiting_since.pop(partition, None)
             metrics.lag_records.remove(partition)
             metrics.lag_seconds.remove(partition)
         self._partitions = set(known)
         for partition in known:
-            last_record_ms, behind = loop.lives[partition].last_record_ms, lag[partition]
-            metrics.lag_records.labels(partition).set(behind)
-            age = time.time() - last_record_ms / 1000 if behind and last_record_ms else 0.0
-            metrics.lag_seconds.labels(partition).set(max(age, 0.0))
+            metrics.lag_records.labels(partition).set(lag[partition])
+            metrics.lag_seconds.labels(partition).set(self._age_s(partition, loop, lag[partition]))
         reason = loop.why_not_ready
         self.page = {
             "instance": self._instance_id,
@@ -70,6 +71,26 @@ class Status:
             "partitions": {str(p): _partition(loop, p, lag.get(p)) for p in sorted([*loop.restoring, *loop.lives])},
             **self._quality(),
         }
+
+    def _age_s(self, partition: int, loop: Loop, behind: int) -> float:
+        """Seconds since the last record read, where more wait; before the first, since they were first seen to wait."""
+        now, last_record_ms = time.time(), loop.lives[partition].last_record_ms
+        if not behind or last_record_ms:
+            self._waiting_since.pop(partition, None)
+            return max(now - last_record_ms / 1000, 0.0) if behind else 0.0
+        return now - self._waiting_since.setdefault(partition, now)
+
+    def _count_partitions(self, at_start: int, now: int) -> None:
+        self._metrics.partitions.set(now)
+        self._metrics.partitions_ignored.set(max(now - at_start, 0))
+        if now > max(at_start, self._most_partitions):
+            log.warning(
+                "partitions were added to the input: %d now, %d when this worker started, and nobody reads the others; "
+                "start all workers under a new kafka.group_id and kafka.output_topic",
+                now,
+                at_start,
+            )
+        self._most_partitions = max(now, self._most_partitions)
 
     def _quality(self) -> dict[str, object]:
         metrics, horizons = self._metrics, self._metrics.method.horizons

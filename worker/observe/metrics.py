@@ -121,9 +121,14 @@ class Metrics:
         self.failures = self._counter("failures", "Cycles and attempts to join that failed: brokers, commits, fencing")
         self.last_commit = self._gauge("last_commit_timestamp_seconds", "When a transaction last committed")
         self.lag_records = self._gauge("consumer_lag_records", "Records behind the end of the log", "partition")
-        self.lag_seconds = self._gauge("consumer_lag_seconds", "Age of the last record read while behind", "partition")
+        self.lag_seconds = self._gauge(
+            "consumer_lag_seconds", "Age of the last record read while behind, or the time since it is", "partition"
+        )
         # what is held
         self.partitions = self._gauge("input_partitions", "Partitions of the input, whoever has them")
+        self.partitions_ignored = self._gauge(
+            "input_partitions_ignored", "Partitions added to the input since this worker started, which nobody reads"
+        )
         self.shards = self._gauge("shards", "Shards held, loaded")
         self.restoring = self._gauge("shards_restoring", "Shards held and not live: loading or catching up silently")
         self.streams = self._gauge("streams", "Streams held")

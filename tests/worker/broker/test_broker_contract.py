@@ -60,18 +60,21 @@ def test_what_began_delivers_nothing_before_start(rig: Rig) -> None:
 
 
 def test_records_come_in_order_with_all_their_parts(rig: Rig) -> None:
-    rig.feed([(1, b"a", b"x", 11), (1, None, b"", 12), (1, b"b", None, 5), (2, b"c", b"y", 7)])
+    headers = [("traceparent", b"00-1"), ("h", b"")]
+    rig.feed([(1, b"a", b"x", 11), (1, None, b"", 12), (1, b"b", None, 5)])
+    rig.feed([(2, b"c", b"y", 7)], headers)
     worker = joined(rig)
     worker.broker.start(1, 0)
     worker.broker.start(2, 0)
     drive(worker, until=lambda: worker.count() == 4)
-    assert worker.rows[1] == [(0, 11, b"a", b"x"), (1, 12, None, b""), (2, 5, b"b", None)]
-    assert worker.rows[2] == [(0, 7, b"c", b"y")]
+    assert worker.rows[1] == [(0, 11, b"a", b"x", []), (1, 12, None, b"", []), (2, 5, b"b", None, [])]
+    assert worker.rows[2] == [(0, 7, b"c", b"y", headers)]
 
 
 def test_bounds_and_lag_tell_how_much_there_is(rig: Rig) -> None:
     rig.feed(numbered(3, 7))
     worker = joined(rig)
+    assert worker.broker.partitions_now() == worker.broker.partitions == PARTITIONS
     assert eventually(lambda: worker.broker.bounds(3)) == (0, 7)
     assert eventually(lambda: worker.broker.bounds(0)) == (0, 0)
     worker.broker.start(3, 0)

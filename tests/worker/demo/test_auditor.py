@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 
 import pytest
 from hypothesis import given, settings
@@ -169,6 +170,25 @@ def test_damaged_dead_letters_are_found(damage: Callable[[Log], Log], fault: str
     report = audited(outputs(), damage(letters()))
     assert not report.ok
     assert report.faults[fault] == 1, "\n".join(report.lines())
+
+
+def without_value(letter: TopicRecord, of: bytes) -> TopicRecord:
+    """As a letter of this value goes where it is too large."""
+    said = [("foldcast-error-bytes", b"%d" % len(of)), ("foldcast-error-sha256", sha256(of).hexdigest().encode())]
+    return letter._replace(value=None, headers=[("trace", b"\xff"), *letter.headers, *said])
+
+
+def test_a_value_that_is_left_out_has_to_be_named_rightly() -> None:
+    first, second = letters()
+    assert audited(outputs(), [without_value(first, b"{"), second]).ok
+    for wrong in (without_value(first, b"["), without_value(first, b"{")._replace(value=b"[")):
+        assert audited(outputs(), [wrong, second]).faults["wrong dead letters"] == 1
+
+
+def test_a_letter_of_a_record_without_a_key_has_its_place_for_one() -> None:
+    bad = record(0, b"{", None)
+    for key, ok in ((f"{TOPIC}-0-0".encode(), True), (None, False), (b"", False)):
+        assert audit([bad], [], [dead_letter(bad)._replace(key=key)], Rules(), TOPIC).ok == ok
 
 
 # ---- the same verdicts as the pipeline's

@@ -16,6 +16,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts
 from tests.rigs.loop_rig import METHOD, Rig, drained
+from tests.rigs.memory_broker import INPUT
+from tests.rigs.memory_log import Transaction
+from worker.broker.contract import Message
 from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.http.status import Status
@@ -245,6 +248,42 @@ def test_what_restores_is_said_and_a_failure_hides_no_lag() -> None:
     rig.drain()
     status.update(loop)
     assert (rig.sample("shards_restoring"), rig.sample("shards")) == (0, 2)
+
+
+def test_a_worker_that_reads_nothing_since_it_started_gets_further_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = drained(20)
+    rig.stop_cleanly()
+    rig.start()
+    rig.cycle(times=9)
+    loop, status = rig.loops["one"], Status(rig.loops["one"]._metrics, "one")
+    assert [live.last_record_ms for live in loop.lives.values()] == [0, 0]
+    transaction, now = Transaction(), 1e6
+    rig.cluster.logs[INPUT, 0].append(Message(INPUT, 0, b"k", b"{"), 1000, transaction)
+    monkeypatch.setattr("time.time", lambda: now)
+    for age in (0, 90, 3600):
+        now = 1e6 + age
+        rig.turn()
+        status.update(loop)
+        lags = [rig.sample(f"consumer_lag_{unit}", partition="0") for unit in ("records", "seconds")]
+        assert lags == [1, age]
+        assert rig.sample("consumer_lag_seconds", partition="1") == 0
+    transaction.state = "committed"
+    rig.turn()
+    status.update(loop)
+    assert [rig.sample(f"consumer_lag_{unit}", partition="0") for unit in ("records", "seconds")] == [0, 0]
+
+
+def test_partitions_that_were_added_are_counted_and_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    rig = drained(20)
+    loop, status = rig.loops["one"], Status(rig.loops["one"]._metrics, "one")
+    for added in (0, 2, 2, 3, 3):
+        rig.cluster.added = added
+        status.update(loop)
+        assert (rig.sample("input_partitions"), rig.sample("input_partitions_ignored")) == (2 + added, added)
+    said = [record.message for record in caplog.records if "partitions were added" in record.message]
+    assert [line.split(",")[0].split(": ")[1] for line in said] == ["4 now", "5 now"]
+    rig.drain()
+    rig.check_topics()
 
 
 def test_the_age_of_an_image_counts_where_events_came_after_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,73 @@
+"""A batch of a real Kafka that the client cannot unpack: the broker tells its place, and reads it when it can."""
+
+import zlib
+from collections.abc import Callable, Iterator
+
+import pytest
+from kafka.errors import UnsupportedCodecError
+from kafka.record.default_records import DefaultRecordBatch
+
+from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
+from worker.broker.contract import BrokerError, Unreadable
+
+pytestmark = pytest.mark.kafka
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@pytest.fixture
+def rig(bootstrap: str) -> Iterator[KafkaRig]:
+    rig = KafkaRig(bootstrap)
+    yield rig
+    rig.close()
+
+
+def fails_with(error: Exception) -> Patch:
+    """The third record of a partition and those after it cannot be unpacked."""
+
+    def unpack(batch: DefaultRecordBatch) -> None:
+        if batch.base_offset >= 2:
+            raise error
+
+    return lambda patch: patch.setattr(DefaultRecordBatch, "_maybe_uncompress", unpack)
+
+
+def damage(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(DefaultRecordBatch, "validate_crc", lambda batch: batch.base_offset < 2)
+
+
+@pytest.mark.parametrize(
+    ("patched", "fix"),
+    [
+        (fails_with(zlib.error("Error -3 while decompressing data: invalid block type")), "kafka-delete-records"),
+        (
+            fails_with(UnsupportedCodecError("Libraries for snappy compression codec not found")),
+            "install python-snappy",
+        ),
+        (damage, "worker.on_gap = skip"),
+    ],
+)
+def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRig, patched: Patch, fix: str) -> None:
+    for n in range(4):  # a batch each
+        rig.feed([(1, b"k", b"%d" % n, n)])
+    worker = Worker(rig.join("one"))
+    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    with pytest.MonkeyPatch.context() as patch:
+        patched(patch)
+        for life in range(2):
+            drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+            worker.rows.clear()
+            worker.broker.start(1, life)
+            with pytest.raises(Unreadable, match=f"{rig.input}-1 cannot be unpacked from offset 2 on") as told:
+                drive(worker, until=lambda: False)
+            assert (told.value.partition, told.value.offset) == (1, 2)
+            assert fix in told.value.fix
+            assert [row[0] for row in worker.rows[1]] == [0, 1][life:], "what comes before it is delivered"
+            with pytest.raises(BrokerError, match="renew first"):
+                worker.poll()
+            worker.broker.renew()
+            worker.owned.clear()
+    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    worker.rows.clear()
+    worker.broker.start(1, 2)
+    drive(worker, until=lambda: worker.count() == 2)

@@ -1,0 +1,98 @@
+"""The partitions that this worker holds: which are restored, which live, and the way from one to the other."""
+
+import time
+from collections.abc import Iterator
+
+from worker.broker.contract import Broker, NotYet
+from worker.failures import LateRestores
+from worker.lives.live import Live
+from worker.lives.restoring import Restoring
+from worker.lives.snapshot_clock import SnapshotPolicy
+from worker.observe.log import event as log_event
+from worker.observe.metrics import Metrics
+from worker.plan import Plan
+
+RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
+
+
+class Held:
+    """Lives begin, are restored and end here; no partition is in both `restoring` and `lives`."""
+
+    def __init__(
+        self, plan: Plan, snapshots: SnapshotPolicy, longest_transaction_s: float, late: LateRestores, metrics: Metrics
+    ) -> None:
+        self.restoring: dict[int, Restoring] = {}
+        self.lives: dict[int, Live] = {}
+        self._plan, self._snapshots, self._longest_transaction_s = plan, snapshots, longest_transaction_s
+        self._late, self._metrics = late, metrics
+        self._incarnations = 0
+
+    def __iter__(self) -> Iterator[int]:
+        """All partitions that are held, in order."""
+        return iter(sorted([*self.restoring, *self.lives]))
+
+    @property
+    def waiting(self) -> list[int]:
+        """Partitions of which nothing is forecast yet."""
+        return sorted([*self.restoring, *(p for p, live in self.lives.items() if not live.at_c)])
+
+    @property
+    def waits_for(self) -> list[str]:
+        """Why restores do not go on, in words."""
+        return [one.waits_for for _, one in sorted(self.restoring.items()) if one.waits_for]
+
+    def begin(self, partition: int, why: str, must_commit: bool = False) -> Restoring:
+        """Begin a life, and end the one before; with `must_commit` its C is to be committed though no event comes."""
+        before = self.lives.get(partition) or self.restoring.get(partition)
+        self.end(partition, why)
+        self._incarnations += 1
+        self.restoring[partition] = new = Restoring(
+            partition, self._incarnations, self._plan, self._snapshots, self._longest_transaction_s
+        )
+        new.last_record_ms = before.last_record_ms if before else 0
+        new.must_commit = must_commit
+        log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
+        return new
+
+    def end(self, partition: int, why: str) -> None:
+        """End the life of a partition, where there is one."""
+        ended: Live | Restoring | None = self.lives.pop(partition, None)
+        if partition in self.restoring:
+            ended = self.restoring.pop(partition)
+            ended.end()
+        if ended is not None:
+            log_event("dropped", partition=partition, incarnation=ended.incarnation, why=why)
+
+    def restore(self, broker: Broker) -> bool:
+        """Restore one slice of each, in turn: a partition that cannot be read now holds up no other.
+
+        Returns whether one has waited too long, so that the broker has to be renewed. Raises BrokerError, Refusal.
+        """
+        now, late = time.monotonic(), False
+        for one in [one for one in self.restoring.values() if one.not_before <= now]:
+            if time.monotonic() > now + RESTORE_S:
+                break
+            partition, live = one.partition, None
+            try:
+                live = one.slice(broker)
+            except NotYet as reason:
+                if one.late(reason):
+                    self._begin_late(one, reason)
+                    late = True
+            waiting = self.restoring.pop(partition)
+            if live is None:
+                self.restoring[partition] = waiting  # behind the others
+            else:
+                self._late.succeeded(partition)
+                self.lives[partition] = live
+                log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, gap=live.gap)
+                self._metrics.replayed.inc(live.replayed)
+        return late
+
+    def _begin_late(self, one: Restoring, reason: NotYet) -> None:
+        """The same way back as from any failure, for one life: no other depends on what failed."""
+        self._metrics.failures.inc()
+        pause_s = self._late.pause_after(one.partition, reason)
+        new = self.begin(one.partition, "its restore waits too long", one.must_commit)
+        new.not_before = time.monotonic() + pause_s
+        new.waits_for = str(reason)
