@@ -1,4 +1,4 @@
-"""How long a worker puts up with failures, and with data that is not meant for it."""
+"""How long a worker puts up with failures of its brokers: pauses that grow, and an end to them."""
 
 import logging
 import time
@@ -11,7 +11,6 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.5, 10.0
 FENCED_TWICE_S = 600.0
-RATIO_OF = 1000  # records before a ratio means anything
 
 
 class Failures:
@@ -110,33 +109,3 @@ class UnreadableInput:
     def why(self) -> list[str]:
         """What cannot be read, in words."""
         return [failures.last for _, failures in self._rows.values()]
-
-
-class DeadLetterCatch:
-    """A safety catch for a worker that reads the wrong topic or the wrong fields; off unless set."""
-
-    def __init__(self, in_a_row: int | None = None, ratio: float | None = None) -> None:
-        self._limit_in_a_row, self._limit_ratio = in_a_row, ratio
-        self._now = self._new = (0, 0, 0)  # in a row, dead, seen; with this cycle's
-
-    def check(self, batches: list[tuple[int, int]]) -> None:
-        """Check batches of (records, dead letters) before they are committed. Raises Refusal."""
-        in_a_row, dead, seen = self._now
-        for records, rejected in batches:
-            in_a_row = in_a_row + records if rejected == records else 0
-            dead, seen = dead + rejected, seen + records
-        self._new = in_a_row, dead, seen
-        fix = "look at their reasons, mend the source or the [events] fields"
-        if self._limit_in_a_row is not None and in_a_row >= self._limit_in_a_row:
-            raise Refusal(
-                f"the last {in_a_row} records were all dead letters (events.max_dead_in_a_row = "
-                f"{self._limit_in_a_row}): {fix}"
-            )
-        if self._limit_ratio is not None and seen >= RATIO_OF and dead > self._limit_ratio * seen:
-            raise Refusal(
-                f"{dead} of {seen} records were dead letters (events.max_dead_ratio = {self._limit_ratio}): {fix}"
-            )
-
-    def committed(self) -> None:
-        """Note that the batches checked last are committed; those of a failed commit are checked again."""
-        self._now = self._new

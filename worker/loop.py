@@ -21,7 +21,8 @@ from worker.broker.contract import (
     Topics,
     Unreadable,
 )
-from worker.failures import DeadLetterCatch, Failures, LateRestores, UnreadableInput
+from worker.dead_letters import DeadLetterCatch, dead_letters
+from worker.failures import Failures, LateRestores, UnreadableInput
 from worker.learning import Learning
 from worker.lives.held import Held
 from worker.lives.live import Live
@@ -30,7 +31,7 @@ from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
-from worker.publish import dead_letters, forecast_messages
+from worker.publish import forecast_messages
 from worker.transaction import Pieces, Transaction
 
 POLL_S = 0.1

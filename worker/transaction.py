@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from worker.broker.contract import Message
-from worker.failures import DeadLetterCatch, Failures
+from worker.dead_letters import DeadLetterCatch
+from worker.failures import Failures
 from worker.lives.live import Advanced, Live
 from worker.observe.metrics import Metrics
 

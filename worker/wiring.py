@@ -2,7 +2,7 @@
 
 from pipeline.network.model import Shape
 from worker.broker.contract import longest_transaction_s
-from worker.failures import DeadLetterCatch
+from worker.dead_letters import DeadLetterCatch
 from worker.learning import Learning, LearningPolicy
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits

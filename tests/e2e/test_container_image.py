@@ -20,7 +20,7 @@ def test_it_is_small_labelled_and_nobody_is_root(engine: docker.DockerClient, im
     assert config["User"] == "1000:0"
     assert config["Labels"]["org.opencontainers.image.title"] == "foldcast"
     assert (config["Entrypoint"], config["Cmd"]) == (["python", "-m", "worker"], ["run"])
-    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "worker.http.health_check"]
+    assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "worker.http.container_probe"]
 
 
 def test_it_has_no_compiler_and_no_cache_of_pip(engine: docker.DockerClient, image: str) -> None:

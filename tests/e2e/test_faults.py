@@ -174,7 +174,7 @@ def test_a_killed_replica_is_replaced_by_the_other(case: Case) -> None:
 
 
 def test_the_engine_sees_a_worker_as_healthy_and_a_stalled_one_not(case: Case) -> None:
-    health = {"test": ["CMD", "python", "-m", "worker.http.health_check"], "interval": 10**9, "retries": 2}
+    health = {"test": ["CMD", "python", "-m", "worker.http.container_probe"], "interval": 10**9, "retries": 2}
     stall = {**case.environment, "FOLDCAST_WORKER__STALL_EXIT_S": "600"}
     worker = case.worker(environment=stall, healthcheck=health)
     until("healthy", lambda: worker.state["Health"]["Status"] == "healthy")

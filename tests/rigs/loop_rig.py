@@ -17,7 +17,7 @@ from pipeline.shard import Shard
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT, MemoryBroker, MemoryCluster
 from tests.rigs.memory_log import Transaction
 from worker.broker.contract import BrokerError, Message, Polled, Records, Topics
-from worker.failures import DeadLetterCatch
+from worker.dead_letters import DeadLetterCatch, dead_letters
 from worker.learning import Learning, LearningPolicy
 from worker.lives.loading import loaded
 from worker.lives.snapshot_clock import SnapshotPolicy
@@ -25,7 +25,7 @@ from worker.loop import Limits, Loop
 from worker.observe.metrics import Metrics
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
-from worker.publish import dead_letters, forecast_messages
+from worker.publish import forecast_messages
 from worker.trainer.messages import Answer, Offer, TrainerSetup
 from worker.trainer.work import Trainer
 

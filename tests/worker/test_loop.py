@@ -11,7 +11,8 @@ from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained
 from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
 from worker.broker.contract import BrokerError, CommitError
-from worker.failures import DeadLetterCatch, Failures
+from worker.dead_letters import DeadLetterCatch
+from worker.failures import Failures
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits
 from worker.refusal import Refusal

@@ -19,7 +19,8 @@ from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
-from worker.publish import FRAMING_BYTES, MESSAGE_BYTES, dead_letters, forecast_messages, significant
+from worker.dead_letters import FRAMING_BYTES, MESSAGE_BYTES, dead_letters
+from worker.publish import forecast_messages, significant
 
 METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
 TOPICS = Topics("readings", "forecasts", "bad", "log")

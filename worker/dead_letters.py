@@ -1,0 +1,106 @@
+"""Records that are no events, as messages that fit, and the catch that stops a worker which makes too many of them."""
+
+import hashlib
+from collections.abc import Sequence
+
+from pipeline.events import Rejected
+from worker import __version__
+from worker.broker.contract import Message, Records, Topics
+from worker.refusal import Refusal
+
+MESSAGE_BYTES = 500  # of a dead letter's explanation
+FRAMING_BYTES = 128  # of a batch and its one record beyond key, value and headers
+RATIO_OF = 1000  # records before a ratio means anything
+
+Headers = list[tuple[str, bytes]]
+
+
+def dead_letters(
+    rejected: Sequence[Rejected], records: Records, topics: Topics, partition: int, limit_bytes: int
+) -> list[Message]:
+    """Return one message per rejected record: its key, value and headers, its place and the reason in more headers.
+
+    A record may be larger than `limit_bytes`, since limits are on batches as they are packed: what does not fit is
+    left out, and its size said.
+    """
+    letters = []
+    for place, reason, message in rejected:
+        said = {
+            "reason": reason,
+            "message": message.encode()[:MESSAGE_BYTES].decode(errors="ignore"),
+            "topic": topics.input,
+            "partition": str(partition),
+            "offset": str(records.offsets[place]),
+            "timestamp": str(records.timestamps_ms[place]),
+            "version": __version__,
+        }
+        key, value = records.keys[place], records.values[place]
+        own = [(name, part or b"") for name, part in records.headers[place]]  # kafka-python (3.0.12) sends no null
+        name = f"{topics.input}-{partition}-{records.offsets[place]}".encode()
+        key, value, own = _fitting(name if key is None else key, value, own, name, said, limit_bytes)
+        letters.append(Message(topics.dead_letters, partition, key, value, [*own, *_headers(said)]))
+    return letters
+
+
+def _headers(said: dict[str, str]) -> Headers:
+    return [(f"foldcast-error-{name}", text.encode()) for name, text in said.items()]
+
+
+def _fitting(
+    key: bytes, value: bytes | None, own: Headers, name: bytes, said: dict[str, str], limit_bytes: int
+) -> tuple[bytes, bytes | None, Headers]:
+    """Key, value and headers without the largest of them until the rest fits; what is left out is added to `said`."""
+    for _ in range(3):
+        sizes = {"value": len(value or b""), "key": len(key), "headers": _bytes_of(own)}
+        if sum(sizes.values()) + _bytes_of(_headers(said)) + FRAMING_BYTES <= limit_bytes:
+            break
+        largest = max(sizes, key=sizes.__getitem__)
+        if largest == "value":
+            said |= {"bytes": str(sizes[largest]), "sha256": hashlib.sha256(value or b"").hexdigest()}
+            value = None
+        elif largest == "key":
+            said |= {"key-bytes": str(sizes[largest]), "key-sha256": hashlib.sha256(key).hexdigest()}
+            key = name
+        else:
+            said["headers-bytes"] = str(sizes[largest])
+            own = []
+    return key, value, own
+
+
+def _bytes_of(headers: Headers) -> int:
+    return sum(_text_bytes(len(name.encode())) + _text_bytes(len(value)) for name, value in headers)
+
+
+def _text_bytes(length: int) -> int:
+    """What so many bytes take in a record: their length comes first, seven bits to a byte, one for the sign."""
+    return length + max((2 * length).bit_length() + 6, 7) // 7
+
+
+class DeadLetterCatch:
+    """A safety catch for a worker that reads the wrong topic or the wrong fields; off unless set."""
+
+    def __init__(self, in_a_row: int | None = None, ratio: float | None = None) -> None:
+        self._limit_in_a_row, self._limit_ratio = in_a_row, ratio
+        self._now = self._new = (0, 0, 0)  # in a row, dead, seen; with this cycle's
+
+    def check(self, batches: list[tuple[int, int]]) -> None:
+        """Check batches of (records, dead letters) before they are committed. Raises Refusal."""
+        in_a_row, dead, seen = self._now
+        for records, rejected in batches:
+            in_a_row = in_a_row + records if rejected == records else 0
+            dead, seen = dead + rejected, seen + records
+        self._new = in_a_row, dead, seen
+        fix = "look at their reasons, mend the source or the [events] fields"
+        if self._limit_in_a_row is not None and in_a_row >= self._limit_in_a_row:
+            raise Refusal(
+                f"the last {in_a_row} records were all dead letters (events.max_dead_in_a_row = "
+                f"{self._limit_in_a_row}): {fix}"
+            )
+        if self._limit_ratio is not None and seen >= RATIO_OF and dead > self._limit_ratio * seen:
+            raise Refusal(
+                f"{dead} of {seen} records were dead letters (events.max_dead_ratio = {self._limit_ratio}): {fix}"
+            )
+
+    def committed(self) -> None:
+        """Note that the batches checked last are committed; those of a failed commit are checked again."""
+        self._now = self._new
