@@ -56,6 +56,7 @@ class Shard:
         self.clock_ms = 0
         self.watch = watchdog.blank()
         self.next_sweep = _after(start)
+        self.source = ""  # id of the log that is folded, for whoever restores it; empty: unknown
         self.snapshot_offset = start  # of the image in force: what follows it is the replay tail
         self.image_weights = start  # the adoption that image names
         self._settings = dict(settings)
@@ -82,6 +83,7 @@ class Shard:
         self.counters = marker.counters
         self.clock_ms, self.next_sweep = marker.clock_ms, marker.next_sweep
         self.watch[:] = marker.watch
+        self.source = marker.source
         self._take_over(marker)
 
     def _take_over(self, marker: Marker) -> None:
@@ -225,6 +227,7 @@ class Shard:
             next_sweep=self.next_sweep,
             watch=self.watch.tolist(),
             clean=clean,
+            source=self.source,
         )
         self._snapshotted = set(self.table.dirty)
         self._snapshot = Snapshot(marker, self._snapshotted, self._page)

@@ -58,6 +58,7 @@ class Marker(msgspec.Struct, frozen=True):
     watch: list[float]  # state of the watchdog
     clean: bool = False  # written by a clean stop: `offset` is the last committed one
     page_checksums: list[int] = []  # of the pages' bytes, `UNCHECKED` where one was written before there were any
+    source: str = ""  # id of the log that was folded; empty: unknown
     checksum: int | None = None  # of the marker itself without this; None: written before there were any
 
 

@@ -40,6 +40,7 @@ class MemoryCluster:
         self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
         self.added = 0  # partitions of the input, of which nothing comes
         self.unreadable: dict[int, int] = {}  # by partition: from where on no member can unpack the input
+        self.input_id = "first"
         self.joined: set[str] | None = None  # who has answered the rebalance that is under way
 
     def produce(
@@ -178,6 +179,9 @@ class MemoryBroker:
         self.owned -= partitions
         self._began -= partitions
         self._ended |= partitions
+
+    def input_id(self) -> str:
+        return self.cluster.input_id
 
     def partitions_now(self) -> int:
         return self.partitions + self.cluster.added

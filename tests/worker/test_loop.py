@@ -314,6 +314,10 @@ def lose_changelog(rig: Rig) -> None:
         (lambda rig: rig.cluster.offsets.update({0: 1, 1: 1}), r"\(1\) is behind the changelog, whose image is at \d+"),
         (lambda rig: rig.plan.settings.update({"model.cell": "lstm"}), "model.cell was 'gru' and is 'lstm'"),
         (lambda rig: rig.plan.settings.update({"events.max_gap": 7}), "events.max_gap was None and is 7"),
+        (
+            lambda rig: setattr(rig.cluster, "input_id", "second"),
+            "made anew: .* of topic first, and now there is second, .* kafka.group_id",
+        ),
     ],
 )
 def test_what_cannot_be_restored_is_refused_with_the_reason_and_the_fix(damage, sentence) -> None:  # type: ignore[no-untyped-def]

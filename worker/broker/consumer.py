@@ -73,6 +73,10 @@ class InputConsumer:
             self.close()
             raise BrokerError(f"there is no topic {self._topic}")
 
+    def input_id(self) -> str:
+        """The id that the cluster gave the topic when it was made, by the client's metadata; empty where unknown."""
+        return str(self._consumer._cluster.topic_id(self._topic) or "")
+
     def partitions_now(self) -> int:
         """Of the input, by the client's metadata, which refresh themselves; as many as at start where it has none."""
         # partitions_for_topic() would ask, for as long as it takes, where the topic is gone (kafka-python 3.0.12)

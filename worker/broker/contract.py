@@ -128,6 +128,10 @@ class Broker(Protocol):
 
     partitions: int  # of the input when it joined; those added later are ignored
 
+    def input_id(self) -> str:
+        """Tells the input from one of the same name that was made after it was deleted; empty where unknown. Raises
+        BrokerError."""
+
     def partitions_now(self) -> int:
         """Of the input, as the client knows it: it hears of new ones within its `metadata_max_age_ms`, five minutes.
         Asks nobody."""

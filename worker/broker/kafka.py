@@ -36,6 +36,9 @@ class KafkaBroker:
             raise
         self.partitions = self._consumer.partitions
 
+    def input_id(self) -> str:
+        return self._member().input_id()
+
     def partitions_now(self) -> int:
         return self._consumer.partitions_now() if self._consumer else self.partitions
 

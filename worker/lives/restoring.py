@@ -60,7 +60,7 @@ class Restoring:
             return None
         low, high = broker.bounds(self.partition)
         try:
-            live = self._live(read_image(self._latest.items()), low, high)
+            live = self._live(read_image(self._latest.items()), low, high, broker.input_id())
         except ValueError as error:
             raise Refusal(
                 f"the changelog of partition {self.partition} does not fit these settings: {error}; restore them, or "
@@ -87,10 +87,11 @@ class Restoring:
 
     # ---- what the image becomes, where the input's log is [low, high)
 
-    def _live(self, image: Image, low: int, high: int) -> Live:
+    def _live(self, image: Image, low: int, high: int, source: str) -> Live:
         marker = image.marker
         if marker is None:  # the first transaction of a shard writes one
-            return self._new(low if self._plan.start == "earliest" else high)
+            return self._new(low if self._plan.start == "earliest" else high, source)
+        self._check_source(marker, source)
         committed = self._known_offset(marker, max(image.weights), high)
         live = self._begin(*loaded(image, self._plan), committed)
         if marker.clean:  # true only until something is committed
@@ -99,7 +100,16 @@ class Restoring:
         self._check_gap(live, low)
         live.replayed = live.pending
         live.learning.reach(live.shard, live.shard.position)
+        live.shard.source = source
         return live
+
+    def _check_source(self, marker: Marker, source: str) -> None:
+        if marker.source and source and marker.source != source:
+            raise Refusal(
+                f"the input was deleted and made anew: the state of partition {self.partition} is of topic "
+                f"{marker.source}, and now there is {source}, of which {marker.offset} records would be skipped; start "
+                "under a new kafka.group_id"
+            )
 
     def _begin(self, shard: Shard, learning: LearningState, committed: int) -> Live:
         return Live(
@@ -115,7 +125,7 @@ class Restoring:
             must_commit=self.must_commit,
         )
 
-    def _new(self, start: int) -> Live:
+    def _new(self, start: int, source: str) -> Live:
         if self._known_committed is not None:
             raise Refusal(
                 f"the changelog of partition {self.partition} is empty, though the group has committed offset "
@@ -123,6 +133,7 @@ class Restoring:
                 "a new kafka.group_id from the beginning"
             )
         shard = self._plan.shard(start)
+        shard.source = source
         live = self._begin(shard, LearningState.new(shard), start)
         live.first_records, live.must_commit = cold_start(shard), True
         return live
