@@ -11,6 +11,7 @@ from pathlib import Path
 from worker import ONE_THREAD, __version__
 from worker.commands import COMMANDS
 from worker.observe.log import configure, event
+from worker.refusal import Refusal, WrongUsage, printable
 from worker.signals import Stop, asked_to_stop
 
 
@@ -46,7 +47,6 @@ def _given(arguments: Sequence[str]) -> argparse.Namespace:
 def _called(given: argparse.Namespace, running: bool) -> int:
     os.environ.update(ONE_THREAD)
     from worker.broker.contract import BrokerError  # these too after signals have their handlers
-    from worker.refusal import Refusal, WrongUsage
     from worker.settings.sentences import SettingsError
     from worker.settings.sources import load
 
@@ -76,7 +76,7 @@ def _flushed(code: int) -> int:
 
 
 def _failed(error: Exception, code: int) -> int:
-    print(f"foldcast: {error}", file=sys.stderr)
+    print(f"foldcast: {printable(str(error))}", file=sys.stderr)
     return code
 
 
