@@ -6,16 +6,20 @@ import sys
 from collections.abc import Sequence
 from contextlib import nullcontext
 from importlib import import_module
+from io import TextIOWrapper
 from pathlib import Path
 
 from worker import ONE_THREAD, __version__
 from worker.commands import COMMANDS
 from worker.observe.log import configure, event
+from worker.refusal import Refusal, WrongUsage, printable
 from worker.signals import Stop, asked_to_stop
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command. Exit code 0 done, 1 failed, 2 wrong usage; errors are one sentence on stderr."""
+    if isinstance(sys.stdout, TextIOWrapper):  # streams have any names, a terminal may not have their letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     given = _given(sys.argv[1:] if arguments is None else arguments)
     running = given.command == "run"
     signals = asked_to_stop(lambda name: event("stopping", signal=name), at_once=True)  # until there is what to finish
@@ -46,7 +50,6 @@ def _given(arguments: Sequence[str]) -> argparse.Namespace:
 def _called(given: argparse.Namespace, running: bool) -> int:
     os.environ.update(ONE_THREAD)
     from worker.broker.contract import BrokerError  # these too after signals have their handlers
-    from worker.refusal import Refusal, WrongUsage
     from worker.settings.sentences import SettingsError
     from worker.settings.sources import load
 
@@ -58,8 +61,8 @@ def _called(given: argparse.Namespace, running: bool) -> int:
         configure(settings.log.level, settings.log.format)
     try:
         code: int = given.call(given, settings)
-    except (Refusal, BrokerError) as error:
-        code = _failed(error, 2 if isinstance(error, WrongUsage) else 1)
+    except (Refusal, BrokerError, SettingsError) as error:
+        code = _failed(error, 2 if isinstance(error, (WrongUsage, SettingsError)) else 1)
     except KeyboardInterrupt:
         code = 130
     return code if running else _flushed(code)
@@ -76,7 +79,7 @@ def _flushed(code: int) -> int:
 
 
 def _failed(error: Exception, code: int) -> int:
-    print(f"foldcast: {error}", file=sys.stderr)
+    print(f"foldcast: {printable(str(error))}", file=sys.stderr)
     return code
 
 

@@ -28,6 +28,13 @@ def test_it_has_no_compiler_and_no_cache_of_pip(engine: docker.DockerClient, ima
     assert run(engine, image, ["-c", f"{find}; true"], entrypoint="sh", user="0:0") == ""
 
 
+def test_nothing_that_it_runs_can_be_written_by_who_runs_it(engine: docker.DockerClient, image: str) -> None:
+    """A writable file system, so that it is up to owners and modes alone; kernels are code too."""
+    find = "find /opt -writable; test -f /opt/foldcast/worker/loop.py && test -n \"$(find /opt/kernels -name '*.nbi')\""
+    for user in ("1000:0", "54321:0", "54321:12345"):
+        assert run(engine, image, ["-c", find], entrypoint="sh", user=user) == "", user
+
+
 def test_the_kernels_are_there_whoever_runs_it_wherever_nothing_can_be_written(
     engine: docker.DockerClient, image: str
 ) -> None:

@@ -94,15 +94,15 @@ def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
         make = _maker(file.schema_arrow.names, form)
         for batch in file.iter_batches(AT_ONCE, use_threads=False):
             raw.seek(size * (done + len(batch)) // rows)  # pyarrow seeks by itself; this is for who asks how far it is
-            for place, row in enumerate(zip(*map(_plain, batch.columns), strict=True), done + 1):
+            for place, row in enumerate(zip(*map(_plain, batch.schema.names, batch.columns), strict=True), done + 1):
                 yield from make(place, row)
             done += len(batch)
     except arrow.ArrowException as error:
         raise HistoryError(f"it is no Parquet file that can be read: {' '.join(str(error).split())}") from error
 
 
-def _plain(column: Any) -> list[Any]:
-    """Return a Parquet column's cells as JSON could hold them."""
+def _plain(name: str, column: Any) -> list[Any]:
+    """Return a Parquet column's cells as JSON could hold them. Raises HistoryError where Python cannot hold one."""
     import pyarrow as arrow
 
     kind, types = column.type, arrow.types
@@ -114,7 +114,11 @@ def _plain(column: Any) -> list[Any]:
         return [None if days is None else _epoch(days * 86_400_000) for days in column.cast(arrow.int32()).to_pylist()]
     if types.is_decimal(kind):
         column = column.cast(arrow.float64())
-    return [_cell(cell) for cell in column.to_pylist()]
+    try:
+        return [_cell(cell) for cell in column.to_pylist()]
+    except (ValueError, OverflowError) as error:  # nanoseconds, more days than Python counts, text that is not UTF-8
+        fix = "write it as numbers, as text or as timestamps, or leave it out"
+        raise HistoryError(f"column {name!r} cannot be read as {kind} ({error}): {fix}") from error
 
 
 def _epoch(ms: int) -> int | float | str:
@@ -132,9 +136,11 @@ def _cell(cell: object) -> object:
 
 def _maker(header: list[str], form: Format) -> Maker:
     """Return the maker of a line's records; columns are named as in [events], else stream, time and value."""
-    for place, name in enumerate(header):
-        if name in header[:place]:
+    seen: set[str] = set()  # a search among all columns before, for each, would take minutes for some ten thousand
+    for name in header:
+        if name in seen:
             raise HistoryError(f"column {name!r} is there twice")
+        seen.add(name)
     time_at = _column(header, form.time_field, "time")
     stream_at = _column(header, form.stream_field, "stream")
     value_at = _column(header, form.target_field, "value")

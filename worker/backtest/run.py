@@ -19,7 +19,7 @@ from worker.backtest import plot
 from worker.backtest.files import HistoryError, records
 from worker.backtest.table import table
 from worker.plan import Plan
-from worker.refusal import Refusal
+from worker.refusal import Refusal, printable
 
 UPDATE_WORDS = {
     "updates": "updates",
@@ -122,7 +122,7 @@ def fold(
                     done.first.setdefault(r.reason, r)
                 progress.update(raw.tell() - progress.n)
     except (OSError, EOFError, zlib.error) as error:  # EOFError, zlib.error: what gzip says of a damaged file
-        raise BacktestError(f"{path} cannot be read: {error}") from error
+        raise BacktestError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     except HistoryError as error:
         raise HistoryError(f"{path}: {error}") from error
     done.tallies, done.traces = scoring.tallies, scoring.traces
@@ -143,7 +143,7 @@ def _words(numbers: dict[str, int]) -> str:
 
 def _told(refused: Refused) -> str:
     record = refused.record
-    return f"row {record.place}: {refused.message}; it is {record.value[:RECORD].decode(errors='replace')}"
+    return printable(f"row {record.place}: {refused.message}; it is {record.value[:RECORD].decode(errors='replace')}")
 
 
 def _write(path: Path, whole: dict[str, object]) -> None:

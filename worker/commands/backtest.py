@@ -37,7 +37,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         raise WrongUsage("--update-every needs learning: leave it out, or set fine_tune.enabled = true")
     rows = score_rows(given.score_rows)
     for option, path in (("--json", given.json), ("--plot", given.plot)):
-        if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        if path is not None and not _could_be_a_file(path):
             raise WrongUsage(f"{option} is {path}; it must be a file in a directory that there is")
     gc.disable()  # while torch is imported, of which hardly anything is garbage
     try:
@@ -62,6 +62,13 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         raise Refusal(str(error)) from error
 
 
+def _could_be_a_file(path: Path) -> bool:
+    try:
+        return path.parent.is_dir() and not path.is_dir()
+    except OSError:  # a name longer than the system allows
+        return False
+
+
 def score_rows(text: str | None) -> tuple[int, int | None]:
     """Event indices from `A:B`, either end left out; the last one is excluded, None goes to the end.
 
@@ -70,7 +77,7 @@ def score_rows(text: str | None) -> tuple[int, int | None]:
     """
     if text is None:
         return 0, None
-    found = re.fullmatch(r"(\d*):(\d*)", text)
+    found = re.fullmatch(r"(\d{0,18}):(\d{0,18})", text)
     if found is None:
         raise WrongUsage(f"--score-rows is {text!r}; it must be A:B, as in 500:1000 or 500:")
     first, last = int(found[1] or 0), int(found[2]) if found[2] else None

@@ -4,9 +4,12 @@ import argparse
 import sys
 from typing import TYPE_CHECKING
 
+from worker.refusal import WrongUsage
+
 if TYPE_CHECKING:
     from worker.settings.settings import Settings
 
+MOST_PARTITIONS, MOST_REPLICAS = 100_000, 32_767  # of one topic: what a cluster bears, what its protocol can say
 EXAMPLE = "foldcast topics create --partitions 8 --replication 3"
 
 
@@ -23,6 +26,8 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
     from worker import topics  # it loads the Kafka client
 
     if given.action == "create":
+        _check("--partitions", given.partitions, MOST_PARTITIONS)
+        _check("--replication", None if given.replication == -1 else given.replication, MOST_REPLICAS)
         lines = topics.create(settings, given.partitions, given.replication)
     elif given.action == "check":
         lines, _ = topics.check(settings)
@@ -35,6 +40,11 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         lines = reset(settings)
     print("\n".join(lines))
     return 0
+
+
+def _check(option: str, number: int | None, most: int) -> None:
+    if number is not None and not 1 <= number <= most:
+        raise WrongUsage(f"{option} is {number}; it must be 1 to {most:,}")
 
 
 def _agreed() -> bool:

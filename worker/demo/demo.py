@@ -27,6 +27,7 @@ from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader, read_all
 from worker.demo import newyork
 from worker.demo.auditor import Rules, audit
+from worker.demo.feed import check_rate
 from worker.demo.local_kafka import (
     LocalKafkaError,
     LocalKafkaUnavailable,
@@ -94,11 +95,15 @@ class Replay:
 
 def run(config: Path | None, rate: float, keep: bool) -> int:
     """Run the whole demo. Returns 0 where no forecast was missing or twice. Raises Refusal, BrokerError."""
+    check_rate(rate)
     try:
         with local_kafka(say=_say) as kafka, tempfile.TemporaryDirectory(prefix="foldcast-demo-") as home:
             return _demo(config or CONFIG, kafka.bootstrap_servers, Path(home), rate, keep)
     except (LocalKafkaUnavailable, LocalKafkaError) as error:
-        raise Refusal(str(error)) from error
+        words, _, log = str(error).partition("\n")
+        if log:
+            print(log, file=sys.stderr)
+        raise Refusal(words.removesuffix(":")) from error
     except KeyboardInterrupt:
         _say("stopped")
         return 130

@@ -6,6 +6,8 @@ with times a year later, until the events would be of today.
 
 import argparse
 import logging
+import math
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -22,7 +24,9 @@ from worker.broker.restore import TopicReader
 from worker.demo import newyork
 from worker.observe.log import configure
 from worker.observe.log import event as log_event
+from worker.refusal import Refusal, WrongUsage
 from worker.settings.kafka import Kafka
+from worker.settings.sentences import SettingsError
 from worker.settings.sources import load
 from worker.signals import asked_to_stop
 
@@ -39,18 +43,26 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=200.0, metavar="N", help="events per second")
     rate = parser.parse_args().rate
     with asked_to_stop(lambda name: log_event("stopping", signal=name)) as stop:
-        settings = load()
+        try:
+            check_rate(rate)
+            settings = load()
+        except (SettingsError, WrongUsage) as error:
+            print(f"feed: {error}", file=sys.stderr)
+            return 2
         configure(settings.log.level, settings.log.format)
         try:
             feed(settings.kafka.input_topic, settings.kafka, rate, stop)
-        except BrokerError as error:  # whoever supervises starts it again, and it goes on where the topic ends
+        except (
+            BrokerError,
+            Refusal,
+        ) as error:  # whoever supervises starts it again, and it goes on where the topic ends
             log.error("%s", error)
             return 1
     return 0
 
 
 def feed(topic: str, kafka: Kafka, rate: float, stop: Event) -> None:
-    """Send the events that the topic lacks, `rate` per second. Raises BrokerError."""
+    """Send the events that the topic lacks, `rate` per second. Raises BrokerError and Refusal."""
     partitions, newest_ms = _ends(topic, kafka)
     log_event("feeding", topic=topic, partitions=partitions, rate=rate, after_ms=newest_ms)
     began, sent = time.monotonic(), 0
@@ -69,8 +81,11 @@ def feed(topic: str, kafka: Kafka, rate: float, stop: Event) -> None:
 
 
 def years(from_ms: int, until_ms: int) -> Iterator[newyork.Event]:
-    """Yield the events of 2013 over and over, each time a year later, from one time until another."""
-    events = newyork.events()
+    """Yield the events of 2013 over and over, each time a year later, from one time until another. Raises Refusal."""
+    try:
+        events = newyork.events()
+    except (RuntimeError, OSError, subprocess.CalledProcessError) as error:
+        raise Refusal(f"the data cannot be fetched: {error}") from error
     for year in count():
         for event in events:
             time_ms = event.time_ms + year * YEAR_MS
@@ -78,6 +93,22 @@ def years(from_ms: int, until_ms: int) -> Iterator[newyork.Event]:
                 return
             if time_ms >= from_ms:
                 yield event._replace(time_ms=time_ms)
+
+
+def check_rate(rate: float) -> None:
+    """Raise WrongUsage where it is no number of events per second."""
+    if not (math.isfinite(rate) and rate > 0):
+        raise WrongUsage(f"--rate is {rate:g}; it must be a number above 0")
+
+
+def time_of(value: bytes | None, topic: str) -> int:
+    """Return the time in ms of an event as `feed` sends them. Raises Refusal where it is another's."""
+    try:
+        return int(orjson.loads(value or b"{}").get("time", 0))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise Refusal(
+            f"{topic} ends with a record that is not this feeder's: name another topic as kafka.input_topic"
+        ) from error
 
 
 def _ends(topic: str, kafka: Kafka) -> tuple[int, int]:
@@ -90,7 +121,7 @@ def _ends(topic: str, kafka: Kafka) -> tuple[int, int]:
         while last and reader is not None:
             for record in reader.poll(0.2):
                 last.pop(record.partition, None)
-                newest_ms = max(newest_ms, int(orjson.loads(record.value or b"{}").get("time", 0)))
+                newest_ms = max(newest_ms, time_of(record.value, topic))
             if time.monotonic() > deadline:
                 raise BrokerError(f"the ends of {topic} cannot be read")
     return len(ends), newest_ms

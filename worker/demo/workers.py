@@ -62,7 +62,8 @@ class DemoWorker:
         deadline = time.monotonic() + READY_S
         while not self.status().get("ready"):
             if not self.running or time.monotonic() > deadline:
-                raise Refusal(f"a worker did not start: {self._log.read_text()[-2000:]}")
+                print(self._log.read_text(errors="replace")[-2000:], file=sys.stderr)
+                raise Refusal("a worker did not start; the end of its log stands above")
             time.sleep(0.1)
 
     def ask_to_stop(self) -> None:

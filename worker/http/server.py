@@ -36,8 +36,9 @@ class Server:
         """Listen on a port, any free one for 0. Raises Refusal where the port cannot be had."""
         self._pages, self._bounds = pages, bounds
         try:
+            host.encode("idna")  # where no name can be so, create_server would leave its socket open
             self._listener = create_server((host, port), backlog=bounds.backlog)
-        except OSError as error:
+        except (OSError, UnicodeError) as error:
             raise Refusal(f"http.port {port} on {host} cannot be had ({error}): set another, or 0 for any") from error
         self._listener.setblocking(False)
         self.port: int = self._listener.getsockname()[1]

@@ -1,6 +1,7 @@
 """Compiles every kernel once for these settings; numba keeps them on disk."""
 
 import numpy as np
+import orjson
 
 from pipeline.compiled import compilations
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
@@ -18,9 +19,8 @@ def warm(plan: Plan) -> tuple[int, int]:
     """
     shard = plan.shard(0, parts=True)
     form = plan.decoder.form
-    template = '{"%s": "warm %d", "%s": %d, "%s": %d}'
     bodies = [
-        (template % (form.stream_field, i % 2, form.time_field, 60 * i, form.target_field, 1 + i)).encode()
+        orjson.dumps({form.stream_field: f"warm {i % 2}", form.time_field: 60 * i, form.target_field: 1 + i})
         for i in range(EVENTS)
     ]
     batch, rejected = plan.decoder.decode(range(EVENTS), [300_000] * EVENTS, [None] * EVENTS, bodies)

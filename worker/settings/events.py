@@ -4,20 +4,20 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from worker.settings.section import Count, Name, Section, Share, WholeSeconds, check_apart
+from worker.settings.section import Count, FieldName, Section, Share, WholeSeconds, check_apart
 
 
 class Events(Section):
     """The fields of an event, and which events are accepted."""
 
-    stream_field: Name = Field(
+    stream_field: FieldName = Field(
         default="stream", description="field with the stream's name; where absent, the record's key"
     )
-    time_field: Name = Field(
+    time_field: FieldName = Field(
         default="time", description="field with the event's time; where absent, the record's timestamp"
     )
-    target_field: Name = Field(default="value", description="field with the number to forecast")
-    covariates: tuple[Name, ...] = Field(
+    target_field: FieldName = Field(default="value", description="field with the number to forecast")
+    covariates: tuple[FieldName, ...] = Field(
         default=(), description="numeric fields that are inputs of the forecast, of the full profile only"
     )
     transform: Literal["none", "log"] = Field(

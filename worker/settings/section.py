@@ -22,7 +22,9 @@ def _like(pattern: str, fix: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Name = Annotated[str, Field(min_length=1)]
+# What is no text would end in the parser of paths, of hosts or of JSON, and in the log
+Name = Annotated[str, Field(min_length=1), _like(r"[^\x00-\x1f\x7f]*", "leave out control characters")]
+FieldName = Annotated[Name, _like(r'[^"\\]*', "leave out double quotes and backslashes")]  # the JSON decoder's terms
 Topic = Annotated[str, _like(r"[A-Za-z0-9._-]{1,249}", "use at most 249 letters, digits, dots, dashes and underscores")]
 Server = r"(\[[\da-fA-F:]+\]|[^\s,:]+):\d+"
 Servers = Annotated[str, _like(f"{Server}(,{Server})*", "write host:port, or host:port,host:port")]

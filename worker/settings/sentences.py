@@ -6,11 +6,15 @@ from difflib import get_close_matches
 
 from pydantic_core import ErrorDetails
 
+from worker.refusal import printable
 from worker.settings.settings import NAMES, SECTIONS
 
 
 class SettingsError(Exception):
     """A setting cannot be used; the message is one sentence: the setting, its fault and the fix."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__(printable(words))
 
 
 def sentence(error: ErrorDetails, where: Mapping[str, str]) -> str:
@@ -28,8 +32,15 @@ def sentence(error: ErrorDetails, where: Mapping[str, str]) -> str:
     if not SECTIONS[section].model_fields[rest[0]].repr:
         return f"{standing} cannot be used: {message}"
     verb = "is" if len(rest) == 1 else "holds"
-    value = repr(error["input"])
-    return f"{standing} {verb} {value if len(value) < 80 else value[:77] + '...'}: {message}"
+    return f"{standing} {verb} {_shown(error['input'])}: {message}"
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except (ValueError, RecursionError):  # Python writes neither thousands of digits nor as many brackets
+        return "too long to show"
+    return text if len(text) < 80 else text[:77] + "..."
 
 
 def _plain(message: str) -> str:

@@ -54,11 +54,14 @@ def _is_ours(name: str, value: str) -> bool:
 def _secret_files(environ: Mapping[str, str]) -> list[tuple[str, str, str]]:
     named = environ.get(SECRETS_DIR)
     folder = Path(named) if named else DEFAULT_SECRETS_DIR
-    if named and not folder.is_dir():
-        raise SettingsError(f"{SECRETS_DIR} is {named!r}, which is no directory: name the one with the secret files")
-    if not folder.is_dir():
-        return []
     try:
+        there = folder.is_dir()
+        if named and not there:
+            raise SettingsError(
+                f"{SECRETS_DIR} is {named!r}, which is no directory: name the one with the secret files"
+            )
+        if not there:
+            return []
         files = [p for p in sorted(folder.iterdir()) if p.name.upper().startswith(PREFIX) and p.is_file()]
     except OSError as error:
         raise SettingsError(f"{folder} cannot be listed ({error.strerror}): mend that, or set {SECRETS_DIR}") from None
@@ -83,19 +86,29 @@ def _value(key: str, text: str, where: str) -> object:
     kind = get_origin(SECTIONS[section].model_fields[name].annotation)
     if kind not in (tuple, dict):
         return text
+    example = '["a", "b"] or [1, 2]' if kind is tuple else '{"name": 1}'
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
-        example = '["a", "b"] or [1, 2]' if kind is tuple else '{"name": 1}'
-        raise SettingsError(f"{key} ({where}) is no JSON: write it like {example}") from None
+    except (ValueError, RecursionError) as error:
+        fault = _too_much(error) or "is no JSON"
+        raise SettingsError(f"{key} ({where}) {fault}: write it like {example}") from None
+
+
+def _too_much(error: ValueError | RecursionError) -> str:
+    """Return words for what a parser cannot take though it is well written; none where it is not."""
+    if isinstance(error, RecursionError):
+        return "holds too many brackets in brackets"
+    badly_written = isinstance(error, (json.JSONDecodeError, tomllib.TOMLDecodeError))
+    return "" if badly_written else "holds a number of too many digits"
 
 
 def _toml(path: Path) -> Layer:
     try:
         tables = tomllib.loads(_read(path))
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         message = str(error)
-        raise SettingsError(f"{path} is not TOML: {message[:1].lower()}{message[1:]}; correct it there") from None
+        fault = _too_much(error) or f"is not TOML: {message[:1].lower()}{message[1:]}"
+        raise SettingsError(f"{path} {fault}; correct it there") from None
     return _tables(tables, f"in {path}")
 
 
