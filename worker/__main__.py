@@ -58,8 +58,10 @@ def _called(given: argparse.Namespace, running: bool) -> int:
         configure(settings.log.level, settings.log.format)
     try:
         code: int = given.call(given, settings)
-    except (Refusal, BrokerError) as error:
+    except Refusal as error:
         code = _failed(error, 2 if isinstance(error, WrongUsage) else 1)
+    except BrokerError as error:
+        code = _failed(f"{error}; {error.fix}", 1)
     except KeyboardInterrupt:
         code = 130
     return code if running else _flushed(code)
@@ -75,7 +77,7 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _failed(error: Exception, code: int) -> int:
+def _failed(error: Exception | str, code: int) -> int:
     print(f"foldcast: {error}", file=sys.stderr)
     return code
 

@@ -49,7 +49,7 @@ class Failures:
             self._since = now
         if now - self._since > self._give_up_s:
             raise Refusal(
-                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; see that the broker answers"
+                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; {error.fix}"
             ) from error
         self._number += 1
         return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._number - 1)))
@@ -66,7 +66,7 @@ class LateRestores:
         """Seconds to pause before trying again. Raises Refusal when it is enough."""
         what = f"partition {partition} could not be restored"
         failures = self._late.setdefault(partition, Failures(self._give_up_s, what))
-        return failures.pause_after(type(error)(f"partition {partition} is not restored: {error}"))
+        return failures.pause_after(type(error)(f"partition {partition} is not restored: {error}", fix=error.fix))
 
     def succeeded(self, partition: int) -> None:
         """Forget the failures of a partition that is restored."""

@@ -15,7 +15,16 @@ from kafka.coordinator.base import MemberState
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.contract import UNANSWERED_S, BrokerError, Polled, Records, Unanswered, longest_transaction_s
+from worker.broker.contract import (
+    NO_TOPIC,
+    UNANSWERED_S,
+    BrokerError,
+    Polled,
+    Records,
+    Unanswered,
+    longest_transaction_s,
+)
+from worker.broker.fixes import fix_for
 from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
@@ -38,7 +47,7 @@ class InputConsumer:
 
         Raises BrokerError when no broker answers or the topic is not there.
         """
-        self._topic = kafka.input_topic
+        self._kafka, self._topic = kafka, kafka.input_topic
         self._started: set[int] = set()
         self._member_id: str | None = None
         self._unstable_since: float | None = time.monotonic()
@@ -55,17 +64,18 @@ class InputConsumer:
             self._assignment.partitions = self.partitions = min(found, partitions or found)
         except (KafkaError, TimeoutError) as error:
             self.close()
-            raise BrokerError(f"no partitions of {self._topic}: {error!r}") from error
+            fix = fix_for(error, kafka, "Read")
+            raise BrokerError(f"no partitions of {self._topic}: {error!r}", fix=fix) from error
         if not self.partitions:
             self.close()
-            raise BrokerError(f"there is no topic {self._topic}")
+            raise BrokerError(f"there is no topic {self._topic}", fix=NO_TOPIC)
 
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and what changed hands since the last poll. Raises BrokerError."""
         try:
             fetched = self._consumer.poll(timeout_ms=timeout_s * 1000) if self._joined() else {}
         except KafkaError as error:
-            raise BrokerError(f"poll failed: {error!r}") from error
+            raise BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read")) from error
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
         membership = self._membership()
         began, ended = self._assignment.take()
@@ -126,7 +136,7 @@ class InputConsumer:
     def _ask_committed(self, partition: int) -> int | None:
         self._stale_answers.add(partition)
         tp = TopicPartition(self._topic, partition)
-        with asking(f"committed offset of {self._topic}-{partition}"):
+        with asking(self._kafka, f"committed offset of {self._topic}-{partition}"):
             offset: int | None = self._consumer.committed(tp, timeout_ms=ASK_LIMIT_S * 1000)
         self._stale_answers.discard(partition)
         return offset
@@ -135,7 +145,7 @@ class InputConsumer:
         """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""
         tp = TopicPartition(self._topic, partition)
         what = f"bounds of {self._topic}-{partition}"
-        with self._patience.asking(partition, UNANSWERED_S), asking(what, Unanswered):
+        with self._patience.asking(partition, UNANSWERED_S), asking(self._kafka, what, Unanswered):
             first = self._consumer.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
             return first, self._consumer.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
 
@@ -183,7 +193,7 @@ def _open(kafka: Kafka, worker: Worker) -> KafkaConsumer:
             fetch_max_wait_ms=50,  # a partition that was just started waits for the fetch before it
         )
     except KafkaError as error:
-        raise BrokerError(f"no consumer: {error!r}") from error
+        raise BrokerError(f"no consumer: {error!r}", fix=fix_for(error, kafka)) from error
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]

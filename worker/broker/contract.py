@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+NO_ANSWER = "see that the broker answers"
+NO_TOPIC = "see that the topics are there (`foldcast topics check`)"
 UNANSWERED_S = 5.0  # so long an ask that no transaction can hold up may stay without an answer
 
 
@@ -59,7 +61,14 @@ class Polled:
 
 
 class BrokerError(Exception):
-    """The broker or the client failed; throw away what depended on it and begin again from what is committed."""
+    """The broker or the client failed; throw away what depended on it and begin again from what is committed.
+
+    `fix` is what a person can do where it goes on failing, in words that end a sentence.
+    """
+
+    def __init__(self, message: str, *, fix: str = NO_ANSWER) -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 class NotYet(BrokerError):  # noqa: N818 - a state that passes, not a failure
@@ -79,8 +88,8 @@ class CommitError(BrokerError):
     broker that aborted a transaction for its age says the same.
     """
 
-    def __init__(self, message: str, *, outcome: str, fenced: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, outcome: str, fenced: bool = False, fix: str = NO_ANSWER) -> None:
+        super().__init__(message, fix=fix)
         self.outcome = outcome  # "refused" | "unknown"
         self.fenced = fenced
 
