@@ -34,6 +34,7 @@ LISTENERS = {
     "MUTUAL": ("SSL", "good"),
     "OTHERNAME": ("SSL", "othername"),
     "EXPIRED": ("SSL", "expired"),
+    "ALIAS": ("SSL", "alias"),  # bootstraps by the name localhost, and then advertises an address
     "LOGIN": ("SASL_SSL", "good"),
     "CLEARLOGIN": ("SASL_PLAINTEXT", None),
 }
@@ -128,6 +129,7 @@ def make_certificates(files: Path) -> None:
         _openssl(files, "req -x509 -days 30 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -noenc", name, name)
     signed(files, "good", "IP:127.0.0.1")
     signed(files, "othername", "DNS:kafka.example.org")
+    signed(files, "alias", "DNS:localhost")
     signed(files, "expired", "IP:127.0.0.1", days=-1)
     signed(files, "client", "DNS:client")
     signed(files, "stranger", "DNS:stranger", authority="other")

@@ -178,7 +178,9 @@ MISTAKES = {
     "wrong host name": (
         "OTHERNAME",
         {},
-        rf"kafka.bootstrap_servers and the certificate of {HERE} disagree \(IP address mismatch, .*\): use a name .*",
+        rf"the certificate of {HERE} does not hold the name that it was reached by \(IP address mismatch, .*\): use "
+        "one that it holds in kafka.bootstrap_servers and in the brokers' advertised.listeners, or have one made for "
+        "this name",
     ),
     "expired certificate": (
         "EXPIRED",
@@ -298,6 +300,16 @@ def test_nobody_there_may_pass_and_is_no_refusal(unique: str, monkeypatch: pytes
         with pytest.raises(BrokerError, match=f"{address}: .*{words}") as caught:
             topics.check(named(unique, {"bootstrap_servers": address}))
         assert caught.value.fix == "see that the broker answers"
+
+
+def test_a_broker_that_advertises_a_name_its_certificate_does_not_hold_is_no_riddle(
+    secured: SecuredKafka, unique: str
+) -> None:
+    address = secured.kafka.listeners["ALIAS"].replace("127.0.0.1", "localhost")
+    with pytest.raises(BrokerError) as caught:  # another broker may do
+        topics.check(named(unique, secured.settings("ALIAS", bootstrap_servers=address)))
+    assert "the certificate of a broker does not hold the name that it was reached by" in caught.value.fix
+    assert "advertised.listeners" in caught.value.fix
 
 
 def test_one_server_that_will_do_is_enough(secured: SecuredKafka, unique: str) -> None:

@@ -142,7 +142,8 @@ class Broker(Protocol):
         After a poll that failed the consumer, and so where it has left `bounds` unanswered for `UNANSWERED_S` or
         `committed` for longer than a transaction lasts: the next polls report all its partitions as ended, and those
         that come back as begun. And always what reads changelogs, for those opened from now on: reads that are open
-        go on. Live partitions notice nothing where only these are made anew. Raises BrokerError, then try again."""
+        go on. Live partitions notice nothing where only these are made anew. Raises BrokerError, then try again, or
+        Refusal where that would not help."""
 
     def lag(self) -> dict[int, int]:
         """Records behind the end of the log for each started partition, as last seen by the client; asks nobody.

@@ -96,7 +96,7 @@ class Attempts:
         self._failed: dict[object, BaseException] = {}
         self._cut_off: Counter[object] = Counter()
         self._connect, self._build = manager._connect, manager._build_transport
-        self.bootstrapping = True
+        self._bootstrapping = True
         manager._connect, manager._build_transport = self._watched, self._whole
 
     async def _watched(self, node: Any, connection: Any, **options: object) -> None:
@@ -118,10 +118,17 @@ class Attempts:
         return transport
 
     def _note(self, node: object, error: BaseException) -> None:
+        if not self._bootstrapping:
+            return
         self._failed[node] = error
         self._cut_off[node] += _is_cut_off(error)
-        if self.bootstrapping and all(self._for_good(server.node_id) for server in self._servers()):
+        if all(self._for_good(server.node_id) for server in self._servers()):
             self._manager.close()
+
+    def over(self) -> None:
+        """Look no further: the client has found its cluster. Errors would keep their sockets."""
+        self._bootstrapping = False
+        self._failed.clear()
 
     def _servers(self) -> list[Any]:
         return list(self._manager.cluster.bootstrap_brokers())
@@ -185,8 +192,8 @@ def _of_certificate(error: ssl.SSLCertVerificationError, address: str, kafka: Ka
         return f"the certificate of {address} {state}: renew it on the broker, or set this machine's clock"
     if code in OTHER_NAMES:
         return (
-            f"kafka.bootstrap_servers and the certificate of {address} disagree ({message}): use a name that is in "
-            "the certificate, or have one made for this name"
+            f"the certificate of {address} does not hold the name that it was reached by ({message}): use one that it "
+            "holds in kafka.bootstrap_servers and in the brokers' advertised.listeners, or have one made for this name"
         )
     if code in UNKNOWN_SIGNERS and kafka.ssl_cafile is None:
         return (

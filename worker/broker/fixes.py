@@ -24,7 +24,7 @@ from kafka.errors import (
 )
 
 from worker.broker.contract import NO_ANSWER, NO_TOPIC
-from worker.broker.diagnosis import told_of
+from worker.broker.diagnosis import told_of, why
 from worker.settings.kafka import Kafka
 
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
@@ -53,6 +53,8 @@ def fix_for(error: BaseException, kafka: Kafka, operation: str = "") -> str:
     for told in every:
         if right := _lacking(told, kafka, operation):
             return _allow(kafka, right)
+    if reason := why(error, "a broker", kafka):
+        return reason
     # A refusal that says little often comes from one that says more
     for classes, fix in FIXES:
         if any(isinstance(told, classes) for told in every):

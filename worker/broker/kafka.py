@@ -22,7 +22,7 @@ class KafkaBroker:
     """Keeps `contract.Broker`; only one thread may call it."""
 
     def __init__(self, kafka: Kafka, worker: Worker, max_request_bytes: int) -> None:
-        """Join the group. Raises BrokerError when no broker answers or the input topic is not there."""
+        """Join the group. Raises BrokerError when no broker answers or the input topic is not there; Refusal."""
         self._kafka, self._worker = kafka, worker
         self._ended_with_consumer: frozenset[int] = frozenset()
         self._changelog = ChangelogReader(kafka, kafka.changelog_topic)

@@ -87,5 +87,5 @@ def _open(kafka: Kafka, client: Callable[..., Any], options: dict[str, Any]) -> 
         if isinstance(error, KafkaTimeoutError) and attempts and (reason := attempts[0].explain()):
             raise KafkaTimeoutError(f"{error.args[0]}: {reason}") from error
         raise
-    attempts[0].bootstrapping = False
+    attempts[0].over()
     return opened

@@ -22,6 +22,7 @@ from worker.broker.restore import TopicReader
 from worker.demo import newyork
 from worker.observe.log import configure
 from worker.observe.log import event as log_event
+from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.sources import load
 from worker.signals import asked_to_stop
@@ -43,7 +44,10 @@ def main() -> int:
         configure(settings.log.level, settings.log.format)
         try:
             feed(settings.kafka.input_topic, settings.kafka, rate, stop)
-        except BrokerError as error:  # whoever supervises starts it again, and it goes on where the topic ends
+        except (
+            BrokerError,
+            Refusal,
+        ) as error:  # whoever supervises starts it again, and it goes on where the topic ends
             log.error("%s", error)
             return 1
     return 0
