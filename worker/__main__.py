@@ -61,8 +61,10 @@ def _called(given: argparse.Namespace, running: bool) -> int:
         configure(settings.log.level, settings.log.format)
     try:
         code: int = given.call(given, settings)
-    except (Refusal, BrokerError, SettingsError) as error:
+    except (Refusal, SettingsError) as error:
         code = _failed(error, 2 if isinstance(error, (WrongUsage, SettingsError)) else 1)
+    except BrokerError as error:
+        code = _failed(f"{error}; {error.fix}", 1)
     except KeyboardInterrupt:
         code = 130
     return code if running else _flushed(code)
@@ -78,7 +80,7 @@ def _flushed(code: int) -> int:
     return code
 
 
-def _failed(error: Exception, code: int) -> int:
+def _failed(error: Exception | str, code: int) -> int:
     print(f"foldcast: {printable(str(error))}", file=sys.stderr)
     return code
 

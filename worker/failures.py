@@ -16,11 +16,9 @@ FENCED_TWICE_S = 600.0
 class Failures:
     """Failures in a row: pauses grow, and there is an end to it. A broker restart is not a crash loop."""
 
-    def __init__(
-        self, give_up_s: float, what: str = "nothing could be committed", fix: str = "see that the broker answers"
-    ) -> None:
+    def __init__(self, give_up_s: float, what: str = "nothing could be committed") -> None:
         self._give_up_s = give_up_s
-        self._what, self._fix = what, fix
+        self._what = what
         self.last = ""  # failure, in words
         self._since: float | None = None
         self._number = 0
@@ -50,7 +48,7 @@ class Failures:
             self._since = now
         if now - self._since > self._give_up_s:
             raise Refusal(
-                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; {self._fix}"
+                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; {error.fix}"
             ) from error
         self._number += 1
         return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._number - 1)))
@@ -67,7 +65,7 @@ class LateRestores:
         """Seconds to pause before trying again. Raises Refusal when it is enough."""
         what = f"partition {partition} could not be restored"
         failures = self._late.setdefault(partition, Failures(self._give_up_s, what))
-        return failures.pause_after(type(error)(f"partition {partition} is not restored: {error}"))
+        return failures.pause_after(type(error)(f"partition {partition} is not restored: {error}", fix=error.fix))
 
     def succeeded(self, partition: int) -> None:
         """Forget the failures of a partition that is restored."""
@@ -92,7 +90,7 @@ class UnreadableInput:
     def pause_after(self, error: Unreadable) -> float:
         """Seconds to pause before trying again. Raises Refusal when it is enough."""
         what = f"partition {error.partition} could not be read"
-        row = self._rows.setdefault(error.partition, (error.offset, Failures(self._give_up_s, what, error.fix)))
+        row = self._rows.setdefault(error.partition, (error.offset, Failures(self._give_up_s, what)))
         return row[1].pause_after(error)
 
     def arrived(self, partition: int, offset: int) -> None:

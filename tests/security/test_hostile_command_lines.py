@@ -10,7 +10,7 @@ import pytest
 
 from worker.__main__ import main
 from worker.demo import feed, newyork
-from worker.http import health_check
+from worker.http import container_probe
 from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.observe.pulse import Pulse
@@ -108,13 +108,13 @@ def test_a_topic_with_events_of_others_is_not_fed(value: bytes) -> None:
 @pytest.mark.parametrize(
     "text", ["[http\n", "http = 3", "[http]\nport = 'x'", "[http]\nhost = 3\nport = [1]", "[" * 3000]
 )
-def test_a_health_check_with_a_broken_file_is_1(
+def test_a_container_probe_with_a_broken_file_is_1(
     text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "broken.toml"
     config.write_text(text)
     monkeypatch.setenv("FOLDCAST_CONFIG", str(config))
-    assert health_check.main() == 1
+    assert container_probe.main() == 1
     [line] = capsys.readouterr().out.splitlines()
     assert line.startswith(("no address to ask: ", "no answer on port "))
 
@@ -122,11 +122,11 @@ def test_a_health_check_with_a_broken_file_is_1(
 @pytest.mark.parametrize(
     ("name", "value"), [("PORT", "x"), ("PORT", "99999"), ("HOST", "\u00fc..a"), ("HOST", "a b\u2028")]
 )
-def test_a_health_check_of_no_address_is_1(
+def test_a_container_probe_of_no_address_is_1(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv(f"FOLDCAST_HTTP__{name}", value)
-    assert health_check.main() == 1
+    assert container_probe.main() == 1
     assert len(capsys.readouterr().out.splitlines()) == 1
 
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, MemberToRemove, OffsetSpec
 from kafka.errors import (
+    AuthorizationError,
     KafkaError,
     NoError,
     RetriableError,
@@ -19,8 +20,10 @@ from kafka.errors import (
 )
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from worker.broker.contract import BrokerError
+from worker.broker.contract import NO_TOPIC, BrokerError
+from worker.broker.fixes import allow, fix_for
 from worker.broker.security import open_admin
+from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 
 REQUEST_TIMEOUT_MS = 10_000
@@ -82,7 +85,7 @@ def create_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> None:
     }
     with _admin(kafka) as admin:
         for name, settings in wanted.items():
-            with suppress(TopicAlreadyExistsError):
+            with _allowed(kafka, "Create", name), suppress(TopicAlreadyExistsError):
                 admin.create_topics({name: settings})
         admin.wait_for_topics(list(wanted))
 
@@ -90,7 +93,7 @@ def create_topics(kafka: Kafka, specs: Sequence[TopicSpec]) -> None:
 def delete_topic(kafka: Kafka, name: str) -> None:
     """Delete a topic and wait until it is gone; one that is not there is no error. Raises BrokerError."""
     with _admin(kafka) as admin:
-        with suppress(UnknownTopicOrPartitionError):
+        with _allowed(kafka, "Delete", name), suppress(UnknownTopicOrPartitionError):
             admin.delete_topics([name])
         deadline = time.monotonic() + RETRY_S
         while _found(admin, [name]):
@@ -100,11 +103,15 @@ def delete_topic(kafka: Kafka, name: str) -> None:
 
 
 def describe(kafka: Kafka, names: Sequence[str]) -> dict[str, TopicInfo]:
-    """Those of the topics that exist. Raises BrokerError."""
+    """Those of the topics that exist. Raises BrokerError, or Refusal where the user may not see them."""
     with _admin(kafka) as admin:
         found = _found(admin, names)
         resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in found]
         configs = admin.describe_configs(resources, config_filter="all")["topic"] if found else {}
+    for name in found:
+        # A refusal looks like a topic without settings (kafka-python 3.0.12)
+        if not configs[name]:
+            raise Refusal(f"the settings of topic {name} cannot be read: {allow(kafka, 'DescribeConfigs', name)}")
     return {
         name: TopicInfo(
             partitions=len(topic["partitions"]),
@@ -161,8 +168,18 @@ def _admin(kafka: Kafka, **own: object) -> Iterator[KafkaAdminClient]:
             yield admin
         finally:
             admin.close()
+    except AuthorizationError as error:
+        raise Refusal(f"the cluster refuses: {fix_for(error, kafka)}") from error
     except KafkaError as error:
-        raise BrokerError(f"the cluster refused or did not answer: {error!r}") from error
+        raise BrokerError(f"the cluster refused or did not answer: {error!r}", fix=fix_for(error, kafka)) from error
+
+
+@contextmanager
+def _allowed(kafka: Kafka, operation: str, topic: str) -> Iterator[None]:
+    try:
+        yield
+    except AuthorizationError as error:
+        raise Refusal(f"the cluster refuses: {allow(kafka, operation, topic)}") from error
 
 
 def _retried(call: Callable[[], T]) -> T:
@@ -191,7 +208,7 @@ def _found(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, Any]:
 def _partitions(admin: KafkaAdminClient, topic: str) -> list[TopicPartition]:
     found = _found(admin, [topic])
     if not found:
-        raise BrokerError(f"there is no topic {topic}")
+        raise BrokerError(f"there is no topic {topic}", fix=NO_TOPIC)
     return sorted(TopicPartition(topic, entry["partition_index"]) for entry in found[topic]["partitions"])
 
 

@@ -17,6 +17,7 @@ from kafka.structs import TopicPartition
 
 from worker.broker.codecs import missing_library
 from worker.broker.contract import (
+    NO_TOPIC,
     UNANSWERED_S,
     BrokerError,
     Polled,
@@ -25,6 +26,7 @@ from worker.broker.contract import (
     Unreadable,
     longest_transaction_s,
 )
+from worker.broker.fixes import fix_for
 from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
@@ -51,7 +53,7 @@ class InputConsumer:
 
         Raises BrokerError when no broker answers or the topic is not there.
         """
-        self._topic = kafka.input_topic
+        self._kafka, self._topic = kafka, kafka.input_topic
         self._started: set[int] = set()
         self._member_id: str | None = None
         self._unstable_since: float | None = time.monotonic()
@@ -68,10 +70,11 @@ class InputConsumer:
             self._assignment.partitions = self.partitions = min(found, partitions or found)
         except (KafkaError, TimeoutError) as error:
             self.close()
-            raise BrokerError(f"no partitions of {self._topic}: {error!r}") from error
+            fix = fix_for(error, kafka, "Read")
+            raise BrokerError(f"no partitions of {self._topic}: {error!r}", fix=fix) from error
         if not self.partitions:
             self.close()
-            raise BrokerError(f"there is no topic {self._topic}")
+            raise BrokerError(f"there is no topic {self._topic}", fix=NO_TOPIC)
 
     def input_id(self) -> str:
         """The id that the cluster gave the topic when it was made, by the client's metadata; empty where unknown."""
@@ -90,7 +93,7 @@ class InputConsumer:
             if unreadable := self._unreadable(error):
                 raise unreadable from error
             if isinstance(error, KafkaError):
-                raise BrokerError(f"poll failed: {error!r}") from error
+                raise BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read")) from error
             raise
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
         membership = self._membership()
@@ -165,7 +168,7 @@ class InputConsumer:
     def _ask_committed(self, partition: int) -> int | None:
         self._stale_answers.add(partition)
         tp = TopicPartition(self._topic, partition)
-        with asking(f"committed offset of {self._topic}-{partition}"):
+        with asking(self._kafka, f"committed offset of {self._topic}-{partition}"):
             offset: int | None = self._consumer.committed(tp, timeout_ms=ASK_LIMIT_S * 1000)
         self._stale_answers.discard(partition)
         return offset
@@ -174,7 +177,7 @@ class InputConsumer:
         """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""
         tp = TopicPartition(self._topic, partition)
         what = f"bounds of {self._topic}-{partition}"
-        with self._patience.asking(partition, UNANSWERED_S), asking(what, Unanswered):
+        with self._patience.asking(partition, UNANSWERED_S), asking(self._kafka, what, Unanswered):
             first = self._consumer.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
             return first, self._consumer.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
 
@@ -222,7 +225,7 @@ def _open(kafka: Kafka, worker: Worker) -> KafkaConsumer:
             fetch_max_wait_ms=50,  # a partition that was just started waits for the fetch before it
         )
     except KafkaError as error:
-        raise BrokerError(f"no consumer: {error!r}") from error
+        raise BrokerError(f"no consumer: {error!r}", fix=fix_for(error, kafka)) from error
 
 
 class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]

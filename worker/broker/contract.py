@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+NO_ANSWER = "see that the broker answers"
+NO_TOPIC = "see that the topics are there (`foldcast topics check`)"
 UNANSWERED_S = 5.0  # so long an ask that no transaction can hold up may stay without an answer
 
 
@@ -71,7 +73,14 @@ class Polled:
 
 
 class BrokerError(Exception):
-    """The broker or the client failed; throw away what depended on it and begin again from what is committed."""
+    """The broker or the client failed; throw away what depended on it and begin again from what is committed.
+
+    `fix` is what a person can do where it goes on failing, in words that end a sentence.
+    """
+
+    def __init__(self, message: str, *, fix: str = NO_ANSWER) -> None:
+        super().__init__(message)
+        self.fix = fix
 
 
 class Unreadable(BrokerError):  # noqa: N818 - a state of the log, whoever reads it
@@ -79,9 +88,8 @@ class Unreadable(BrokerError):  # noqa: N818 - a state of the log, whoever reads
     damaged it."""
 
     def __init__(self, message: str, partition: int, offset: int, fix: str) -> None:
-        super().__init__(message)
+        super().__init__(message, fix=fix)
         self.partition, self.offset = partition, offset
-        self.fix = fix  # what an operator can do, in words
 
 
 class NotYet(BrokerError):  # noqa: N818 - a state that passes, not a failure
@@ -101,8 +109,8 @@ class CommitError(BrokerError):
     broker that aborted a transaction for its age says the same.
     """
 
-    def __init__(self, message: str, *, outcome: str, fenced: bool = False) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, outcome: str, fenced: bool = False, fix: str = NO_ANSWER) -> None:
+        super().__init__(message, fix=fix)
         self.outcome = outcome  # "refused" | "unknown"
         self.fenced = fenced
 
@@ -164,7 +172,8 @@ class Broker(Protocol):
         After a poll that failed the consumer, and so where it has left `bounds` unanswered for `UNANSWERED_S` or
         `committed` for longer than a transaction lasts: the next polls report all its partitions as ended, and those
         that come back as begun. And always what reads changelogs, for those opened from now on: reads that are open
-        go on. Live partitions notice nothing where only these are made anew. Raises BrokerError, then try again."""
+        go on. Live partitions notice nothing where only these are made anew. Raises BrokerError, then try again, or
+        Refusal where that would not help."""
 
     def lag(self) -> dict[int, int]:
         """Records behind the end of the log for each started partition, as last seen by the client; asks nobody.

@@ -9,6 +9,7 @@ from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Mess
 from worker.broker.limits import within
 from worker.broker.producer import TransactionalProducer
 from worker.broker.restore import ChangelogReader
+from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
 
@@ -21,7 +22,7 @@ class KafkaBroker:
     """Keeps `contract.Broker`; only one thread may call it."""
 
     def __init__(self, kafka: Kafka, worker: Worker, max_request_bytes: int) -> None:
-        """Join the group. Raises BrokerError when no broker answers or the input topic is not there."""
+        """Join the group. Raises BrokerError when no broker answers or the input topic is not there; Refusal."""
         self._kafka, self._worker = kafka, worker
         self._ended_with_consumer: frozenset[int] = frozenset()
         self._changelog = ChangelogReader(kafka, kafka.changelog_topic)
@@ -31,7 +32,7 @@ class KafkaBroker:
         self._consumer: InputConsumer | None
         try:
             self._consumer = InputConsumer(kafka, worker)
-        except BrokerError:
+        except (BrokerError, Refusal):
             self._producer.close()
             raise
         self.partitions = self._consumer.partitions
@@ -103,5 +104,5 @@ class KafkaBroker:
         kafka = self._kafka
         try:
             within(LEAVE_LIMIT_S, lambda: remove_member(kafka, kafka.group_id, kafka.instance_id))
-        except (BrokerError, TimeoutError) as error:
+        except (BrokerError, Refusal, TimeoutError) as error:
             log.warning("not removed from group %s, others wait for the session to end: %r", kafka.group_id, error)

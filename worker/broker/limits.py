@@ -10,6 +10,8 @@ from typing import TypeVar
 from kafka.errors import KafkaError, RetriableError
 
 from worker.broker.contract import BrokerError, NotYet
+from worker.broker.fixes import fix_for
+from worker.settings.kafka import Kafka
 
 T = TypeVar("T")
 
@@ -29,14 +31,14 @@ def within(limit_s: float, call: Callable[[], T]) -> T:
 
 
 @contextmanager
-def asking(what: str, passing: type[NotYet] = NotYet) -> Iterator[None]:
+def asking(kafka: Kafka, what: str, passing: type[NotYet] = NotYet) -> Iterator[None]:
     """Turns the client's errors into ours: `passing` for those that pass, BrokerError for the rest."""
     try:
         yield
     except (RetriableError, TimeoutError) as error:
         raise passing(f"{what}: no answer yet ({error!r})") from error
     except KafkaError as error:
-        raise BrokerError(f"{what}: {error!r}") from error
+        raise BrokerError(f"{what}: {error!r}", fix=fix_for(error, kafka, "Read")) from error
 
 
 class Patience:

@@ -1,25 +1,22 @@
 """One transaction per cycle: messages and input offsets, together or not at all."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaProducer
 from kafka.consumer.group import ConsumerGroupMetadata
 from kafka.coordinator.base import MemberState
-from kafka.errors import (
-    FencedInstanceIdError,
-    InvalidProducerEpochError,
-    KafkaError,
-    KafkaTimeoutError,
-    ProducerFencedError,
-)
+from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.diagnosis import told_of
+from worker.broker.fixes import FENCED, GROUP_MOVES, fix_for, transactional_id
 from worker.broker.limits import within
 from worker.broker.security import open_producer
+from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 
 # The broker aborts a transaction after this, and its producer then looks fenced: so our own limit comes first. After
@@ -27,8 +24,6 @@ from worker.settings.kafka import Kafka
 TRANSACTION_TIMEOUT_MS, TRANSACTION_MARGIN_MS = 10_000, 2_000
 BATCH_BYTES = 1_000_000  # at the client's 16 kB a transaction costs twice the CPU
 DISCARD_S = 2.0
-
-FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
 
 
 class TransactionalProducer:
@@ -47,19 +42,24 @@ class TransactionalProducer:
         return self._producer is not None
 
     def renew(self) -> None:
-        """Throw the producer away and make another, which aborts what the old one left open. Raises BrokerError."""
+        """Throw the producer away and make another, which aborts what the old one left open.
+
+        Raises BrokerError, or Refusal where the user may not have one.
+        """
         self.close()
         try:
             self._producer = self._opened()
+        except AuthorizationError as error:
+            raise Refusal(f"no transactional producer: {fix_for(error, self._kafka)}") from error
         except KafkaError as error:
-            raise BrokerError(f"no transactional producer: {error!r}") from error
+            fix = fix_for(error, self._kafka, "Write")
+            raise BrokerError(f"no transactional producer: {error!r}", fix=fix) from error
 
     def _opened(self) -> KafkaProducer:
         limit_ms = int(self._commit_timeout_s * 1000)
         producer = open_producer(
             self._kafka,
-            # The same after a restart, so that the new process ends what the old one left open
-            transactional_id=f"{self._kafka.group_id}/{self._kafka.instance_id}",
+            transactional_id=transactional_id(self._kafka),
             transaction_timeout_ms=max(TRANSACTION_TIMEOUT_MS, limit_ms + TRANSACTION_MARGIN_MS),
             batch_size=min(BATCH_BYTES, self._max_request_bytes),
             max_request_size=self._max_request_bytes,
@@ -108,12 +108,16 @@ class TransactionalProducer:
             # Waits without limit for a broker that is gone (kafka-python 3.0.12), as does commit_transaction
             within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, metadata))
         except (KafkaError, ValueError, TimeoutError) as error:
-            raise _failed(error, "refused") from error
+            raise self._failed(error, "refused") from error
         try:
             within(_left(deadline), producer.commit_transaction)
         except (KafkaError, TimeoutError) as error:
             # Unknown even if fenced: a successor may have come between a commit that worked and its retry
-            raise _failed(error, "unknown") from error
+            raise self._failed(error, "unknown") from error
+
+    def _failed(self, error: Exception, outcome: str) -> CommitError:
+        fix = fix_for(error, self._kafka, "Write")
+        return CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=is_fenced(error), fix=fix)
 
     def _group_offsets(self, offsets: dict[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
         # leader_epoch None makes send_offsets_to_transaction hang for ever (kafka-python 3.0.12)
@@ -142,7 +146,7 @@ def _stable(membership: object) -> ConsumerGroupMetadata:
         or membership.generation_id < 0
         or membership.state != MemberState.STABLE
     ):
-        raise CommitError(f"not a member in good standing: {membership}", outcome="refused")
+        raise CommitError(f"not a member in good standing: {membership}", outcome="refused", fix=GROUP_MOVES)
     return membership
 
 
@@ -163,19 +167,7 @@ def _left(deadline: float) -> float:
     return max(deadline - time.monotonic(), 0.0)
 
 
-def _failed(error: Exception, outcome: str) -> CommitError:
-    return CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=is_fenced(error))
-
-
 def is_fenced(error: BaseException) -> bool:
     """Whether the error, or one it tells of, says that somebody else has taken this identity."""
     # Once fenced, later calls raise plain KafkaError that only quotes the first (kafka-python 3.0.12)
-    return any(isinstance(e, FENCED) or "ProducerFencedError" in repr(e) for e in _told_of(error))
-
-
-def _told_of(error: BaseException | None) -> Iterator[BaseException]:
-    if error is None:
-        return
-    yield error
-    yield from (arg for arg in error.args if isinstance(arg, BaseException))
-    yield from _told_of(error.__cause__ or error.__context__)
+    return any(isinstance(e, FENCED) or "ProducerFencedError" in repr(e) for e in told_of(error))

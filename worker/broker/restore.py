@@ -11,9 +11,10 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.contract import BrokerError, Unanswered
+from worker.broker.contract import NO_TOPIC, BrokerError, Unanswered
 from worker.broker.limits import asking, within
 from worker.broker.security import open_consumer
+from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 
 ASK_LIMIT_S = 2.0
@@ -45,7 +46,7 @@ class ChangelogReader:
     def open(self, partition: int) -> "OpenChangelog":
         """Raises Unanswered (where that lasts, `renew`), BrokerError."""
         tp = TopicPartition(self._topic, partition)
-        with asking(f"changelog {self._topic}-{partition}", Unanswered):
+        with asking(self._kafka, f"changelog {self._topic}-{partition}", Unanswered):
             if self._clients is None:
                 self._clients = _connect(self._kafka)
             clients = self._clients
@@ -83,6 +84,7 @@ class ChangelogReader:
 class _Clients:
     """Two consumers and how many reads use them."""
 
+    kafka: Kafka
     committed: KafkaConsumer
     everything: KafkaConsumer
     reads: int = 0
@@ -114,8 +116,8 @@ class _Clients:
 def _connect(kafka: Kafka) -> _Clients:
     committed = _open(kafka, "read_committed")
     try:
-        return _Clients(committed, _open(kafka, "read_uncommitted"))
-    except KafkaError:
+        return _Clients(kafka, committed, _open(kafka, "read_uncommitted"))
+    except (KafkaError, Refusal):
         _close(committed)
         raise
 
@@ -135,7 +137,7 @@ class OpenChangelog:
         """The next records, possibly none. Raises BrokerError; then close this and open another."""
         if self.done:
             return []
-        with asking(f"changelog {self._tp.topic}-{self._tp.partition}"):
+        with asking(self._clients.kafka, f"changelog {self._tp.topic}-{self._tp.partition}"):
             self._consumer.resume(self._tp)
             try:
                 fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
@@ -148,7 +150,7 @@ class OpenChangelog:
         """By position, not by records: holes and transaction markers bring none."""
         if not self._open:
             raise BrokerError(f"changelog {self._tp.topic}-{self._tp.partition} is closed")
-        with asking(f"changelog {self._tp.topic}-{self._tp.partition}"):
+        with asking(self._clients.kafka, f"changelog {self._tp.topic}-{self._tp.partition}"):
             position: int = self._consumer.position(self._tp, timeout_ms=0)
         return position >= self._end
 
@@ -169,11 +171,11 @@ class TopicReader:
 
     def __init__(self, kafka: Kafka, topic: str, starts: Mapping[int, int] | None = None) -> None:
         """`starts` are offsets by partition; without it, all partitions from their beginning. Raises BrokerError."""
-        self._topic = topic
-        with asking(f"reading {topic}"):
+        self._kafka, self._topic = kafka, topic
+        with asking(kafka, f"reading {topic}"):
             self._consumer = _open(kafka, "read_committed")
         try:
-            with asking(f"reading {topic}"):
+            with asking(kafka, f"reading {topic}"):
                 self._assign(starts)
         except BrokerError:
             self.close()
@@ -186,14 +188,14 @@ class TopicReader:
             begins = self._consumer.beginning_offsets(tps, timeout_ms=ASK_LIMIT_S * 1000) if tps else {}
             starts = {tp.partition: offset for tp, offset in begins.items()}
         if not starts:
-            raise BrokerError(f"there is no topic {self._topic}")
+            raise BrokerError(f"there is no topic {self._topic}", fix=NO_TOPIC)
         self._consumer.assign([TopicPartition(self._topic, partition) for partition in starts])
         for partition, offset in starts.items():
             self._consumer.seek(TopicPartition(self._topic, partition), offset)
 
     def poll(self, timeout_s: float) -> list[TopicRecord]:
         """What came, in offset order within each partition; perhaps nothing. Raises BrokerError."""
-        with asking(f"reading {self._topic}"):
+        with asking(self._kafka, f"reading {self._topic}"):
             fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
         return [
             TopicRecord(row.partition, row.offset, row.timestamp, row.key, row.value, row.headers)
@@ -203,13 +205,13 @@ class TopicReader:
 
     def ends(self) -> dict[int, int]:
         """The offset after the last readable record of each partition. Raises NotYet, BrokerError."""
-        with asking(f"ends of {self._topic}"):
+        with asking(self._kafka, f"ends of {self._topic}"):
             ends = self._consumer.end_offsets(list(self._consumer.assignment()), timeout_ms=ASK_LIMIT_S * 1000)
         return {tp.partition: end for tp, end in ends.items()}
 
     def positions(self) -> dict[int, int]:
         """The offset each partition is read from next."""
-        with asking(f"positions in {self._topic}"):
+        with asking(self._kafka, f"positions in {self._topic}"):
             return {tp.partition: self._consumer.position(tp, timeout_ms=0) for tp in self._consumer.assignment()}
 
     def close(self) -> None:

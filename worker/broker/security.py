@@ -5,9 +5,11 @@ from contextlib import suppress
 from typing import Any
 
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from pydantic import SecretStr
 
+from worker.broker.diagnosis import Attempts, check_here
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 
@@ -49,34 +51,41 @@ def _opened(secret: SecretStr | None) -> str | None:
 
 
 def open_consumer(kafka: Kafka, **own: object) -> KafkaConsumer:
-    """A consumer without automatic commits. Raises KafkaError when no broker answers in time."""
-    return _open(KafkaConsumer, {"enable_auto_commit": False, **client_options(kafka), **own})
+    """A consumer without automatic commits. Raises as `open_producer`."""
+    return _open(kafka, KafkaConsumer, {"enable_auto_commit": False, **client_options(kafka), **own})
 
 
 def open_producer(kafka: Kafka, **own: object) -> KafkaProducer:
-    """A producer. Raises KafkaError when no broker answers in time."""
-    return _open(KafkaProducer, {**client_options(kafka, KafkaProducer), **own})
+    """A producer. Raises KafkaError when no broker answers in time, Refusal when none ever will."""
+    return _open(kafka, KafkaProducer, {**client_options(kafka, KafkaProducer), **own})
 
 
 def open_admin(kafka: Kafka, **own: object) -> KafkaAdminClient:
-    """An admin client. Raises KafkaError when no broker answers in time."""
-    return _open(KafkaAdminClient, {**client_options(kafka, KafkaAdminClient), **own})
+    """An admin client. Raises KafkaError when no broker answers in time, Refusal when none ever will."""
+    return _open(kafka, KafkaAdminClient, {**client_options(kafka, KafkaAdminClient), **own})
 
 
-def _open(client: Callable[..., Any], options: dict[str, Any]) -> Any:
+def _open(kafka: Kafka, client: Callable[..., Any], options: dict[str, Any]) -> Any:
+    check_here(kafka)
     network: list[KafkaNetClient] = []
+    attempts: list[Attempts] = []
 
     def remember(**configs: object) -> KafkaNetClient:
         network.append(KafkaNetClient(**configs))
         # It never hears of allow_auto_create_topics (kafka-python 3.0.12): asking for a topic that was deleted would
         # bring it back, empty and with other settings
         network[0].cluster.config["allow_auto_create_topics"] = False
+        attempts.append(Attempts(network[0]._manager, kafka))
         return network[0]
 
     try:
-        return client(**options, kafka_client=remember)
-    except Exception:
+        opened = client(**options, kafka_client=remember)
+    except Exception as error:
         # kafka-python 3.0.12: a constructor that fails leaves its network thread running, once per attempt
         with suppress(Exception):
             network[0].close()
+        if isinstance(error, KafkaTimeoutError) and attempts and (reason := attempts[0].explain()):
+            raise KafkaTimeoutError(f"{error.args[0]}: {reason}") from error
         raise
+    attempts[0].over()
+    return opened

@@ -88,23 +88,32 @@ def bootstrap_servers_from_environment() -> str | None:
 
 
 def kafka_from_jars(
-    nodes: int = 1, heap_mb: int = 512, extra_properties: Mapping[str, str] | None = None, say: Say = _silent
+    nodes: int = 1,
+    heap_mb: int = 512,
+    extra_properties: Mapping[str, str] | None = None,
+    say: Say = _silent,
+    listeners: Mapping[str, str] | None = None,
 ) -> "LocalKafka":
-    """Started brokers of our own whatever the environment names, for tests that kill them; whoever calls stops them."""
+    """Started brokers of our own whatever the environment names, for tests that kill them; whoever calls stops them.
+
+    `listeners` are more of them by name, with their protocol, for one node.
+    """
     assert 1 <= nodes <= 3, "one to three nodes"
     if not can_run_jars():
         raise LocalKafkaUnavailable(WHAT_TO_INSTALL)
     java = ["java", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{_fetched_jars(say)}/*"]
     say(f"starting Kafka {VERSION}")
     home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
-    ports = _free_ports(2 * nodes)
-    brokers, controllers = ports[:nodes], ports[nodes:]
-    kafka = LocalKafka(",".join(f"127.0.0.1:{port}" for port in brokers), home)
+    more = listeners or {}
+    ports = _free_ports(2 * nodes + len(more))
+    brokers, controllers = ports[:nodes], ports[nodes : 2 * nodes]
+    addresses = {name: f"127.0.0.1:{port}" for name, port in zip(more, ports[2 * nodes :], strict=True)}
+    kafka = LocalKafka(",".join(f"127.0.0.1:{port}" for port in brokers), home, listeners=addresses)
     voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, 1))
     for node, (broker, controller) in enumerate(zip(brokers, controllers, strict=True), 1):
         properties = {
             **_settings(nodes),
-            **_addresses(broker, controller),
+            **_addresses(broker, controller, addresses, more),
             "node.id": str(node),
             "controller.quorum.voters": voters,
             "log.dirs": str(home / f"data-{node}"),
@@ -166,6 +175,7 @@ class LocalKafka:
     home: Path | None = None
     nodes: dict[int, "_Node"] = field(default_factory=dict)
     container: str | None = None
+    listeners: dict[str, str] = field(default_factory=dict)  # addresses of those that were asked for, by name
 
     def start(self, limit_s: float) -> None:
         """All nodes at once (one of three does not get far alone); LocalKafkaError when they do not answer in time."""
@@ -310,13 +320,15 @@ def _settings(nodes: int) -> dict[str, str]:
     }
 
 
-def _addresses(broker: int, controller: int) -> dict[str, str]:
-    listeners = f"PLAINTEXT://127.0.0.1:{broker},CONTROLLER://127.0.0.1:{controller}"
+def _addresses(broker: int, controller: int, more: Mapping[str, str], protocols: Mapping[str, str]) -> dict[str, str]:
+    every = {"PLAINTEXT": f"127.0.0.1:{broker}", "CONTROLLER": f"127.0.0.1:{controller}", **more}
+    listeners = ",".join(f"{name}://{address}" for name, address in every.items())
+    kinds = {"CONTROLLER": "PLAINTEXT", "PLAINTEXT": "PLAINTEXT", **protocols}
     return {
         "process.roles": "broker,controller",
         "listeners": listeners,
         "advertised.listeners": listeners,
-        "listener.security.protocol.map": "CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
+        "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in kinds.items()),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
     }

@@ -56,7 +56,8 @@ class Restoring:
             self.waits_for = self._waits_since = self._unanswered_since = None
         if not self._read.done:
             if not records:
-                raise NotYet(f"the changelog of partition {self.partition} is not read to its end")
+                unread = f"the changelog of partition {self.partition} is not read to its end"
+                raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
         low, high = broker.bounds(self.partition)
         try:
