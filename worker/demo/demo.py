@@ -28,12 +28,8 @@ from worker.broker.restore import TopicReader, read_all
 from worker.demo import newyork
 from worker.demo.auditor import Rules, audit
 from worker.demo.feed import check_rate
-from worker.demo.local_kafka import (
-    LocalKafkaError,
-    LocalKafkaUnavailable,
-    bootstrap_servers_from_environment,
-    local_kafka,
-)
+from worker.demo.kafka_node import LocalKafkaError
+from worker.demo.local_kafka import LocalKafkaUnavailable, bootstrap_servers_from_environment, local_kafka
 from worker.demo.skill import Scores, score
 from worker.demo.workers import DemoWorker
 from worker.refusal import Refusal

@@ -1,8 +1,7 @@
 """A real Apache Kafka on this machine for the demo and the tests: one to three brokers on loopback.
 
 From the jars (JDK and Maven), else from the official image (container engine), else the one the environment names.
-Knows no Kafka client; imports nothing but the standard library, because its guard runs this file as a script.
-Longer than 300 lines because of that: the guard, the brokers and the ways to get them stand in one file.
+Knows no Kafka client.
 """
 
 import fcntl
@@ -12,9 +11,7 @@ import secrets
 import shutil
 import socket
 import subprocess
-import sys
 import tempfile
-import threading
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,28 +20,29 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.demo.kafka_node import (
+    KILL,
+    STOP_LIMIT_S,
+    TERMINATE,
+    KafkaNode,
+    LocalKafkaError,
+    addresses_of,
+    properties_of,
+)
+
 VERSION = "4.3.1"
 IMAGE = f"apache/kafka:{VERSION}"
 BOOTSTRAP_VARIABLE = "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS"
 OLDEST_JAVA = 17
-STARTED = b"Kafka Server started"
 START_LIMIT_S = 60.0
 PULL_LIMIT_S = 300.0
-STOP_LIMIT_S = 2.0  # then by force: the data is thrown away, and the last nodes of three wait long for a quorum
 PORTS = range(20_000, 32_000)  # below the ephemeral range: no client's own port, and none that connects to itself
-
-# What the guard is told through its pipe
-TERMINATE, KILL = b"t", b"k"
 
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _POM = _CHECKOUT / "deploy" / "kafka" / "pom.xml"
 _LIBS = _CHECKOUT / ".cache" / f"kafka-{VERSION}" / "libs"
 
 Say = Callable[[str], None]
-
-
-class LocalKafkaError(RuntimeError):
-    """A broker was started and did not answer; holds the end of its log."""
 
 
 class LocalKafkaUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault
@@ -112,8 +110,8 @@ def kafka_from_jars(
     voters = ",".join(f"{node}@127.0.0.1:{port}" for node, port in enumerate(controllers, 1))
     for node, (broker, controller) in enumerate(zip(brokers, controllers, strict=True), 1):
         properties = {
-            **_settings(nodes),
-            **_addresses(broker, controller, addresses, more),
+            **properties_of(nodes),
+            **addresses_of(broker, controller, addresses, more),
             "node.id": str(node),
             "controller.quorum.voters": voters,
             "log.dirs": str(home / f"data-{node}"),
@@ -121,7 +119,7 @@ def kafka_from_jars(
         }
         file = home / f"{node}.properties"
         file.write_text("".join(f"{key}={value}\n" for key, value in properties.items()))
-        kafka.nodes[node] = _Node(home, home / f"{node}.log", [*java, "kafka.Kafka", str(file)])
+        kafka.nodes[node] = KafkaNode(home, home / f"{node}.log", [*java, "kafka.Kafka", str(file)])
     # begins with "A": the tool would take a "-" for an option
     cluster_id = urlsafe_b64encode(b"\0" + secrets.token_bytes(15)).decode().rstrip("=")
     format_storage = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config"]
@@ -141,9 +139,9 @@ def kafka_from_image(
     say(f"starting {IMAGE} (the engine fetches it the first time)")
     home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
     (port,) = _free_ports(1)
-    settings = {**_settings(1), **(extra_properties or {})}
+    settings = {**properties_of(1), **(extra_properties or {})}
     command = container_command(home.name, port, heap_mb, settings)
-    kafka = LocalKafka(f"127.0.0.1:{port}", home, {1: _Node(home, home / "1.log", command)}, container=home.name)
+    kafka = LocalKafka(f"127.0.0.1:{port}", home, {1: KafkaNode(home, home / "1.log", command)}, container=home.name)
     with kafka.stopped_on_failure():
         kafka.start(PULL_LIMIT_S)
     return kafka
@@ -173,7 +171,7 @@ class LocalKafka:
 
     bootstrap_servers: str
     home: Path | None = None
-    nodes: dict[int, "_Node"] = field(default_factory=dict)
+    nodes: dict[int, KafkaNode] = field(default_factory=dict)
     container: str | None = None
     listeners: dict[str, str] = field(default_factory=dict)  # addresses of those that were asked for, by name
 
@@ -219,119 +217,6 @@ class LocalKafka:
         except BaseException:
             self.stop()
             raise
-
-
-@dataclass
-class _Node:
-    """One broker's process, behind a guard that ends it when we are gone."""
-
-    home: Path
-    log: Path
-    command: list[str]
-    _guard: subprocess.Popen[bytes] | None = None
-    _log_start: int = 0
-
-    def start(self) -> None:
-        """Start the broker behind a guard; return without waiting for it."""
-        with self.log.open("ab") as log:
-            self._log_start = log.tell()
-            self._guard = subprocess.Popen(
-                [sys.executable, "-IS", __file__, str(self.home), *self.command],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # Ctrl-C is for whoever uses the broker, which outlives them
-            )
-
-    def wait_until_started(self, deadline: float) -> None:
-        """Wait for the log's line; LocalKafkaError when the broker ends first or `deadline` (monotonic) passes."""
-        while STARTED not in (written := self.log.read_bytes()[self._log_start :]):
-            if self._guard is None or self._guard.poll() is not None or time.monotonic() > deadline:
-                tail = written.decode(errors="replace").strip().splitlines()[-20:]
-                raise LocalKafkaError("Kafka did not start:\n" + "\n".join(tail))
-            time.sleep(0.05)
-
-    def tell(self, word: bytes) -> None:
-        """Pass a word to the guard, if it still listens."""
-        if self._guard is not None and self._guard.stdin is not None:
-            with suppress(BrokenPipeError):
-                os.write(self._guard.stdin.fileno(), word)
-
-    def wait_until_ended(self, deadline: float) -> None:
-        """Wait until the process has ended, at most until `deadline` (monotonic)."""
-        if self._guard is not None:
-            with suppress(subprocess.TimeoutExpired):
-                self._guard.wait(max(0.0, deadline - time.monotonic()))
-
-    def end(self, word: bytes) -> None:
-        """Pass a word to the guard; return when the process is gone."""
-        self.tell(word)
-        if self._guard is not None and self._guard.stdin is not None:
-            self._guard.wait()
-            self._guard.stdin.close()
-        self._guard = None
-
-
-def _guard(home: Path, command: Sequence[str]) -> int:
-    """Stand between a program and its broker, which ends when the program asks or is gone.
-
-    A pipe is closed whatever way its owner dies, SIGKILL included, needs no polling and works on every Unix; the
-    kernel's own parent-death signal is Linux only, goes by thread, and needs code between fork and exec.
-    """
-    broker = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    abandoned = threading.Event()
-
-    def obey() -> None:
-        while word := os.read(0, 1):
-            broker.kill() if word == KILL else broker.terminate()
-        abandoned.set()
-        broker.terminate()
-        with suppress(subprocess.TimeoutExpired):
-            broker.wait(STOP_LIMIT_S)
-        broker.kill()
-
-    threading.Thread(target=obey, daemon=True).start()
-    code = broker.wait()
-    if abandoned.is_set():
-        shutil.rmtree(home, ignore_errors=True)
-    return code
-
-
-def _settings(nodes: int) -> dict[str, str]:
-    """Made for tests: small, quick to start, and keeping records whose timestamps are years old."""
-    replicas, in_sync = str(nodes), str(2 if nodes == 3 else 1)
-    return {
-        "log.retention.ms": "-1",
-        "log.roll.hours": "876000",  # by record time: else a replayed year is cut into 52 segments
-        "log.cleaner.dedupe.buffer.size": "16777216",  # of 128 MiB, allocated at once
-        "default.replication.factor": replicas,
-        "min.insync.replicas": in_sync,
-        "offsets.topic.replication.factor": replicas,
-        "offsets.topic.num.partitions": "1",  # of 50, made on first use
-        "transaction.state.log.replication.factor": replicas,
-        "transaction.state.log.min.isr": in_sync,
-        "transaction.state.log.num.partitions": "1",
-        "share.coordinator.state.topic.replication.factor": replicas,
-        "share.coordinator.state.topic.min.isr": in_sync,
-        "broker.session.timeout.ms": "4000",  # of 9000: a killed node's successor waits for it
-        "broker.heartbeat.interval.ms": "500",
-        "group.initial.rebalance.delay.ms": "0",
-        "group.min.session.timeout.ms": "1000",
-    }
-
-
-def _addresses(broker: int, controller: int, more: Mapping[str, str], protocols: Mapping[str, str]) -> dict[str, str]:
-    every = {"PLAINTEXT": f"127.0.0.1:{broker}", "CONTROLLER": f"127.0.0.1:{controller}", **more}
-    listeners = ",".join(f"{name}://{address}" for name, address in every.items())
-    kinds = {"CONTROLLER": "PLAINTEXT", "PLAINTEXT": "PLAINTEXT", **protocols}
-    return {
-        "process.roles": "broker,controller",
-        "listeners": listeners,
-        "advertised.listeners": listeners,
-        "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in kinds.items()),
-        "controller.listener.names": "CONTROLLER",
-        "inter.broker.listener.name": "PLAINTEXT",
-    }
 
 
 def _free_ports(count: int) -> list[int]:
@@ -388,7 +273,3 @@ def _run(command: Sequence[str]) -> None:
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
     if done.returncode != 0:
         raise LocalKafkaError(f"{command[0]} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-20:]))
-
-
-if __name__ == "__main__":
-    sys.exit(_guard(Path(sys.argv[1]), sys.argv[2:]))
