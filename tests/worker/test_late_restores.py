@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.rigs.clock import Clock
 from tests.rigs.loop_rig import Rig, drained
 from tests.rigs.memory_broker import CHANGELOG
 from tests.rigs.memory_log import Transaction
@@ -13,23 +14,6 @@ from worker.failures import LateRestores
 from worker.refusal import Refusal
 
 GIVE_UP_S = 60.0
-
-
-class Clock:
-    """Goes on only when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("time.monotonic", clock)
-    return clock
 
 
 @pytest.fixture

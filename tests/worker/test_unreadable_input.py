@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.rigs.clock import Clock
 from tests.rigs.loop_rig import Rig, drained
 from worker.broker.contract import Unreadable
 from worker.failures import LONGEST_PAUSE_S, UnreadableInput
@@ -12,23 +13,6 @@ from worker.refusal import Refusal
 
 GIVE_UP_S = 60.0
 PAUSES = [0.5, 1.0, 2.0, 4.0, 8.0, LONGEST_PAUSE_S]
-
-
-class Clock:
-    """Goes on only when told."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    clock = Clock()
-    monkeypatch.setattr("time.monotonic", clock)
-    return clock
 
 
 @pytest.fixture

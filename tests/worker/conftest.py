@@ -1,0 +1,5 @@
+"""Fixtures that several rooms of the worker's tests share."""
+
+from tests.rigs.clock import clock
+
+__all__ = ["clock"]
