@@ -19,7 +19,7 @@ class Forecasts(NamedTuple):
 
     events: Events  # (n,)
     name: list[str]
-    parts: Floats  # (n, Z, X) the forecasts of single experts, if the shard was asked to tell; else X = 0
+    parts: Floats  # (n, Z, X) the forecasts of single experts, if the shard was asked for them; else X = 0
     verdict: Ints  # of each event of the batch, accepted or not
     born: list[str]  # streams that got a row
 
@@ -33,8 +33,8 @@ class Forecasts(NamedTuple):
     @classmethod
     def blank(cls, n: int, method: Method, parts: int = 0) -> "Forecasts":
         """Room for n accepted events. What is in it means nothing yet."""
-        events, told = np.empty(n, published(method)), np.empty((n, len(method.horizons), parts))
-        return cls(events, [], told, np.zeros(n, np.int64), [])
+        events, singles = np.empty(n, published(method)), np.empty((n, len(method.horizons), parts))
+        return cls(events, [], singles, np.zeros(n, np.int64), [])
 
 
 def joined(parts: list[Forecasts]) -> Forecasts:

@@ -119,7 +119,7 @@ def _worked_with(method: Method) -> list[Field]:
         ("mixed_move", "f8", (z,)),  # as it is published
         ("width", "f8", (z,)),  # of the band, in horizon scales
         ("edges", "f8", (z, q)),  # of its quantiles as they are kept: widths times the unit, whole, increasing
-        ("told", "f8", (z, len(experts.part_names(method)))),  # forecasts of single experts
+        ("parts", "f8", (z, len(experts.part_names(method)))),  # forecasts of single experts
         ("x", "f4", (method.inputs,)),  # what the network sees
         ("phi", "f4", (companion.width(method) if method.has_companion else linear.width(method),)),  # regressors
         ("absurd", "?"),  # the value before was a mad one among the first

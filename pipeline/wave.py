@@ -53,8 +53,8 @@ class Wave:
         self._events: Events = room.view(whole)
         self._first = np.ndarray(AT_ONCE, _bytes_of(method), room.data, strides=(whole.itemsize,))
 
-    def forecast(self, rows: Rows, events: Events, places: Ints, told: npt.NDArray[np.float64]) -> None:
-        """Step the events (n,) at these places: fill in what is published of them, and told (n, Z, X) of experts."""
+    def forecast(self, rows: Rows, events: Events, places: Ints, parts: npt.NDArray[np.float64]) -> None:
+        """Step the events (n,) at these places: fill in what is published, and parts (n, Z, X), the experts' own."""
         handed = events.view(self._first.dtype)
         for low in range(0, len(places), AT_ONCE):
             some = places[low : low + AT_ONCE]
@@ -64,8 +64,8 @@ class Wave:
             for do in self._law:
                 do(rows, wave, self._fixed)
             handed[some] = self._first[:n]
-            if told.shape[2]:
-                told[some] = wave["told"]
+            if parts.shape[2]:
+                parts[some] = wave["parts"]
 
     def _begin_anew(self, rows: Rows, events: Events, fixed: Fixed) -> None:
         if scales.absurd_start(rows, events, fixed):
@@ -80,7 +80,7 @@ class Wave:
     @staticmethod
     def _exponentiate(_rows: Rows, events: Events, _fixed: Fixed) -> None:
         """From logarithms to the value's units."""
-        for field in ("mean", "quantiles", "told", "expected"):
+        for field in ("mean", "quantiles", "parts", "expected"):
             events[field] = np.exp(np.clip(events[field], -700, 700))
 
 

@@ -21,11 +21,11 @@ def dead_letters(
     """Return one message per rejected record: its key, value and headers, its place and the reason in more headers.
 
     A record may be larger than `limit_bytes`, since limits are on batches as they are packed: what does not fit is
-    left out, and its size said.
+    left out, and its size stands in a header.
     """
     letters = []
     for place, reason, message in rejected:
-        said = {
+        facts = {
             "reason": reason,
             "message": message.encode()[:MESSAGE_BYTES].decode(errors="ignore"),
             "topic": topics.input,
@@ -37,32 +37,32 @@ def dead_letters(
         key, value = records.keys[place], records.values[place]
         own = [(name, part or b"") for name, part in records.headers[place]]  # kafka-python (3.0.12) sends no null
         name = f"{topics.input}-{partition}-{records.offsets[place]}".encode()
-        key, value, own = _fitting(name if key is None else key, value, own, name, said, limit_bytes)
-        letters.append(Message(topics.dead_letters, partition, key, value, [*own, *_headers(said)]))
+        key, value, own = _fitting(name if key is None else key, value, own, name, facts, limit_bytes)
+        letters.append(Message(topics.dead_letters, partition, key, value, [*own, *_headers(facts)]))
     return letters
 
 
-def _headers(said: dict[str, str]) -> Headers:
-    return [(f"foldcast-error-{name}", text.encode()) for name, text in said.items()]
+def _headers(facts: dict[str, str]) -> Headers:
+    return [(f"foldcast-error-{name}", text.encode()) for name, text in facts.items()]
 
 
 def _fitting(
-    key: bytes, value: bytes | None, own: Headers, name: bytes, said: dict[str, str], limit_bytes: int
+    key: bytes, value: bytes | None, own: Headers, name: bytes, facts: dict[str, str], limit_bytes: int
 ) -> tuple[bytes, bytes | None, Headers]:
-    """Key, value and headers without the largest of them until the rest fits; what is left out is added to `said`."""
+    """Key, value and headers without the largest of them until the rest fits; what is left out is added to `facts`."""
     for _ in range(3):
         sizes = {"value": len(value or b""), "key": len(key), "headers": _bytes_of(own)}
-        if sum(sizes.values()) + _bytes_of(_headers(said)) + FRAMING_BYTES <= limit_bytes:
+        if sum(sizes.values()) + _bytes_of(_headers(facts)) + FRAMING_BYTES <= limit_bytes:
             break
         largest = max(sizes, key=sizes.__getitem__)
         if largest == "value":
-            said |= {"bytes": str(sizes[largest]), "sha256": hashlib.sha256(value or b"").hexdigest()}
+            facts |= {"bytes": str(sizes[largest]), "sha256": hashlib.sha256(value or b"").hexdigest()}
             value = None
         elif largest == "key":
-            said |= {"key-bytes": str(sizes[largest]), "key-sha256": hashlib.sha256(key).hexdigest()}
+            facts |= {"key-bytes": str(sizes[largest]), "key-sha256": hashlib.sha256(key).hexdigest()}
             key = name
         else:
-            said["headers-bytes"] = str(sizes[largest])
+            facts["headers-bytes"] = str(sizes[largest])
             own = []
     return key, value, own
 

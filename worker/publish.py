@@ -59,8 +59,8 @@ def forecast_bodies(forecasts: Forecasts, method: Method, version: str, ids: Seq
     return bodies
 
 
-def _expected(said: list[float], value: float, levels: Sequence[float]) -> dict[str, object] | None:
-    mean, low, high = said
+def _expected(earlier: list[float], value: float, levels: Sequence[float]) -> dict[str, object] | None:
+    mean, low, high = earlier
     if math.isnan(mean) or not levels:
         return None
     return {"mean": mean, "low": low, "high": high, "level": levels[0], "outside": not low <= value <= high}

@@ -31,7 +31,7 @@ EXPERTS = (
     Expert("companion", lambda method: method.has_companion, stacked=True),
     Expert("stack", lambda method: method.full, mixed=True, shrunk=True),
 )
-TOLD = ("seasonal", "network", "linear", "stack")  # whose forecasts a shard can tell
+SINGLE = ("seasonal", "network", "linear", "stack")  # whose own forecasts a shard publishes where it is asked to
 
 
 def experts(method: Method) -> list[Expert]:
@@ -65,6 +65,6 @@ def places(method: Method, names: Iterable[str]) -> list[int]:
 
 
 def part_names(method: Method) -> tuple[str, ...]:
-    """Experts whose own forecasts a shard can tell."""
+    """Experts whose own forecasts a shard publishes where it is asked to."""
     there = [expert.name for expert in experts(method)]
-    return tuple(name for name in TOLD if name in there)
+    return tuple(name for name in SINGLE if name in there)

@@ -125,22 +125,22 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
 
 
 @kernel
-def tell(rows: Rows, events: Events, fixed: Fixed) -> None:
+def keep_parts(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Single experts' forecasts in the units of z, for whoever asks."""
-    told = fixed[0]["told"]
+    parts = fixed[0]["parts"]
     for b in range(len(events)):
         event = events[b]
         scale = rows[event["row"]]["scale"]
         moves = event["moves"]
-        forecasts = event["told"]
+        forecasts = event["parts"]
         for j in range(len(forecasts)):
-            for x in range(len(told)):
-                forecasts[j, x] = event["z"] + moves[told[x], j] * scale[j]
+            for x in range(len(parts)):
+                forecasts[j, x] = event["z"] + moves[parts[x], j] * scale[j]
 
 
 PART = Part(
     fields,
-    fixed=lambda method: {"told": experts.places(method, experts.part_names(method))},
+    fixed=lambda method: {"parts": experts.places(method, experts.part_names(method))},
     score=(score,),
-    forecast=(keep, tell),
+    forecast=(keep, keep_parts),
 )

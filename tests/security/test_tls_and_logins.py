@@ -39,7 +39,6 @@ pytestmark = [
 ]
 
 OPERATIONS = {"Read": "READ", "Write": "WRITE", "DescribeConfigs": "DESCRIBE_CONFIGS"}
-AT_ONCE_S = 5.0
 LIMIT_S = 20.0
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -267,10 +266,9 @@ def test_each_mistake_is_refused_at_once_in_a_sentence_of_its_own(
     secured: SecuredKafka, unique: str, mistake: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener, said, sentence = MISTAKES[mistake]
-    settings, began = named(unique, given(secured, listener, said)), time.monotonic()
-    with pytest.raises(Refusal) as caught:
+    settings = named(unique, given(secured, listener, said))
+    with pytest.raises(Refusal) as caught:  # where it is tried until the time is over, it is a BrokerError
         topics.check(settings)
-    assert time.monotonic() - began < AT_ONCE_S
     assert re.fullmatch(sentence, str(caught.value)), caught.value
     assert not [secret for secret in SECRETS if secret in str(caught.value) + caplog.text]
 

@@ -135,13 +135,13 @@ def _stream(axes: "Axes", trace: Trace, column: int, h: int, method: Method) -> 
     time = trace.time_ms
     dated = bool(np.all((DATES[0] < time) & (time < DATES[1])))
     when: Any = time.astype("datetime64[ms]") if dated else time / 1000
-    said = max(len(time) - h, 0)  # forecasts whose label came
-    came = when[h : h + said]
+    labelled = max(len(time) - h, 0)  # forecasts whose label came
+    came = when[h : h + labelled]
     for k in range(method.bands):
-        low, high = trace.quantiles[:said, column, k], trace.quantiles[:said, column, -1 - k]
+        low, high = trace.quantiles[:labelled, column, k], trace.quantiles[:labelled, column, -1 - k]
         axes.fill_between(came, low, high, color="C0", alpha=0.2, linewidth=0)
     axes.plot(when, trace.value, label="value", color="black", linewidth=0.8)
-    axes.plot(came, trace.mean[:said, column], color="C0", label=f"forecast {h} before, with intervals")
+    axes.plot(came, trace.mean[:labelled, column], color="C0", label=f"forecast {h} before, with intervals")
     axes.tick_params(labelsize=8)
     if dated:
         axes.xaxis.set_major_formatter(ConciseDateFormatter(axes.xaxis.get_major_locator()))  # type: ignore[no-untyped-call]

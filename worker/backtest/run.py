@@ -81,10 +81,10 @@ def run(
     state = shards[0].table.row_bytes
     print(f"{state:,} bytes of state per stream")
     if json_path is not None:
-        told = scores(whole.tallies, plan.method, without)
-        told |= {"refused": whole.refused, "dropped": dropped, "state_bytes": state}
-        told["updates"] = {name: whole.updates[name] for name in UPDATE_WORDS}
-        _write(json_path, told | {"seconds": round(time.monotonic() - began, 3)})
+        document = scores(whole.tallies, plan.method, without)
+        document |= {"refused": whole.refused, "dropped": dropped, "state_bytes": state}
+        document["updates"] = {name: whole.updates[name] for name in UPDATE_WORDS}
+        _write(json_path, document | {"seconds": round(time.monotonic() - began, 3)})
     if plot_path is not None:
         plot.write(plot_path, plot.figure(whole.tallies, whole.traces, plan.method, without), path.name, lines)
     return 0

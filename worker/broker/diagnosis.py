@@ -165,22 +165,22 @@ class Attempts:
 
 def why(error: BaseException, address: str, kafka: Kafka) -> str | None:
     """What is wrong and the fix, in a sentence, where trying again would not help; None where it might."""
-    for told in told_of(error):
-        if isinstance(told, ssl.SSLCertVerificationError):
-            return _of_certificate(told, address, kafka)
-        if isinstance(told, ssl.SSLError) and re.search("ALERT.*(CERTIFICATE|UNKNOWN_CA)", told.reason or ""):
+    for one in errors_in(error):
+        if isinstance(one, ssl.SSLCertVerificationError):
+            return _of_certificate(one, address, kafka)
+        if isinstance(one, ssl.SSLError) and re.search("ALERT.*(CERTIFICATE|UNKNOWN_CA)", one.reason or ""):
             if kafka.ssl_certfile is None:
                 return f"kafka.ssl_certfile is not set, and {address} asks for the worker's certificate: set it"
             return (
-                f"kafka.ssl_certfile {kafka.ssl_certfile} is refused by {address} ({_in_words(told)}): "
+                f"kafka.ssl_certfile {kafka.ssl_certfile} is refused by {address} ({_in_words(one)}): "
                 "use a certificate that the brokers trust"
             )
-        if isinstance(told, SaslAuthenticationFailedError):
+        if isinstance(one, SaslAuthenticationFailedError):
             return (
                 f"kafka.sasl_username {kafka.sasl_username} is not let in by {address} with this kafka.sasl_password "
                 f"and {kafka.sasl_mechanism}: correct them, or have the user made on the brokers"
             )
-        if isinstance(told, UnsupportedSaslMechanismError):
+        if isinstance(one, UnsupportedSaslMechanismError):
             return f"kafka.sasl_mechanism {kafka.sasl_mechanism} is not offered by {address}: set one that is"
     return None
 
@@ -235,10 +235,10 @@ def _logs_in(connection: socket.socket) -> bool | None:
 
 def _is_cut_off(error: BaseException) -> bool:
     """Whether the connection was made, and then ended by the other side without a word, or with a strange one."""
-    told = list(told_of(error))
+    every = list(errors_in(error))
     silent = not isinstance(error, KafkaConnectionError) or "socket disconnected" in str(error)
-    timed_out = any(isinstance(one, TimeoutError) or "imed out" in str(one) for one in told)
-    return not timed_out and (silent or any(isinstance(one, OSError) for one in told))
+    timed_out = any(isinstance(one, TimeoutError) or "imed out" in str(one) for one in every)
+    return not timed_out and (silent or any(isinstance(one, OSError) for one in every))
 
 
 def _in_words(error: BaseException) -> str:
@@ -248,10 +248,10 @@ def _in_words(error: BaseException) -> str:
     return str(error).partition(" (_ssl.c")[0] or type(error).__name__
 
 
-def told_of(error: BaseException | None) -> Iterator[BaseException]:
+def errors_in(error: BaseException | None) -> Iterator[BaseException]:
     """The error, those it holds and those that it came from."""
     if error is None:
         return
     yield error
     yield from (arg for arg in error.args if isinstance(arg, BaseException))
-    yield from told_of(error.__cause__ or error.__context__)
+    yield from errors_in(error.__cause__ or error.__context__)

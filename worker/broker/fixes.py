@@ -24,7 +24,7 @@ from kafka.errors import (
 )
 
 from worker.broker.contract import NO_ANSWER, NO_TOPIC
-from worker.broker.diagnosis import told_of, why
+from worker.broker.diagnosis import errors_in, why
 from worker.settings.kafka import Kafka
 
 FENCED = (ProducerFencedError, InvalidProducerEpochError, FencedInstanceIdError)
@@ -49,15 +49,15 @@ FIXES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
 
 def fix_for(error: BaseException, kafka: Kafka, operation: str = "") -> str:
     """What the error asks for. `operation` is what was done to a topic, where that is known."""
-    every = list(told_of(error))
-    for told in every:
-        if right := _lacking(told, kafka, operation):
+    every = list(errors_in(error))
+    for one in every:
+        if right := _lacking(one, kafka, operation):
             return _allow(kafka, right)
     if reason := why(error, "a broker", kafka):
         return reason
     # A refusal that says little often comes from one that says more
     for classes, fix in FIXES:
-        if any(isinstance(told, classes) for told in every):
+        if any(isinstance(one, classes) for one in every):
             return fix
     return SEE_LOGS
 
@@ -87,8 +87,8 @@ def _lacking(error: BaseException, kafka: Kafka, operation: str) -> str | None:
 
 def _names(error: BaseException, kafka: Kafka) -> list[str]:
     """The topics that an error names, in no particular form (kafka-python 3.0.12); of ours, those it may mean."""
-    said = error.args[0] if error.args else ()
-    found = {said} if isinstance(said, str) else set(said)
+    named = error.args[0] if error.args else ()
+    found = {named} if isinstance(named, str) else set(named)
     return sorted(found & rights(kafka).keys()) or sorted(rights(kafka))
 
 

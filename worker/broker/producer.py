@@ -12,7 +12,7 @@ from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from worker.broker.contract import BrokerError, CommitError, Message
-from worker.broker.diagnosis import told_of
+from worker.broker.diagnosis import errors_in
 from worker.broker.fixes import FENCED, GROUP_MOVES, fix_for, transactional_id
 from worker.broker.limits import within
 from worker.broker.security import open_producer
@@ -170,4 +170,4 @@ def _left(deadline: float) -> float:
 def is_fenced(error: BaseException) -> bool:
     """Whether the error, or one it tells of, says that somebody else has taken this identity."""
     # Once fenced, later calls raise plain KafkaError that only quotes the first (kafka-python 3.0.12)
-    return any(isinstance(e, FENCED) or "ProducerFencedError" in repr(e) for e in told_of(error))
+    return any(isinstance(e, FENCED) or "ProducerFencedError" in repr(e) for e in errors_in(error))

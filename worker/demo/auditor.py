@@ -246,7 +246,7 @@ def _matched(
     wrong: set[Place] = set()
     for record in records:
         try:
-            place, said = read(record)
+            place, found = read(record)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             report.note(f"unreadable {kind}", f"{record.partition}/{record.offset}: {error!r}")
             continue
@@ -257,9 +257,9 @@ def _matched(
         if seen[place] > 1:
             report.note(f"{kind} twice", str(place))
             continue
-        if said != due(place):
+        if found != due(place):
             wrong.add(place)
-            report.note(f"wrong {kind}", f"{place}: {said} for {due(place)}"[:300])
+            report.note(f"wrong {kind}", f"{place}: {found} for {due(place)}"[:300])
         yield place
     for place in set(places) - seen.keys():
         report.note(f"missing {kind}", str(place))

@@ -148,7 +148,7 @@ def _demo(config: Path, bootstrap_servers: str, home: Path, rate: float, keep: b
 
 def _watch(replay: Replay, stays: DemoWorker, leaves: DemoWorker) -> float:
     """Show progress until all is sent; half way one worker leaves. Returns seconds until the other one has all."""
-    asked, handover_s, terminal, told = 0.0, 0.0, sys.stderr.isatty(), time.monotonic()
+    asked, handover_s, terminal, last_line = 0.0, 0.0, sys.stderr.isatty(), time.monotonic()
     with tqdm(total=len(replay.events), unit="event", mininterval=0.5, disable=not terminal) as bar:
         while replay.sent < len(replay.events) and not replay.errors:
             replay.stop.wait(0.1)
@@ -162,8 +162,8 @@ def _watch(replay: Replay, stays: DemoWorker, leaves: DemoWorker) -> float:
                 tqdm.write(f"hand-over: one worker left, the other took over in {handover_s:.2f} s", file=sys.stderr)
             bar.set_postfix_str(_progress(page), refresh=False)
             bar.update(replay.sent - bar.n)
-            if not terminal and time.monotonic() - told > LINE_S:
-                told = time.monotonic()
+            if not terminal and time.monotonic() - last_line > LINE_S:
+                last_line = time.monotonic()
                 _say(f"{replay.sent:,} of {len(replay.events):,} events at {replay.rate:g}/s, {_progress(page)}")
     return handover_s
 

@@ -239,8 +239,8 @@ def _java_version() -> int:
     """Return the major version of Java here, 0 without a working one."""
     if shutil.which("java") is None:
         return 0
-    told = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
-    found = re.search(r'version "(\d+)', told.stderr)
+    done = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
+    found = re.search(r'version "(\d+)', done.stderr)
     return int(found[1]) if found else 0
 
 
@@ -248,8 +248,8 @@ def _engine_answers() -> bool:
     if shutil.which("docker") is None:
         return False
     with suppress(subprocess.TimeoutExpired):
-        told = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)  # noqa: S607
-        return told.returncode == 0
+        done = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)  # noqa: S607
+        return done.returncode == 0
     return False
 
 

@@ -35,14 +35,14 @@ def score(outputs: Iterable[TopicRecord], method: Method) -> Scores:
     z, bands = len(method.horizons), method.bands
     ratios, hits, labels = [], np.zeros((z, bands)), np.zeros(z)
     for name, column in values.items():
-        came, said = np.array(column), np.array(means[name])
+        came, mean = np.array(column), np.array(means[name])
         ratio = np.full(z, np.nan)
         for j, h in enumerate(method.horizons):
             if len(came) <= h:
                 continue
             label, naive = came[h:], came[h:] - came[:-h]
             if np.any(naive):
-                ratio[j] = ((label - said[:-h, j]) ** 2).sum() / (naive**2).sum()
+                ratio[j] = ((label - mean[:-h, j]) ** 2).sum() / (naive**2).sum()
             band = np.array(quantiles[name])[:-h, :, j]  # (n, Q)
             for k in range(bands):
                 hits[j, k] += ((band[:, k] <= label) & (label <= band[:, -1 - k])).sum()

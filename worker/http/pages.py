@@ -14,7 +14,7 @@ JSON = "application/json"
 
 
 class Answer(NamedTuple):
-    """A status, and what is said with it."""
+    """A status, and the body that goes with it."""
 
     status: int
     content_type: str
@@ -51,7 +51,7 @@ class Pages:
             case "/":
                 return Answer(200, TEXT, (json.dumps(self._status(), indent=2) + "\n").encode())
             case _:
-                return said(path, 404, "there are /, /metrics, /livez, /readyz and /api/status")
+                return failure(path, 404, "there are /, /metrics, /livez, /readyz and /api/status")
 
     def _metrics(self, accept: str) -> Answer:
         try:
@@ -62,8 +62,8 @@ class Pages:
             return Answer(200, content_type, encode(self._registry))
 
 
-def said(path: str, status: int, sentence: str) -> Answer:
-    """Return an answer of one sentence, as JSON where programs ask."""
+def failure(path: str, status: int, sentence: str) -> Answer:
+    """Return the answer that something failed: a sentence, as JSON where programs ask."""
     if path.startswith("/api/"):
         return Answer(status, JSON, json.dumps({"error": sentence}).encode())
     return Answer(status, TEXT, f"{sentence}\n".encode())

@@ -5,7 +5,7 @@ import re
 from email.utils import formatdate
 from http import HTTPStatus
 
-from worker.http.pages import Answer, Pages, said
+from worker.http.pages import Answer, Pages, failure
 
 log = logging.getLogger(__name__)
 
@@ -20,16 +20,16 @@ def answer_to(head: bytes, pages: Pages) -> bytes:
     lines = re.split(r"\r?\n", head.decode("latin-1"))
     words = lines[0].split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or CONTROL.search(head):
-        return _bytes(said("", 400, "this is no request of HTTP/1.0 or HTTP/1.1"))
+        return _bytes(failure("", 400, "this is no request of HTTP/1.0 or HTTP/1.1"))
     method, path, _ = words
     if method not in METHODS:
-        return _bytes(said(path, 405, "there are GET and HEAD"))
+        return _bytes(failure(path, 405, "there are GET and HEAD"))
     return _bytes(_page(path, _accept(lines[1:]), pages), bodiless=method == "HEAD")
 
 
 def too_large(most_bytes: int) -> bytes:
     """Return the answer to a request whose line and headers are longer than that."""
-    return _bytes(said("", 431, f"request line and headers may have {most_bytes:,} bytes"))
+    return _bytes(failure("", 431, f"request line and headers may have {most_bytes:,} bytes"))
 
 
 def _page(path: str, accept: str, pages: Pages) -> Answer:
@@ -37,7 +37,7 @@ def _page(path: str, accept: str, pages: Pages) -> Answer:
         return pages.answer(path, accept)
     except Exception:  # the thread that answers /livez must live on
         log.exception("there is no answer to %s", path[:100])
-        return said(path, 500, "this page cannot be made; the log says why")
+        return failure(path, 500, "this page cannot be made; the log says why")
 
 
 def _accept(fields: list[str]) -> str:

@@ -11,6 +11,8 @@ import time
 from datetime import UTC, datetime
 from typing import Literal
 
+from worker.refusal import printable
+
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 
@@ -67,7 +69,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the record's line."""
-        words = [_time(record), record.levelname, _one_line(record.getMessage())]
+        words = [_time(record), record.levelname, printable(record.getMessage())]
         words += [f"{name}={_text(value)}" for name, value in _fields(record).items()]
         line = " ".join(words)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -101,8 +103,3 @@ def _text(value: object) -> str:
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     plain = text.isprintable() and text != "" and not any(c in text for c in ' ="')
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())
-
-
-def _one_line(text: str) -> str:
-    """Escape unprintable characters: messages hold other people's names, and none may begin a line of its own."""
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
