@@ -3,17 +3,21 @@
 import faulthandler
 import gc
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from kafka import KafkaAdminClient
+from kafka.admin import NewTopic
+from kafka.errors import KafkaError
 
 from tests.rigs.cluster import Cluster, Feeder, Source
 from worker.broker import admin
-from worker.broker.contract import BrokerError, NotYet, Unanswered
+from worker.broker.contract import BrokerError, CommitError, Message, NotYet, Unanswered
 from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
+from worker.broker.restore import read_all
 from worker.demo.auditor import Rules, audit
 from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
 from worker.settings.kafka import Kafka
@@ -31,6 +35,7 @@ PARTITIONS = 6  # two led by each broker
 ROUNDS = 2
 RATE = 300.0
 LIMIT_S = 60.0
+TRANSACTIONS, OFFSETS = "__transaction_state", "__consumer_offsets"
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +136,82 @@ def until_answered(broker: KafkaBroker, partition: int) -> None:
         read.close()
         assert rows == [(b"k", b"v")]
         return
+
+
+def test_what_was_aborted_without_a_leader_is_not_committed_by_the_next_transaction(
+    kafka: LocalKafka, unique: str
+) -> None:
+    read, changelog, out, small = (f"{unique[-8:]}-{name}" for name in ("in", "log", "out", "small"))
+    connection = Kafka(
+        bootstrap_servers=kafka.bootstrap_servers,
+        instance_id="one",
+        group_id=unique,
+        input_topic=read,
+        changelog_topic=changelog,
+    )
+    client = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
+    admin.create_topics(connection, [admin.TopicSpec(name, 1, 3) for name in (read, changelog)])
+    broker = KafkaBroker(connection, WorkerSettings(commit_timeout_s=5), 1 << 20)
+    try:
+        membership(broker)  # so that the group's coordinator is there
+        node = next(n for n in kafka.nodes if n not in (leader(client, TRANSACTIONS), leader(client, OFFSETS)))
+        client.create_topics([NewTopic(out, -1, -1, {0: [node]})])
+        client.create_topics([NewTopic(small, -1, -1, {0: [node]}, {"max.message.bytes": "500"})])
+        broker.commit([Message(out, 0, b"k", b"before")], {0: 1}, membership(broker))
+        both = [Message(out, 0, b"k", b"given up"), Message(small, 0, b"k", bytes(1000))]
+        with pytest.raises(CommitError, match="TooLarge") as failed:
+            broker.commit(both, {0: 2}, membership(broker))
+        assert failed.value.outcome == "refused"
+
+        kafka.kill(node)
+        until(lambda: leader(client, out) == -1)
+        with pytest.raises(BrokerError):
+            broker.renew()
+        kafka.restart(node)
+        renew(broker)
+
+        broker.commit([Message(out, 0, b"k", b"after")], {0: 2}, membership(broker))
+        until(lambda: [record.value for record in read_all(connection, out)][-1:] == [b"after"])
+        assert [record.value for record in read_all(connection, out)] == [b"before", b"after"]
+        assert admin.group_offsets(connection, unique, read) == {0: 2}
+    finally:
+        broker.close(leave=False)
+        client.close()
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Ask over and over: the brokers tell of nothing by themselves."""
+    deadline, met = time.monotonic() + LIMIT_S, False
+    while not met:
+        assert time.monotonic() < deadline
+        with suppress(BrokerError, KafkaError):  # of the test's own clients
+            met = condition()
+
+
+def renew(broker: KafkaBroker) -> None:
+    """As the loop does, until it works."""
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            return broker.renew()
+        except BrokerError:
+            assert time.monotonic() < deadline
+
+
+def membership(broker: KafkaBroker) -> object:
+    """The membership of the group, once there is one."""
+    deadline = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            polled = broker.poll(0.1)
+        except BrokerError:
+            renew(broker)
+            continue
+        if polled.membership is not None:
+            return polled.membership
+        assert time.monotonic() < deadline
+
+
+def leader(client: KafkaAdminClient, topic: str) -> int:
+    """The node that leads the topic's one partition, -1 where none does."""
+    return int(client.describe_topics([topic])[0]["partitions"][0]["leader_id"])

@@ -11,7 +11,7 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Event, Thread
@@ -19,6 +19,7 @@ from typing import NamedTuple
 from urllib.request import urlopen
 
 import torch
+from kafka.errors import KafkaError
 
 from pipeline.durable.image import Image, read_image
 from pipeline.learning.adoption import Adoption
@@ -26,6 +27,7 @@ from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from worker import topics
 from worker.broker import admin
+from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader, TopicRecord, read_all
 from worker.broker.security import open_producer
@@ -66,10 +68,11 @@ class State(NamedTuple):
 class Worker:
     """A worker with one instance id and one life after the other."""
 
-    command = ("-m", "worker", "run")  # of Python
+    module = "worker"
 
     def __init__(self, name: str, cluster: "Cluster", *options: str) -> None:
         self.name = name
+        self.environment: dict[str, str] = {}  # beside the cluster's
         self.log = cluster.home / f"{name}.log"
         self.tails: list[int] = []  # offsets folded silently, restore by restore
         self.states: list[State] = []  # as each shard was when it became live
@@ -82,8 +85,8 @@ class Worker:
         """Returns at once."""
         self.life = Life()
         self._process = subprocess.Popen(
-            [sys.executable, "-u", *self.command, *self._options],
-            env={**self._cluster.environment, "FOLDCAST_KAFKA__INSTANCE_ID": self.name},
+            [sys.executable, "-u", "-m", self.module, "run", *self._options],
+            env={**self._cluster.environment, "FOLDCAST_KAFKA__INSTANCE_ID": self.name, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,
@@ -221,6 +224,11 @@ class Cluster:
                 raise AssertionError(f"{what}: not within {limit_s} s\n{self.ends_of_logs()}")
         return time.monotonic() - began
 
+    def happens(self, condition: Callable[[], bool], limit_s: float) -> bool:
+        """Whether the workers' logs make it true in time."""
+        with self.changed:
+            return self.changed.wait_for(condition, limit_s)
+
     def wait_until_live(self) -> float:
         """Until every partition is live somewhere and every worker has its share; the seconds it took."""
         took = self.wait_for(lambda: self._all_live() or self._ended(), "all partitions live")
@@ -342,22 +350,27 @@ class Source:
 class Feeder(Thread):
     """Sends a source's records at a rate until it is told to stop, some in transactions, a part of which abort."""
 
-    def __init__(self, cluster: Cluster, source: Source, rate: float, transactions: bool = True) -> None:
+    def __init__(
+        self, cluster: Cluster, source: Source, rate: float, transactions: bool = True, patient: bool = False
+    ) -> None:
+        """A patient one goes on with a new producer when the broker was away; what it sent then may be lost."""
         super().__init__(daemon=True)
         self.sent = 0
-        self._transactions = transactions
+        self._transactions, self._patient = transactions, patient
         self._cluster, self._source, self._rate = cluster, source, rate
         self._stop_asked = Event()
         self._error: Exception | None = None
 
     def run(self) -> None:
         try:
-            self._feed()
+            while not self._stop_asked.is_set():
+                with suppress(*((BrokerError, KafkaError) if self._patient else ())):
+                    self._feed()
         except Exception as error:  # noqa: BLE001 - told by `finish`
             self._error = error
 
     def _feed(self) -> None:
-        topic, began, round_number = self._cluster.topics.input, time.monotonic(), 0
+        topic, began, before, round_number = self._cluster.topics.input, time.monotonic(), self.sent, 0
         with ExitStack() as stack:
             producer = stack.enter_context(FastProducer(self._cluster.connection))
             if self._transactions:
@@ -365,11 +378,13 @@ class Feeder(Thread):
                 stack.callback(within.close)
                 within.init_transactions()
             while not self._stop_asked.wait(0.02):
-                due = int((time.monotonic() - began) * self._rate) - self.sent
+                due = int((time.monotonic() - began) * self._rate) - (self.sent - before)
                 for _ in range(due):
                     producer.send(topic, *self._source.next())
                 self.sent += due
                 round_number += 1
+                if round_number % 50 == 0:
+                    producer.flush()  # what did not arrive is told by nothing else
                 if self._transactions and round_number % 100 == 0:
                     within.begin_transaction()
                     for partition, key, value in (self._source.next() for _ in range(20)):
@@ -415,15 +430,24 @@ class AdoptionFollower(Thread):
         self._error: Exception | None = None
 
     def run(self) -> None:
+        positions: dict[int, int] | None = None
         try:
-            with TopicReader(self._cluster.connection, self._cluster.topics.changelog) as reader:
-                while self._ends is None or any(at < self._ends[p] for p, at in reader.positions().items()):
-                    for record in reader.poll(0.1):
-                        at = (record.key or b"").removeprefix(b"weights-")
-                        if at.isdigit() and record.value is not None:
-                            self.adoptions[record.partition][int(at)] = Adoption.load(record.value)
+            while self._ends is None or positions is None or any(at < self._ends[p] for p, at in positions.items()):
+                with (
+                    suppress(BrokerError),  # the broker was away: go on from there
+                    TopicReader(self._cluster.connection, self._cluster.topics.changelog, positions) as reader,
+                ):
+                    while self._ends is None or any(at < self._ends[p] for p, at in reader.positions().items()):
+                        for record in reader.poll(0.1):
+                            self._take(record)
+                        positions = reader.positions()
         except Exception as error:  # noqa: BLE001 - told by `finish`
             self._error = error
+
+    def _take(self, record: TopicRecord) -> None:
+        at = (record.key or b"").removeprefix(b"weights-")
+        if at.isdigit() and record.value is not None:
+            self.adoptions[record.partition][int(at)] = Adoption.load(record.value)
 
     def finish(self) -> dict[int, dict[int, Adoption]]:
         """All there are up to now."""

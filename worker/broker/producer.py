@@ -1,9 +1,9 @@
 """One transaction per cycle: messages and input offsets, together or not at all."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
-from typing import Any
+from typing import Any, NamedTuple
 
 from kafka import KafkaProducer
 from kafka.consumer.group import ConsumerGroupMetadata
@@ -11,6 +11,7 @@ from kafka.coordinator.base import MemberState
 from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from worker.broker.admin import group_offsets
 from worker.broker.contract import BrokerError, CommitError, Message
 from worker.broker.diagnosis import errors_in
 from worker.broker.fixes import FENCED, GROUP_MOVES, fix_for, transactional_id
@@ -26,6 +27,14 @@ BATCH_BYTES = 1_000_000  # at the client's 16 kB a transaction costs twice the C
 DISCARD_S = 2.0
 
 
+class _GivenUp(NamedTuple):
+    """A transaction of which the client does not know that it committed."""
+
+    places: Set[tuple[str, int]]  # topics and partitions it may have written to
+    offsets: Mapping[int, int]
+    outcome: str
+
+
 class TransactionalProducer:
     """Commits transactions; after any failure it is of no use until `renew`.
 
@@ -35,6 +44,7 @@ class TransactionalProducer:
     def __init__(self, kafka: Kafka, commit_timeout_s: float, max_request_bytes: int) -> None:
         self._kafka, self._commit_timeout_s, self._max_request_bytes = kafka, commit_timeout_s, max_request_bytes
         self._producer: KafkaProducer | None = None
+        self._given_up: _GivenUp | None = None
 
     @property
     def usable(self) -> bool:
@@ -42,18 +52,20 @@ class TransactionalProducer:
         return self._producer is not None
 
     def renew(self) -> None:
-        """Throw the producer away and make another, which aborts what the old one left open.
+        """Throw the producer away and make another, which aborts what the old one left open, wherever that is.
 
         Raises BrokerError, or Refusal where the user may not have one.
         """
         self.close()
         try:
-            self._producer = self._opened()
+            producer = self._opened()
+            self._sweep(producer)
         except AuthorizationError as error:
             raise Refusal(f"no transactional producer: {fix_for(error, self._kafka)}") from error
-        except KafkaError as error:
+        except (KafkaError, TimeoutError) as error:
             fix = fix_for(error, self._kafka, "Write")
             raise BrokerError(f"no transactional producer: {error!r}", fix=fix) from error
+        self._producer = producer
 
     def _opened(self) -> KafkaProducer:
         limit_ms = int(self._commit_timeout_s * 1000)
@@ -77,6 +89,34 @@ class TransactionalProducer:
             raise
         return producer
 
+    def _sweep(self, producer: KafkaProducer) -> None:
+        """Abort once more in every partition that the transaction given up has written to.
+
+        A broker that ends a transaction while a partition has no leader writes no marker there, then or later (Kafka
+        4.3.1, KAFKA-20734). The marker of the next transaction would end both, so that its commit would bring back
+        what was aborted. A record that is acknowledged shows that there is a leader again.
+        """
+        given_up = self._given_up
+        if given_up is None:
+            return
+        try:
+            if given_up.outcome == "refused" or not self._has_committed(given_up.offsets):
+                deadline = time.monotonic() + self._commit_timeout_s
+                producer.begin_transaction()
+                _send(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline)
+                # Its offsets too, by the group's name alone: a member's generation may be over
+                offsets, group = self._group_offsets(given_up.offsets), self._kafka.group_id
+                within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, group))
+                within(_left(deadline), producer.abort_transaction)
+        except (KafkaError, BrokerError, TimeoutError):
+            discard(producer)
+            raise
+        self._given_up = None
+
+    def _has_committed(self, offsets: Mapping[int, int]) -> bool:
+        now = group_offsets(self._kafka, self._kafka.group_id, self._kafka.input_topic)
+        return all(now.get(partition, -1) >= offset for partition, offset in offsets.items())
+
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction within the commit time limit. Raises CommitError; then `renew` before the next."""
         if not offsets:
@@ -89,8 +129,10 @@ class TransactionalProducer:
             raise CommitError("the last transaction failed: renew first", outcome="refused")
         try:
             self._transact(producer, messages, self._group_offsets(offsets), metadata)
-        except CommitError:
+        except CommitError as error:
             discard(producer)
+            places = {(topic, partition) for topic, partition, *_ in messages}
+            self._given_up = _GivenUp(places, offsets, error.outcome)
             raise
         self._producer = producer
 
@@ -119,7 +161,7 @@ class TransactionalProducer:
         fix = fix_for(error, self._kafka, "Write")
         return CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=is_fenced(error), fix=fix)
 
-    def _group_offsets(self, offsets: dict[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+    def _group_offsets(self, offsets: Mapping[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
         # leader_epoch None makes send_offsets_to_transaction hang for ever (kafka-python 3.0.12)
         topic = self._kafka.input_topic
         return {TopicPartition(topic, p): OffsetAndMetadata(offset, "", -1) for p, offset in offsets.items()}

@@ -5,6 +5,7 @@ Imports nothing but the standard library, because the guard runs this file as a 
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,8 @@ STARTED = b"Kafka Server started"
 STOP_LIMIT_S = 2.0  # then by force: the data is thrown away, and the last nodes of three wait long for a quorum
 
 # Words for the guard, through its pipe
-TERMINATE, KILL = b"t", b"k"
+TERMINATE, KILL, PAUSE, RESUME = b"t", b"k", b"p", b"r"
+SIGNALS = {TERMINATE: signal.SIGTERM, KILL: signal.SIGKILL, PAUSE: signal.SIGSTOP, RESUME: signal.SIGCONT}
 
 
 class LocalKafkaError(RuntimeError):
@@ -48,15 +50,19 @@ def properties_of(nodes: int) -> dict[str, str]:
     }
 
 
-def addresses_of(broker: int, controller: int, more: Mapping[str, str], protocols: Mapping[str, str]) -> dict[str, str]:
-    """Return the properties of a node's listeners: by port, and `more` by name with their addresses and protocols."""
+def addresses_of(
+    broker: int, controller: int, more: Mapping[str, str], protocols: Mapping[str, str], proxies: Mapping[str, str]
+) -> dict[str, str]:
+    """Return the properties of a node's listeners: by port, and `more` by name with their addresses and protocols.
+
+    Clients are sent to the addresses in `proxies` instead, where there are any.
+    """
     every = {"PLAINTEXT": f"127.0.0.1:{broker}", "CONTROLLER": f"127.0.0.1:{controller}", **more}
-    listeners = ",".join(f"{name}://{address}" for name, address in every.items())
     kinds = {"CONTROLLER": "PLAINTEXT", "PLAINTEXT": "PLAINTEXT", **protocols}
     return {
         "process.roles": "broker,controller",
-        "listeners": listeners,
-        "advertised.listeners": listeners,
+        "listeners": ",".join(f"{name}://{address}" for name, address in every.items()),
+        "advertised.listeners": ",".join(f"{name}://{proxies.get(name, address)}" for name, address in every.items()),
         "listener.security.protocol.map": ",".join(f"{name}:{kind}" for name, kind in kinds.items()),
         "controller.listener.names": "CONTROLLER",
         "inter.broker.listener.name": "PLAINTEXT",
@@ -125,8 +131,9 @@ def _guard(home: Path, command: Sequence[str]) -> int:
 
     def obey() -> None:
         while word := os.read(0, 1):
-            broker.kill() if word == KILL else broker.terminate()
+            broker.send_signal(SIGNALS[word])
         abandoned.set()
+        broker.send_signal(signal.SIGCONT)
         broker.terminate()
         with suppress(subprocess.TimeoutExpired):
             broker.wait(STOP_LIMIT_S)

@@ -22,6 +22,8 @@ from pathlib import Path
 
 from worker.demo.kafka_node import (
     KILL,
+    PAUSE,
+    RESUME,
     STOP_LIMIT_S,
     TERMINATE,
     KafkaNode,
@@ -91,10 +93,12 @@ def kafka_from_jars(
     extra_properties: Mapping[str, str] | None = None,
     say: Say = _silent,
     listeners: Mapping[str, str] | None = None,
+    proxies: Mapping[str, str] | None = None,
 ) -> "LocalKafka":
     """Started brokers of our own whatever the environment names, for tests that kill them; whoever calls stops them.
 
-    `listeners` are more of them by name, with their protocol, for one node.
+    `listeners` are more of them by name, with their protocol, for one node; `proxies` are addresses that clients of
+    such a listener are sent to.
     """
     assert 1 <= nodes <= 3, "one to three nodes"
     if not can_run_jars():
@@ -111,7 +115,7 @@ def kafka_from_jars(
     for node, (broker, controller) in enumerate(zip(brokers, controllers, strict=True), 1):
         properties = {
             **properties_of(nodes),
-            **addresses_of(broker, controller, addresses, more),
+            **addresses_of(broker, controller, addresses, more, proxies or {}),
             "node.id": str(node),
             "controller.quorum.voters": voters,
             "log.dirs": str(home / f"data-{node}"),
@@ -189,6 +193,14 @@ class LocalKafka:
     def kill(self, node: int) -> None:
         """End this one at once, as a crash would; returns when it is gone. Its data stays."""
         self.nodes[node].end(KILL)
+
+    def pause(self, node: int) -> None:
+        """Stop this one where it stands, its connections open, until `resume`."""
+        self.nodes[node].tell(PAUSE)
+
+    def resume(self, node: int) -> None:
+        """Let this one go on where it stood."""
+        self.nodes[node].tell(RESUME)
 
     def restart(self, node: int) -> None:
         """Start this one again with its data and its port, after ending it if it runs; returns when it is up."""

@@ -31,6 +31,7 @@ def configure(level: Level, format: Format) -> None:
     root.setLevel(level.upper())
     logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))  # it tells of every request
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # and warns whenever a fetch was large
+    logging.getLogger("numba").setLevel(max(logging.INFO, root.level))  # a debug line for every step of a compilation
 
 
 def event(name: str, /, **fields: object) -> None:

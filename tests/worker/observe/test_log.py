@@ -14,12 +14,13 @@ from worker.observe import log
 
 @pytest.fixture(autouse=True)
 def loggers_as_before() -> Iterator[None]:
-    root, kafka = logging.getLogger(), logging.getLogger("kafka")
-    before = root.handlers[:], root.level, kafka.level
+    root, others = logging.getLogger(), [logging.getLogger(name) for name in ("kafka", "numba")]
+    handlers, level, levels = root.handlers[:], root.level, [other.level for other in others]
     yield
-    root.handlers[:], level, kafka_level = before
+    root.handlers[:] = handlers
     root.setLevel(level)
-    kafka.setLevel(kafka_level)
+    for other, before in zip(others, levels, strict=True):
+        other.setLevel(before)
 
 
 def test_a_text_line_is_time_level_message_and_fields(capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,6 +55,11 @@ def test_what_is_below_the_level_is_not_written(capsys: pytest.CaptureFixture[st
 def test_the_kafka_client_is_heard_from_warnings_on(level: log.Level, kafka: str) -> None:
     log.configure(level, "text")
     assert logging.getLevelName(logging.getLogger("kafka.conn").getEffectiveLevel()) == kafka
+
+
+def test_compilations_are_not_told_step_by_step() -> None:
+    log.configure("debug", "text")
+    assert logging.getLevelName(logging.getLogger("numba.core.ssa").getEffectiveLevel()) == "INFO"
 
 
 def test_configuring_again_replaces_what_was_before(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,1 @@
+"""Faults of every kind in random order against one group of workers, and an audit of everything at the end."""

@@ -1,0 +1,58 @@
+"""What is left when a storm is over: every record accounted for, and every state the same bits as without a fault."""
+
+from collections.abc import Iterator
+
+from pipeline.shard import Shard
+from tests.rigs.cluster import (
+    AdoptionFollower,
+    Cluster,
+    Logged,
+    State,
+    by_partition,
+    differences,
+    fold,
+    restored_shard,
+)
+from worker.broker.restore import TopicRecord, read_all
+from worker.demo.auditor import Report, Rules, audit
+
+
+def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[str]]:
+    """The audit, and everything that is not as it should be, in words. All workers must have ended."""
+    topics, connection = cluster.topics, cluster.connection
+    outputs, letters = read_all(connection, topics.output), read_all(connection, topics.dead_letters)
+    report = audit(read_all(connection, topics.input), outputs, letters, Rules(), topics.input)
+    adoptions = follower.finish()
+    wrong = [] if report.ok else list(report.lines())
+    records, committed = by_partition(cluster.read(topics.input)), cluster.committed()
+    changelog = by_partition(cluster.read(topics.changelog))
+    states = [state for worker in cluster.workers for state in worker.states]
+    for partition, rows in records.items():
+        if committed[partition] != rows[-1].offset + 1:
+            wrong.append(f"partition {partition} is committed to {committed[partition]}, not to its end")
+        mine = [state for state in states if state.partition == partition]
+        straight = cluster.plan.shard(0)
+        wrong += other_states(cluster, straight, rows, mine, adoptions[partition])
+        fold(straight, cluster.plan, rows_in(rows, straight.position, committed[partition]), [], adoptions[partition],
+             committed[partition])  # fmt: skip
+        restored = restored_shard(cluster.plan, changelog[partition], rows, committed[partition])
+        wrong += [f"partition {partition}: {what}" for what in differences(restored, straight)]
+    return report, wrong
+
+
+def rows_in(rows: list[TopicRecord], low: int, high: int) -> list[TopicRecord]:
+    """The records at offsets low to high."""
+    return [row for row in rows if low <= row.offset < high]
+
+
+def other_states(
+    cluster: Cluster, shard: Shard, rows: list[TopicRecord], states: list[State], adoptions: Logged
+) -> Iterator[str]:
+    """Fold from offset 0 and compare with each state that a worker restored; yields those that are others."""
+    for state in sorted(states, key=lambda state: (state.offset, state.adoption)):
+        known = {at: adoption for at, adoption in adoptions.items() if at <= state.adoption}
+        fold(shard, cluster.plan, rows_in(rows, shard.position, state.offset), [], known, state.offset)
+        if (shard.weights_offset, shard.network.digest()) != (state.adoption, state.weights):
+            yield f"{state}: the weights are those of {shard.weights_offset}"
+        if shard.table.digest() != state.rows:
+            yield f"{state}: the rows are others"
