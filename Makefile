@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 
-.PHONY: setup demo test bench lint lock clean
+.PHONY: setup demo test faults bench lint lock clean
 
 setup: $(SETUP)
 
@@ -23,6 +23,10 @@ demo: setup
 
 test: setup
 	$(BIN)/python -m pytest
+
+# Some 150 faults of every kind in 45 minutes, then an audit of everything: make faults FAULTS="--seed 7 --minutes 10"
+faults: setup
+	$(BIN)/python -m tests.faults.mixed $(FAULTS)
 
 # A short round of what costs time, several minutes on two cores; docs/benchmarks.md has the long ones.
 LEARNING := --variant off FOLDCAST_FINE_TUNE__ENABLED=false --variant on FOLDCAST_FINE_TUNE__ENABLED=true
