@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Event, Thread
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.request import urlopen
 
 import torch
@@ -129,13 +129,15 @@ class Worker:
         else:
             life.states[int(fields["partition"])] = event
 
+    def metrics(self, limit_s: float = 10.0) -> dict[str, float]:
+        """All metrics of a scrape, their labels written out. Raises OSError where it does not answer."""
+        with urlopen(f"http://127.0.0.1:{self.life.port}/metrics", timeout=limit_s) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
     def metric(self, name: str) -> float:
         """A metric, its labels written out, as a scrape gives it; NaN before there is one."""
-        with urlopen(f"http://127.0.0.1:{self.life.port}/metrics", timeout=10) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(f"{name} "):
-                    return float(line.split()[1])
-        return float("nan")
+        return self.metrics().get(name, float("nan"))
 
     @property
     def pid(self) -> int:
@@ -221,9 +223,9 @@ class Cluster:
                 raise AssertionError(f"{what}: not within {limit_s} s\n{self.ends_of_logs()}")
         return time.monotonic() - began
 
-    def wait_until_live(self) -> float:
+    def wait_until_live(self, limit_s: float = LIMIT_S) -> float:
         """Until every partition is live somewhere and every worker has its share; the seconds it took."""
-        took = self.wait_for(lambda: self._all_live() or self._ended(), "all partitions live")
+        took = self.wait_for(lambda: self._all_live() or self._ended(), "all partitions live", limit_s)
         assert not self._ended(), f"a worker ended by itself\n{self.ends_of_logs()}"
         return took
 
@@ -300,6 +302,13 @@ def event_bytes(stream: str, time_ms: object, value: object) -> bytes:
     return json.dumps({"stream": stream, "time": time_ms, "value": value}).encode()
 
 
+class Records(Protocol):
+    """Where records come from."""
+
+    def next(self) -> tuple[int, bytes | None, bytes | None]:
+        """Partition, key and value of a record."""
+
+
 class Source:
     """Events of many streams with a percent each of what must not be forecast."""
 
@@ -342,10 +351,12 @@ class Source:
 class Feeder(Thread):
     """Sends a source's records at a rate until it is told to stop, some in transactions, a part of which abort."""
 
-    def __init__(self, cluster: Cluster, source: Source, rate: float, transactions: bool = True) -> None:
+    def __init__(
+        self, cluster: Cluster, source: Records, rate: float, transactions: bool = True, limit_s: float = 30.0
+    ) -> None:
         super().__init__(daemon=True)
         self.sent = 0
-        self._transactions = transactions
+        self._transactions, self._limit_s = transactions, limit_s
         self._cluster, self._source, self._rate = cluster, source, rate
         self._stop_asked = Event()
         self._error: Exception | None = None
@@ -359,7 +370,7 @@ class Feeder(Thread):
     def _feed(self) -> None:
         topic, began, round_number = self._cluster.topics.input, time.monotonic(), 0
         with ExitStack() as stack:
-            producer = stack.enter_context(FastProducer(self._cluster.connection))
+            producer = stack.enter_context(FastProducer(self._cluster.connection, self._limit_s))
             if self._transactions:
                 within = open_producer(self._cluster.connection, transactional_id=f"{topic}-feeder")
                 stack.callback(within.close)
@@ -381,7 +392,7 @@ class Feeder(Thread):
     def finish(self) -> None:
         """Stop, with everything that was sent acknowledged."""
         self._stop_asked.set()
-        self.join(LIMIT_S)
+        self.join(max(LIMIT_S, 2 * self._limit_s))
         assert not self.is_alive(), "the feeder hangs"
         if self._error is not None:
             raise self._error

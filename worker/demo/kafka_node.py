@@ -5,6 +5,7 @@ Imports nothing but the standard library, because the guard runs this file as a 
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -17,8 +18,9 @@ from pathlib import Path
 STARTED = b"Kafka Server started"
 STOP_LIMIT_S = 2.0  # then by force: the data is thrown away, and the last nodes of three wait long for a quorum
 
-# Words for the guard, through its pipe
-TERMINATE, KILL = b"t", b"k"
+# Words for the guard, through its pipe, and the signals they stand for
+TERMINATE, KILL, FREEZE, THAW = b"t", b"k", b"f", b"c"
+SIGNALS = {TERMINATE: signal.SIGTERM, KILL: signal.SIGKILL, FREEZE: signal.SIGSTOP, THAW: signal.SIGCONT}
 
 
 class LocalKafkaError(RuntimeError):
@@ -125,7 +127,7 @@ def _guard(home: Path, command: Sequence[str]) -> int:
 
     def obey() -> None:
         while word := os.read(0, 1):
-            broker.kill() if word == KILL else broker.terminate()
+            broker.send_signal(SIGNALS[word])
         abandoned.set()
         broker.terminate()
         with suppress(subprocess.TimeoutExpired):

@@ -21,9 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.demo.kafka_node import (
+    FREEZE,
     KILL,
     STOP_LIMIT_S,
     TERMINATE,
+    THAW,
     KafkaNode,
     LocalKafkaError,
     addresses_of,
@@ -189,6 +191,14 @@ class LocalKafka:
     def kill(self, node: int) -> None:
         """End this one at once, as a crash would; returns when it is gone. Its data stays."""
         self.nodes[node].end(KILL)
+
+    def freeze(self, node: int) -> None:
+        """Hold this one as it is: it keeps its connections and answers nobody until `thaw`."""
+        self.nodes[node].tell(FREEZE)
+
+    def thaw(self, node: int) -> None:
+        """Let this one go on."""
+        self.nodes[node].tell(THAW)
 
     def restart(self, node: int) -> None:
         """Start this one again with its data and its port, after ending it if it runs; returns when it is up."""
