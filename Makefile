@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 
-.PHONY: setup demo test faults bench lint lock clean
+.PHONY: setup demo test faults soak bench lint lock clean
 
 setup: $(SETUP)
 
@@ -35,6 +35,10 @@ bench: setup
 	$(BIN)/python tests/bench/bench_restore.py --runs 3
 	$(BIN)/python tests/bench/bench_drain.py --runs 2 $(LEARNING)
 	$(BIN)/python tests/bench/bench_latency.py --runs 2 --seconds 10 --events 60000 $(LEARNING)
+
+# An hour of traffic and faults; SOAK="--minutes 10" for less, --help for all that can be set.
+soak: setup
+	$(BIN)/python tests/soak/soak.py $(SOAK)
 
 lint: setup
 	$(BIN)/ruff check .

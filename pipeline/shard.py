@@ -230,7 +230,7 @@ class Shard:
             source=self.source,
         )
         self._snapshotted = set(self.table.dirty)
-        self._snapshot = Snapshot(marker, self._snapshotted, self._page)
+        self._snapshot = Snapshot(marker, self._snapshotted)
         self.table.before_change = self._snapshot.about_to_change
         self.table.dirty.clear()
         return len(self._snapshotted)
@@ -238,17 +238,13 @@ class Shard:
     def snapshot_pieces(self, pages: int) -> tuple[list[tuple[bytes, bytes]], bool]:
         """The next records of the snapshot under way, at most so many pages; True with those that complete it."""
         assert self._snapshot is not None, "no snapshot is under way"
-        pieces, last = self._snapshot.pieces(pages)
+        pieces, last = self._snapshot.pieces(pages, self.table.page)
         if last:  # if the transaction does not commit, this life of the shard ends with it
             marker = self._snapshot.marker
             self._take_over(marker)
             self.snapshot_offset, self.image_weights = marker.offset, marker.weights
             self._snapshot = self.table.before_change = None
         return pieces, last
-
-    def _page(self, number: int, offset: int) -> Page:
-        rows = self.table.page_slice(number)
-        return Page(number, offset, self._fingerprint, self.table.names[rows], self.table.rows[rows].tobytes())
 
 
 def _after(offset: int) -> int:

@@ -20,6 +20,8 @@ from pipeline.records import blank, layout, parts_of
 
 PAGE_BYTES = 256 * 1024
 
+Copy = tuple[list[str | None], bytes]  # names and rows
+
 
 class Table:
     """Rows, their names, and which pages changed since the last snapshot."""
@@ -36,7 +38,8 @@ class Table:
         self.index: dict[str, int] = {}
         self._free: list[int] = []  # heap
         self.dirty: set[int] = set()  # pages
-        self.before_change: Callable[[set[int]], object] | None = None  # of pages: the snapshot under way copies them
+        # Pages and `page`, with which the snapshot under way copies them; it is handed over, not kept there
+        self.before_change: Callable[[set[int], Callable[[int], Copy]], object] | None = None
 
     def changing(self, rows: Ints) -> Rows:
         """The table's rows to write to, of which these will change; -1 stands for none. Any other is not to change."""
@@ -45,7 +48,7 @@ class Table:
 
     def _about_to_change(self, pages: set[int]) -> None:
         if self.before_change is not None:
-            self.before_change(pages)
+            self.before_change(pages, self.page)
         self.dirty |= pages
 
     @property
@@ -65,6 +68,11 @@ class Table:
     def page_slice(self, page: int) -> slice:
         """The rows of a page that were ever handed out."""
         return slice(page * self.page_rows, min((page + 1) * self.page_rows, len(self.names)))
+
+    def page(self, page: int) -> Copy:
+        """A copy of a page as it is now."""
+        rows = self.page_slice(page)
+        return self.names[rows], self.rows[rows].tobytes()
 
     def next_page(self) -> int:
         """The page of the row that `add` will hand out."""

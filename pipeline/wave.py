@@ -39,15 +39,16 @@ class Wave:
     """The law for one shard: its table begins rows anew, its network steps."""
 
     def __init__(self, method: Method, table: Table, network: Network) -> None:
-        self._table, self._network, self._fixed = table, network, fixed(method)
-        own: dict[str, list[Verb]] = {"arrive": [self._begin_anew], "step": [self._step]}
+        self._fixed = fixed(method)
+        # Not methods of ours: a wave that refers to itself would keep a dropped shard's table
+        own: dict[str, list[Verb]] = {"arrive": [_begins_anew(table)], "step": [_steps(network)]}
         self._law: list[Verb] = []
         for verb in VERBS:
             self._law += own.get(verb, [])
             for part in parts_of(method):
                 self._law += getattr(part, verb)
         if method.transform == "log":
-            self._law.append(self._exponentiate)
+            self._law.append(_exponentiate)
         whole = event(method)
         room = np.zeros(AT_ONCE * whole.itemsize, np.uint8)
         self._events: Events = room.view(whole)
@@ -67,21 +68,29 @@ class Wave:
             if parts.shape[2]:
                 parts[some] = wave["parts"]
 
-    def _begin_anew(self, rows: Rows, events: Events, fixed: Fixed) -> None:
+
+def _begins_anew(table: Table) -> Verb:
+    def _begin_anew(rows: Rows, events: Events, fixed: Fixed) -> None:
         if scales.absurd_start(rows, events, fixed):
             for row in events["row"][events["absurd"]].tolist():
-                self._table.begin_anew(row)
+                table.begin_anew(row)
 
-    def _step(self, rows: Rows, events: Events, _fixed: Fixed) -> None:
+    return _begin_anew
+
+
+def _steps(network: Network) -> Verb:
+    def _step(rows: Rows, events: Events, _fixed: Fixed) -> None:
         """The network wants its inputs and hidden states one after the other: copied once."""
         r, hidden = events["row"], rows["hidden"]  # (R, L, S, H)
-        events["network_move"], hidden[r] = self._network.step(np.ascontiguousarray(events["x"]), hidden[r])
+        events["network_move"], hidden[r] = network.step(np.ascontiguousarray(events["x"]), hidden[r])
 
-    @staticmethod
-    def _exponentiate(_rows: Rows, events: Events, _fixed: Fixed) -> None:
-        """From logarithms to the value's units."""
-        for field in ("mean", "quantiles", "parts", "expected"):
-            events[field] = np.exp(np.clip(events[field], -700, 700))
+    return _step
+
+
+def _exponentiate(_rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """From logarithms to the value's units."""
+    for field in ("mean", "quantiles", "parts", "expected"):
+        events[field] = np.exp(np.clip(events[field], -700, 700))
 
 
 def _bytes_of(method: Method) -> np.dtype[np.void]:

@@ -1,7 +1,6 @@
 """`foldcast run`: start-up, the watchdog, and the exit code."""
 
 import faulthandler
-import gc
 import logging
 import os
 import sys
@@ -16,6 +15,7 @@ from worker import __version__, topics, wiring
 from worker.broker.contract import BrokerError
 from worker.broker.kafka import KafkaBroker
 from worker.failures import Failures
+from worker.garbage import Garbage
 from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.http.status import Status
@@ -64,11 +64,13 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
             metrics,
             pulse,
         )
-        # importing torch leaves 200,000 objects that every full collection would walk through
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
-        loop.run(stop, leave, status)
+        garbage = Garbage()
+
+        def after_cycle(loop: Loop) -> None:
+            status(loop)
+            garbage.after_cycle()
+
+        loop.run(stop, leave, after_cycle)
         status.update(loop)
         log.info("totals %s", status.totals())
     finally:

@@ -63,6 +63,27 @@ def test_a_stopped_node_leaves_no_process_and_no_data() -> None:
     kafka.stop()
 
 
+def test_a_frozen_node_stands_still_until_it_is_thawed_or_stopped() -> None:
+    kafka = kafka_from_jars()
+    home = kafka.home
+    assert home is not None
+
+    def stands_still() -> list[bool]:
+        stats = (Path(f"/proc/{process}/stat").read_text() for process in processes_naming(home))
+        return sorted(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+    try:
+        assert stands_still() == [False, False]
+        kafka.freeze(1)
+        wait_for(lambda: stands_still() == [False, True])  # its guard goes on
+        kafka.thaw(1)
+        wait_for(lambda: stands_still() == [False, False])
+        kafka.freeze(1)
+    finally:
+        kafka.stop()
+    assert processes_naming(home) == []
+
+
 # kafka-python 3.0.12 leaves the socket of a refused connection to the garbage collector
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_records_of_2013_on_three_nodes_outlive_a_crash(unique: str, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,6 +1,8 @@
 """A shard is a fold: cuts, waves, neighbours, the future, snapshots and restores change no bit of it."""
 
+import gc
 import math
+import weakref
 from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
@@ -447,7 +449,7 @@ def test_every_page_that_changes_is_marked_before_it_does(name: str) -> None:
         each = (table.page_slice(page) for page in range(table.pages))
         return [(table.names[rows], table.rows[rows].tobytes()) for rows in each]
 
-    def note(some: set[int]) -> None:
+    def note(some: set[int], _read: object) -> None:
         assert all(pages()[page] == known[page] for page in some - marked if page < len(known))
         marked.update(some)
 
@@ -462,6 +464,26 @@ def test_every_page_that_changes_is_marked_before_it_does(name: str) -> None:
         assert marked == table.dirty
         changes += len(changed)
     assert changes > N / 4
+
+
+@pytest.mark.parametrize("under_way", [False, True])
+def test_a_shard_that_is_let_go_leaves_its_memory_at_once(under_way: bool) -> None:
+    """Not when Python next looks for what refers to itself: a worker has it look rarely, and a table is large."""
+    gc.collect()
+    gc.disable()
+    try:
+        shard = shard_of(METHOD)
+        shard.advance(batch_of(LOGS["gru"][:-9], METHOD))
+        pages = shard.begin_snapshot()
+        assert pages > 2
+        assert shard.snapshot_pieces(2 if under_way else pages)[1] is not under_way
+        shard.advance(batch_of(LOGS["gru"][-9:], METHOD))
+        parts = (shard, shard.table, shard.network, shard.table.rows)
+        left = [weakref.ref(part) for part in parts]
+        del shard, parts
+        assert [ref() for ref in left] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_a_snapshot_holds_changed_pages_only() -> None:

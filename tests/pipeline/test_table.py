@@ -98,7 +98,7 @@ def test_rows_cannot_be_changed_unless_their_pages_are_marked(table: Table) -> N
     told: list[set[int]] = []
     before, names = table.rows.tobytes(), list(table.names)
 
-    def note(pages: set[int]) -> None:
+    def note(pages: set[int], _read: object) -> None:
         assert (table.rows.tobytes(), table.names) == (before, names), "the snapshot copies pages as they were"
         told.append(pages)
 

@@ -15,7 +15,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Condition, Event, Thread
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 from urllib.request import urlopen
 
 import torch
@@ -132,13 +132,15 @@ class Worker:
         else:
             life.states[int(fields["partition"])] = event
 
+    def metrics(self, limit_s: float = 10.0) -> dict[str, float]:
+        """All metrics of a scrape, their labels written out. Raises OSError where it does not answer."""
+        with urlopen(f"http://127.0.0.1:{self.life.port}/metrics", timeout=limit_s) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
     def metric(self, name: str) -> float:
         """A metric, its labels written out, as a scrape gives it; NaN before there is one."""
-        with urlopen(f"http://127.0.0.1:{self.life.port}/metrics", timeout=10) as answer:
-            for line in answer.read().decode().splitlines():
-                if line.startswith(f"{name} "):
-                    return float(line.split()[1])
-        return float("nan")
+        return self.metrics().get(name, float("nan"))
 
     @property
     def pid(self) -> int:
@@ -229,9 +231,9 @@ class Cluster:
         with self.changed:
             return self.changed.wait_for(condition, limit_s)
 
-    def wait_until_live(self) -> float:
+    def wait_until_live(self, limit_s: float = LIMIT_S) -> float:
         """Until every partition is live somewhere and every worker has its share; the seconds it took."""
-        took = self.wait_for(lambda: self._all_live() or self._ended(), "all partitions live")
+        took = self.wait_for(lambda: self._all_live() or self._ended(), "all partitions live", limit_s)
         assert not self._ended(), f"a worker ended by itself\n{self.ends_of_logs()}"
         return took
 
@@ -308,6 +310,13 @@ def event_bytes(stream: str, time_ms: object, value: object) -> bytes:
     return json.dumps({"stream": stream, "time": time_ms, "value": value}).encode()
 
 
+class Records(Protocol):
+    """Where records come from."""
+
+    def next(self) -> tuple[int, bytes | None, bytes | None]:
+        """Partition, key and value of a record."""
+
+
 class Source:
     """Events of many streams with a percent each of what must not be forecast."""
 
@@ -351,12 +360,18 @@ class Feeder(Thread):
     """Sends a source's records at a rate until it is told to stop, some in transactions, a part of which abort."""
 
     def __init__(
-        self, cluster: Cluster, source: Source, rate: float, transactions: bool = True, patient: bool = False
+        self,
+        cluster: Cluster,
+        source: Records,
+        rate: float,
+        transactions: bool = True,
+        patient: bool = False,
+        limit_s: float = 30.0,
     ) -> None:
         """A patient one goes on with a new producer when the broker was away; what it sent then may be lost."""
         super().__init__(daemon=True)
         self.sent = 0
-        self._transactions, self._patient = transactions, patient
+        self._transactions, self._patient, self._limit_s = transactions, patient, limit_s
         self._cluster, self._source, self._rate = cluster, source, rate
         self._stop_asked = Event()
         self._error: Exception | None = None
@@ -372,7 +387,7 @@ class Feeder(Thread):
     def _feed(self) -> None:
         topic, began, before, round_number = self._cluster.topics.input, time.monotonic(), self.sent, 0
         with ExitStack() as stack:
-            producer = stack.enter_context(FastProducer(self._cluster.connection))
+            producer = stack.enter_context(FastProducer(self._cluster.connection, self._limit_s))
             if self._transactions:
                 within = open_producer(self._cluster.connection, transactional_id=f"{topic}-feeder")
                 stack.callback(within.close)
@@ -396,7 +411,7 @@ class Feeder(Thread):
     def finish(self) -> None:
         """Stop, with everything that was sent acknowledged."""
         self._stop_asked.set()
-        self.join(LIMIT_S)
+        self.join(max(LIMIT_S, 2 * self._limit_s))
         assert not self.is_alive(), "the feeder hangs"
         if self._error is not None:
             raise self._error

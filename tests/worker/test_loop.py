@@ -1,5 +1,7 @@
 """The loop over a broker in memory: what leaves it, what it remembers, and when it declines to go on."""
 
+import gc
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -103,6 +105,24 @@ def test_a_failure_at_any_cycle_costs_no_forecast_and_repeats_none(failure: str,
     rig.check_topics()
     rig.cycle(times=10)
     assert rig.loops["one"].why_not_ready is None
+
+
+@pytest.mark.parametrize("ended_by", ["refused", "poll", "expire"])
+def test_a_life_that_ended_leaves_its_memory_at_once(ended_by: str, caplog: pytest.LogCaptureFixture) -> None:
+    """Not when Python next looks for what refers to itself: a worker has it look rarely, and a table is large."""
+    caplog.set_level("CRITICAL")  # else the log keeps the error, and its traceback the life
+    rig = drained(60)
+    gc.collect()
+    gc.disable()
+    try:
+        tables = [weakref.ref(live.shard.table) for live in rig.loops["one"].lives.values()]
+        act_on(rig, ended_by, "one")
+        rig.produce(30)
+        rig.drain()
+        assert tables
+        assert [ref() for ref in tables] == [None] * len(tables)
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize("failure", FAILURES)

@@ -18,9 +18,9 @@ from pathlib import Path
 STARTED = b"Kafka Server started"
 STOP_LIMIT_S = 2.0  # then by force: the data is thrown away, and the last nodes of three wait long for a quorum
 
-# Words for the guard, through its pipe
-TERMINATE, KILL, PAUSE, RESUME = b"t", b"k", b"p", b"r"
-SIGNALS = {TERMINATE: signal.SIGTERM, KILL: signal.SIGKILL, PAUSE: signal.SIGSTOP, RESUME: signal.SIGCONT}
+# Words for the guard, through its pipe, and the signals they stand for
+TERMINATE, KILL, FREEZE, THAW = b"t", b"k", b"f", b"c"
+SIGNALS = {TERMINATE: signal.SIGTERM, KILL: signal.SIGKILL, FREEZE: signal.SIGSTOP, THAW: signal.SIGCONT}
 
 
 class LocalKafkaError(RuntimeError):

@@ -21,11 +21,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from worker.demo.kafka_node import (
+    FREEZE,
     KILL,
-    PAUSE,
-    RESUME,
     STOP_LIMIT_S,
     TERMINATE,
+    THAW,
     KafkaNode,
     LocalKafkaError,
     addresses_of,
@@ -194,13 +194,13 @@ class LocalKafka:
         """End this one at once, as a crash would; returns when it is gone. Its data stays."""
         self.nodes[node].end(KILL)
 
-    def pause(self, node: int) -> None:
-        """Stop this one where it stands, its connections open, until `resume`."""
-        self.nodes[node].tell(PAUSE)
+    def freeze(self, node: int) -> None:
+        """Hold this one as it is: it keeps its connections and answers nobody until `thaw`."""
+        self.nodes[node].tell(FREEZE)
 
-    def resume(self, node: int) -> None:
-        """Let this one go on where it stood."""
-        self.nodes[node].tell(RESUME)
+    def thaw(self, node: int) -> None:
+        """Let this one go on."""
+        self.nodes[node].tell(THAW)
 
     def restart(self, node: int) -> None:
         """Start this one again with its data and its port, after ending it if it runs; returns when it is up."""

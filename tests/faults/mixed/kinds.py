@@ -142,9 +142,9 @@ def _pause(storm: Storm, seconds: float) -> str:
         time.sleep(storm.rng.uniform(1, 3))
         worker.tell(signal.SIGCONT)
         time.sleep(storm.rng.uniform(0.05, 1))
-    storm.kafka.pause(NODE)
+    storm.kafka.freeze(NODE)
     time.sleep(seconds)
-    storm.kafka.resume(NODE)
+    storm.kafka.thaw(NODE)
     return f"for {seconds:.1f} s" + (f", {worker.name} behind" if behind else "")
 
 
