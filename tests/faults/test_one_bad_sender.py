@@ -111,6 +111,8 @@ def test_a_flood_of_names_takes_the_room_there_is_and_no_more(bootstrap: str, un
             producer.flush()
         cluster.await_last()
         grown = resident_bytes(worker) - before
+        print(f"\nmemory grew by {grown >> 20} MiB")
+        assert grown < FLOOD_BYTES
         too_many = NAMES - (ROOM - KNOWN - 1)
         assert worker.metric('foldcast_dead_letters_total{reason="too_many_streams"}') == too_many
         worker.kill()
@@ -123,6 +125,4 @@ def test_a_flood_of_names_takes_the_room_there_is_and_no_more(bootstrap: str, un
         assert len(by_stream) == ROOM
         assert [by_stream[f"known-{s}"] for s in range(KNOWN)] == [30] * KNOWN
         assert reasons(cluster.read(cluster.topics.dead_letters)) == {b"too_many_streams": too_many}
-        print(f"\nmemory grew by {grown >> 20} MiB")
-        assert grown < FLOOD_BYTES
         assert "room streams=200 why=worker.max_streams" in cluster.logs()
