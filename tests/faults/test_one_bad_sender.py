@@ -115,6 +115,7 @@ def test_a_flood_of_names_takes_the_room_there_is_and_no_more(bootstrap: str, un
         assert grown < FLOOD_BYTES
         too_many = NAMES - (ROOM - KNOWN - 1)
         assert worker.metric('foldcast_dead_letters_total{reason="too_many_streams"}') == too_many
+        assert worker.metric("foldcast_streams_max") == ROOM
         worker.kill()
         worker.start()
         cluster.wait_until_live()
