@@ -4,7 +4,7 @@ Judges a record by itself; what a stream makes of it (late, duplicate, missing) 
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
@@ -29,9 +29,10 @@ REASONS = (
     "name_too_long",
     "no_time",  # neither field nor record timestamp
     "bad_time",  # neither ISO 8601 nor epoch
-    "future_time",
+    "future_time",  # ahead of the record's timestamp, or of the worker's clock
     "no_value",  # the target's field is not there (null is a missing value, and no error)
     "out_of_range",  # beyond what can be squared; not positive under `transform = log`
+    "too_many_streams",  # of a new stream, where the worker has room for no more
 )
 
 
@@ -77,6 +78,18 @@ class Batch(NamedTuple):
             record_ms=self.record_ms[between],
             value=self.value[between],
             covariates=self.covariates[between],
+        )
+
+    def without(self, places: Iterable[int]) -> "Batch":
+        """The batch with fewer events; its others have become dead letters, which `records` and `end` know."""
+        kept = np.delete(np.arange(len(self.name)), list(places))
+        return self._replace(
+            offset=self.offset[kept],
+            name=[self.name[e] for e in kept.tolist()],
+            time_ms=self.time_ms[kept],
+            record_ms=self.record_ms[kept],
+            value=self.value[kept],
+            covariates=self.covariates[kept],
         )
 
 

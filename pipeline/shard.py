@@ -53,7 +53,7 @@ class Shard:
         self.table = Table(method)
         self._fixed, self._wave = fixed(method), Wave(method, self.table, network)
         self.counters = Counters()
-        self.clock_ms = 0
+        self.clock_ms = 0  # newest record timestamp since the last sweep
         self.watch = watchdog.blank()
         self.next_sweep = _after(start)
         self.source = ""  # id of the log that is folded, for whoever restores it; empty: unknown
@@ -127,6 +127,7 @@ class Shard:
         for row in np.flatnonzero(idle).tolist():
             if names[row] is not None:
                 self.table.remove(row)
+        self.clock_ms = 0  # a timestamp far ahead misleads the next sweep, not all that follow
 
     def _fold(self, batch: Batch) -> Forecasts:
         index, born = self._rows_of(batch)

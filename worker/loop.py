@@ -5,12 +5,12 @@ ones restore what the broker says is committed. Nothing is repaired in place.
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Event
 
-from pipeline.durable.image import weights_key
+from pipeline.durable.image import refused_key, weights_key
 from worker.broker.contract import (
     Broker,
     BrokerError,
@@ -25,6 +25,7 @@ from worker.dead_letters import DeadLetterCatch, dead_letters
 from worker.failures import Failures, LateRestores, UnreadableInput
 from worker.learning import Learning
 from worker.lives.held import Held
+from worker.lives.judge import Judge
 from worker.lives.live import Live
 from worker.lives.snapshot_clock import MOST_PAGES, SnapshotPolicy
 from worker.observe.log import event as log_event
@@ -48,6 +49,7 @@ class Limits:
     dead: DeadLetterCatch
     longest_transaction_s: float = 30.0  # so long another worker's transaction may hold up a restore
     dead_letter_bytes: int = 1 << 20  # a dead letter's batch, at most
+    judge: Judge = field(default_factory=Judge)
 
 
 class Loop:
@@ -74,7 +76,7 @@ class Loop:
         self._watch = Stopwatch(metrics.loop_seconds)
         self._failures = Failures(limits.give_up_s)
         self._unreadable = UnreadableInput(limits.give_up_s)
-        self._dead = limits.dead
+        self._dead, self._judge = limits.dead, limits.judge
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
         self._membership: object = None
@@ -135,6 +137,7 @@ class Loop:
         self._broken |= self._held.restore(self._broker)
         self._watch.lap("restore")
         transaction = Transaction()
+        self._judge.count(live.shard for live in self.lives.values())
         for live, records in started:
             self._advance(live, records, transaction)
         numbers = {live.partition: len(records.offsets) for live, records in started}
@@ -175,7 +178,7 @@ class Loop:
         if not live.fits(records):
             self._begin(live.partition, "its records do not follow on its position")
             return
-        advanced = live.advance(records, self._watch.lap)
+        advanced = live.advance(records, self._judge, self._watch.lap)
         if advanced is None:
             return
         transaction.advanced.append(advanced)
@@ -185,6 +188,7 @@ class Loop:
         transaction.messages += dead_letters(
             advanced.rejected, advanced.records, self._topics, live.partition, self._limits.dead_letter_bytes
         )
+        transaction.messages += self._changelog(live, live.refused.records(advanced.refused))
         transaction.include(live)
         self._watch.lap("publish")
 
@@ -203,10 +207,14 @@ class Loop:
         if last:
             before_ms = round((time.time() - self._limits.history_s) * 1000)
             durable += [(weights_key(offset), None) for offset in live.learning.superseded(live.shard, before_ms)]
+            durable += [(refused_key(offset), None) for offset in live.refused.superseded(live.shard, before_ms)]
         if durable or live.must_commit:
-            transaction.messages += [Message(self._topics.changelog, live.partition, *pair) for pair in durable]
+            transaction.messages += self._changelog(live, durable)
             transaction.include(live)
         transaction.wrote(pieces, last)
+
+    def _changelog(self, live: Live, records: Iterable[tuple[bytes, bytes | None]]) -> list[Message]:
+        return [Message(self._topics.changelog, live.partition, *record) for record in records]
 
     def _commit(self, transaction: Transaction) -> None:
         self._dead.check(transaction.batches)

@@ -25,6 +25,7 @@ from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
+from worker.room import room_for
 from worker.settings.settings import Settings
 from worker.signals import Stop
 
@@ -37,6 +38,8 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
     log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
+    room = room_for(settings.worker.max_streams, row_bytes)
+    log_event("room", streams=room.streams, why=room.why)
     log_event("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
     compiled, found = warm(plan)  # before it joins: nobody waits for a kernel
     log_event("kernels", compiled=compiled, found=found)
@@ -44,6 +47,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     metrics = Metrics(plan.method, __version__)
     ProcessCollector(registry=metrics.registry)
     metrics.stream_bytes.set(row_bytes)
+    metrics.max_streams.set(room.streams)
     status = Status(metrics, settings.kafka.instance_id)
     pulse = Pulse()
     pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s)
@@ -59,7 +63,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
             broker,
             plan,
             topics.names_of(settings.kafka),
-            wiring.limits(settings, sizes),
+            wiring.limits(settings, sizes, room.streams),
             wiring.learning(settings, plan, metrics),
             metrics,
             pulse,

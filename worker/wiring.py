@@ -4,6 +4,7 @@ from pipeline.network.model import Shape
 from worker.broker.contract import longest_transaction_s
 from worker.dead_letters import DeadLetterCatch
 from worker.learning import Learning, LearningPolicy
+from worker.lives.judge import Judge
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits
 from worker.observe.metrics import Metrics
@@ -14,8 +15,8 @@ from worker.trainer.link import TrainerLink
 from worker.trainer.messages import TrainerSetup
 
 
-def limits(settings: Settings, sizes: Wanted) -> Limits:
-    """What the loop is held to, where topics and client let these sizes through."""
+def limits(settings: Settings, sizes: Wanted, max_streams: int) -> Limits:
+    """What the loop is held to, where topics and client let these sizes through, and memory so many streams."""
     worker, events = settings.worker, settings.events
     return Limits(
         min_cycle_s=worker.min_cycle_ms / 1000,
@@ -25,6 +26,7 @@ def limits(settings: Settings, sizes: Wanted) -> Limits:
         dead=DeadLetterCatch(events.max_dead_in_a_row, events.max_dead_ratio),
         longest_transaction_s=longest_transaction_s(worker.commit_timeout_s),
         dead_letter_bytes=sizes.dead_letter,
+        judge=Judge(events.max_ahead_s * 1000, max_streams),
     )
 
 

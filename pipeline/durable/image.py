@@ -1,7 +1,8 @@
 """A shard's durable form: pages of rows, a marker that makes them an image at one offset, and adoptions of weights.
 
 Keys, per partition of a compacted log: `page-<n>-a` and `page-<n>-b`, `shard` (the marker), `weights-<offset>` (an
-adoption), `weights-base` and `weights-good` (those to go back to).
+adoption), `weights-base` and `weights-good` (those to go back to), `refused-<first offset>` (events that were refused
+for a reason which the log does not hold).
 A snapshot writes each changed page under the letter that is not in force; the marker, written last, flips them. So a
 half-written snapshot is invisible, and the newest marker always finds the pages it names.
 """
@@ -15,6 +16,8 @@ MARKER_KEY = b"shard"
 WEIGHTS_PREFIX = b"weights-"
 GOOD_KEY = b"weights-good"
 BASE_KEY = b"weights-base"
+REFUSED_PREFIX = b"refused-"
+MOST_REFUSED = 10_000  # in one record, so that it stays below the size of a page
 UNCHECKED = -1
 
 
@@ -62,6 +65,13 @@ class Marker(msgspec.Struct, frozen=True):
     checksum: int | None = None  # of the marker itself without this; None: written before there were any
 
 
+class Refused(msgspec.Struct, frozen=True):
+    """Events that a worker refused by its clock or its memory: who folds the log again has to leave them out too."""
+
+    made_ms: int
+    offsets: list[int]  # increasing, at least one
+
+
 class Image(msgspec.Struct):
     """What a changelog holds once read to its end."""
 
@@ -70,6 +80,12 @@ class Image(msgspec.Struct):
     weights: dict[int, bytes]  # adoptions by the offset they hold from
     good: bytes | None  # the last adoption that was better than the last value, or the base again
     base: bytes | None  # what the shard began with
+    refused: list[Refused] = []  # by offset
+
+    @property
+    def newest(self) -> int:
+        """The lowest offset that the group can have committed with all that is here."""
+        return max([*self.weights, *(entry.offsets[-1] + 1 for entry in self.refused)])
 
 
 def page_key(number: int, letter: str) -> bytes:
@@ -82,6 +98,11 @@ def weights_key(offset: int) -> bytes:
     return WEIGHTS_PREFIX + b"%d" % offset
 
 
+def refused_key(offset: int) -> bytes:
+    """Key of the refused events of which the first is at `offset`."""
+    return REFUSED_PREFIX + b"%d" % offset
+
+
 def other(letter: str) -> str:
     """The letter a changed page is written under; `-` stands for a page never written."""
     return "b" if letter == "a" else "a"
@@ -89,6 +110,7 @@ def other(letter: str) -> str:
 
 _page_decoder = msgspec.msgpack.Decoder(Page)
 _marker_decoder = msgspec.json.Decoder(Marker)
+_refused_decoder = msgspec.json.Decoder(Refused)
 
 
 def encode_page(page: Page) -> bytes:
@@ -99,6 +121,11 @@ def encode_page(page: Page) -> bytes:
 def encode_marker(marker: Marker) -> bytes:
     """Bytes of a marker with its checksum: JSON, for people to read."""
     return msgspec.json.encode(msgspec.structs.replace(marker, checksum=_checksum(marker)))
+
+
+def encode_refused(entry: Refused) -> bytes:
+    """Bytes of refused events: JSON, for people to read."""
+    return msgspec.json.encode(entry)
 
 
 def _checksum(marker: Marker) -> int:
@@ -127,6 +154,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
         marker = _decode_marker(latest[MARKER_KEY]) if MARKER_KEY in latest else None
         good, base = latest.pop(GOOD_KEY, None), latest.pop(BASE_KEY, None)
         weights = {int(k.removeprefix(WEIGHTS_PREFIX)): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
+        refused = [_refused_decoder.decode(v) for k, v in latest.items() if k.startswith(REFUSED_PREFIX)]
         pages = [] if marker is None else _pages(marker, latest)
     except KeyError as error:
         raise ImageError(f"the marker names {error.args[0]!r}, which is not there") from error
@@ -134,7 +162,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
         raise ImageError(f"a record cannot be read: {error}") from error
     if marker is not None and marker.weights not in weights:
         raise ImageError(f"the weights in service at {marker.offset} ({weights_key(marker.weights)!r}) are not there")
-    return Image(marker, pages, weights, good, base)
+    return Image(marker, pages, weights, good, base, sorted(refused, key=lambda entry: entry.offsets))
 
 
 def _pages(marker: Marker, latest: dict[bytes, bytes]) -> list[Page]:

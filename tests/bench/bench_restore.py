@@ -17,6 +17,7 @@ from stand import Cluster, Sections, Stand, Subject, add_options, stand, variant
 from worker import topics
 from worker.broker.contract import NotYet
 from worker.broker.kafka import KafkaBroker
+from worker.lives.judge import Judge
 from worker.lives.live import Live
 from worker.lives.restoring import Restoring
 from worker.lives.snapshot_clock import SnapshotPolicy
@@ -71,7 +72,7 @@ def restore(cluster: Cluster, broker: KafkaBroker) -> dict[str, float]:
     tail = sum(live.pending for live in lives.values())
     while not all(live.at_c for live in lives.values()):
         for partition, records in broker.poll(POLL_S).records.items():
-            lives[partition].advance(records, lambda _: None)
+            lives[partition].advance(records, Judge(), lambda _: None)
     at_c = time.process_time(), time.monotonic()
     return {
         "image, CPU us/KiB": (loaded[0] - before[0]) / state_kib * 1e6,

@@ -161,6 +161,23 @@ def test_the_network_and_removal_matter_in_these_logs() -> None:
     assert min(counters.late, counters.duplicate, counters.missing, counters.dead) > 3
 
 
+def test_a_record_stamped_far_ahead_misleads_one_sweep_and_not_all_that_follow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steady streams are forgotten once at most, an idle one as ever, whatever is restored on the way."""
+    monkeypatch.setattr("pipeline.shard.SWEEP_EVERY", 20)
+    at = 1_700_000_000_000
+    log = [Record(i, f"s{i % 4}", at + i * 1000, at + i * 1000, float(i % 7), (0.0,)) for i in range(200)]
+    log[50] = log[50]._replace(name="odd", time_ms=at + 10**9, record_ms=at + 10**9)
+    log[62] = log[62]._replace(name="idle")
+    world, born = World(MORTAL, log), list[list[str]]()
+    for cut in range(0, 200, 10):
+        born.append(world.shard.advance(batch_of(log[cut : cut + 10], MORTAL)).born)
+        if cut in (50, 60, 100):
+            world.snapshot()
+            world.crash()
+    assert [cut * 10 for cut, names in enumerate(born) if names] == [0, 50, 60], "at offset 60 they begin anew"
+    assert sorted(name for name in world.shard.table.names if name) == ["odd", "s0", "s1", "s2", "s3"]
+
+
 # ---- invariant 4: a row knows its own stream's events and the weights, nothing else
 
 

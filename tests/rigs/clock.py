@@ -1,10 +1,10 @@
-"""A monotonic clock that goes on only when a test moves it."""
+"""Clocks that go on only when a test moves them."""
 
 import pytest
 
 
 class Clock:
-    """In the place of `time.monotonic`; `now` is in seconds."""
+    """In the place of `time.monotonic` or `time.time`; `now` is in seconds."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -18,4 +18,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The only monotonic clock while the test runs."""
     clock = Clock()
     monkeypatch.setattr("time.monotonic", clock)
+    return clock
+
+
+@pytest.fixture
+def wall(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The only clock that knows the date while the test runs."""
+    clock = Clock()
+    monkeypatch.setattr("time.time", clock)
     return clock

@@ -10,7 +10,7 @@ import sys
 import time
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ import torch
 from kafka.errors import KafkaError
 
 from pipeline.durable.image import Image, read_image
+from pipeline.events import Batch
 from pipeline.learning.adoption import Adoption
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
@@ -475,27 +476,41 @@ class AdoptionFollower(Thread):
         return self.adoptions
 
 
+def sift(batch: Batch, refused: Collection[int]) -> Batch:
+    """Without the events that a worker refused for a reason which is not in the log."""
+    return batch.without([e for e, offset in enumerate(batch.offset.tolist()) if offset in refused])
+
+
 def restored_shard(plan: Plan, changelog: Sequence[TopicRecord], records: Sequence[TopicRecord], end: int) -> Shard:
     """What the changelog and the input of one partition make of a shard at `end`."""
     image = image_of(changelog)
     shard, _ = loaded(image, plan)
     adoptions = {offset: Adoption.load(data) for offset, data in image.weights.items()}
-    fold(shard, plan, [r for r in records if shard.position <= r.offset < end], [], adoptions, end)
+    refused = {offset for entry in image.refused for offset in entry.offsets}
+    fold(shard, plan, [r for r in records if shard.position <= r.offset < end], [], adoptions, end, refused)
     return shard
 
 
-def uninterrupted_shard(plan: Plan, records: Sequence[TopicRecord], end: int, adoptions: Logged, seed: int) -> Shard:
+def uninterrupted_shard(
+    plan: Plan, records: Sequence[TopicRecord], end: int, adoptions: Logged, seed: int, refused: Collection[int] = ()
+) -> Shard:
     """The same log in one go, cut into batches elsewhere."""
     rng, cuts = random.Random(seed), []
     while (cuts[-1] if cuts else 0) < len(records):
         cuts.append((cuts[-1] if cuts else 0) + rng.choice((1, 3, 50, 700)))
     shard = plan.shard(0)
-    fold(shard, plan, [r for r in records if r.offset < end], cuts, adoptions, end)
+    fold(shard, plan, [r for r in records if r.offset < end], cuts, adoptions, end, refused)
     return shard
 
 
 def fold(
-    shard: Shard, plan: Plan, records: Sequence[TopicRecord], cuts: Sequence[int], adoptions: Logged, end: int
+    shard: Shard,
+    plan: Plan,
+    records: Sequence[TopicRecord],
+    cuts: Sequence[int],
+    adoptions: Logged,
+    end: int,
+    refused: Collection[int] = (),
 ) -> None:
     """Take in records, a batch up to each place in `cuts`, to each adoption, and the rest in one."""
     offsets = [record.offset for record in records]
@@ -505,7 +520,7 @@ def fold(
         if high > low:
             reach(shard, adoptions, offsets[low])
             _, numbers, timestamps, keys, values, _ = zip(*records[low:high], strict=True)
-            shard.advance(plan.decoder.decode(numbers, timestamps, keys, values)[0])
+            shard.advance(sift(plan.decoder.decode(numbers, timestamps, keys, values)[0], refused))
         low = high
     reach(shard, adoptions, end)
 

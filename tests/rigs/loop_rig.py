@@ -5,10 +5,13 @@
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from threading import Event
 
-from pipeline.durable.image import MARKER_KEY, read_image
-from pipeline.events import Decoder, Format
+import msgspec
+
+from pipeline.durable.image import MARKER_KEY, REFUSED_PREFIX, Refused, read_image
+from pipeline.events import Decoder, Format, Rejected
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
@@ -16,9 +19,10 @@ from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT, MemoryBroker, MemoryCluster
 from tests.rigs.memory_log import Transaction
-from worker.broker.contract import BrokerError, Message, Polled, Records, Topics
+from worker.broker.contract import BrokerError, CommitError, Message, Polled, Records, Topics
 from worker.dead_letters import DeadLetterCatch, dead_letters
 from worker.learning import Learning, LearningPolicy
+from worker.lives.judge import Judge
 from worker.lives.loading import loaded
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits, Loop
@@ -101,7 +105,10 @@ class MemoryTrainer:
 
 
 class Reference:
-    """One partition folded record by record from `start`: what each record becomes, and each state on the way."""
+    """One partition folded record by record from `start`: what each record becomes, and each state on the way.
+
+    What a worker refused by its clock or its memory is believed, where it is logged and its dead letter says why.
+    """
 
     def __init__(self, plan: Plan, cluster: MemoryCluster, partition: int, start: int = 0) -> None:
         self.messages: dict[int, list[Message]] = {}  # by offset; empty: late, duplicate or missing
@@ -109,19 +116,33 @@ class Reference:
         self._decoder = Decoder(plan.decoder.form)
         self._shard = Shard(METHOD, plan.network(), start, plan.settings)
         self._read, self._logged = 0, list[tuple[int, Adoption]]()  # of the changelog; adoptions not yet reached
+        self._refused, self._reasons = set[int](), dict[int, tuple[str, str]]()  # by offset
+        self._read_letters = 0
         self.states = {start: state(self._shard)}  # by position
 
     def _reach(self, offset: int) -> None:
         """Bring the adoptions into service that are logged to hold from here, or before."""
         for entry, m in self._cluster.logs[CHANGELOG, self._partition].readable(self._read):
             self._read = entry.offset + 1
+            self.hear(m)
             at = (m.key or b"").removeprefix(b"weights-")
             if at.isdigit() and m.value is not None and int(at) > self._shard.weights_offset:
                 self._logged.append((int(at), Adoption.load(m.value)))
+        for entry, m in self._cluster.logs[DEAD_LETTERS, self._partition].readable(self._read_letters):
+            self._read_letters = entry.offset + 1
+            self.hear(m)
         while self._logged and self._logged[0][0] <= offset:
             at, adoption = self._logged.pop(0)
             self._shard.adopt(adoption.weights, at, adoption.rolled_back)
             self.states[at] = state(self._shard)
+
+    def hear(self, m: Message) -> None:
+        """Take note of a refusal, from a message that is committed, or is about to be."""
+        if m.topic == CHANGELOG and (m.key or b"").startswith(REFUSED_PREFIX) and m.value is not None:
+            self._refused |= set(msgspec.json.decode(m.value, type=Refused).offsets)
+        if m.topic == DEAD_LETTERS:
+            head = {name.removeprefix("foldcast-error-"): text.decode() for name, text in m.headers}
+            self._reasons[int(head["offset"])] = head["reason"], head["message"]
 
     def at(self, position: int) -> tuple[object, ...]:
         """The state there."""
@@ -138,6 +159,9 @@ class Reference:
             self._reach(entry.offset)
             records = Records([entry.offset], [entry.timestamp_ms], [m.key], [m.value], [m.headers])
             batch, rejected = self._decoder.decode(*records[:4])
+            if entry.offset in self._refused:
+                assert not rejected, "a record that is no event needs no refusal"
+                batch, rejected = batch.without([0]), [Rejected(0, *self._reasons[entry.offset])]
             forecasts = self._shard.advance(batch)
             self.messages[entry.offset] = [
                 *forecast_messages(forecasts, METHOD, self._shard.version, TOPICS, self._partition),
@@ -180,6 +204,8 @@ class Witness(MemoryBroker):
         records = 0
         for partition, offset in offsets.items() if self._rig.witnessing else ():
             reference = self._rig.references[partition]
+            for message in (m for m in messages if m.partition == partition):
+                reference.hear(message)
             reference.follow(offset)
             low = self.cluster.offsets.get(partition, self._rig.starts[partition])
             assert offset >= low, f"{offset} is below C = {low}"
@@ -188,7 +214,12 @@ class Witness(MemoryBroker):
             for topic in (OUTPUT, DEAD_LETTERS):
                 assert [m for m in said if m.topic == topic] == [m for m in expected if m.topic == topic]
             records += sum(low <= o < offset for o in reference.messages)
-        super().commit(messages, offsets, membership)
+        try:
+            super().commit(messages, offsets, membership)
+        except CommitError:
+            for partition in offsets if self._rig.judging else ():
+                self._rig.refer_anew(partition)  # the next life may judge otherwise
+            raise
         self.transactions += 1
         self.records += records
         self.forecasts += sum(m.topic == OUTPUT for m in messages)
@@ -218,11 +249,15 @@ class Rig:
         self.loops: dict[str, Loop] = {}
         self.trainers: dict[str, MemoryTrainer] = {}
         self._learning = learning
-        self.witnessing = True
+        self.witnessing, self.judging = True, False
         self.starts = dict.fromkeys(range(partitions), 0)  # C where the group has none
         self._streams, self._sent = streams, 0
 
     # ---- what happens
+
+    def judge(self, max_ahead_ms: int = 3_600_000, max_streams: int = 10**9) -> None:
+        """Workers that start from now on refuse events by this."""
+        self.limits, self.judging = replace(self.limits, judge=Judge(max_ahead_ms, max_streams)), True
 
     def start(self, name: str = "one") -> Loop:
         """A new process under this instance id, in place of the one before."""
@@ -254,8 +289,12 @@ class Rig:
     def begin_at(self, start: int) -> None:
         """What comes before this offset is not to be read, in each partition."""
         for partition in self.references:
-            self.references[partition] = Reference(self.plan, self.cluster, partition, start)
             self.starts[partition] = start
+            self.refer_anew(partition)
+
+    def refer_anew(self, partition: int) -> None:
+        """Fold a partition from its beginning again: nothing is known but what is committed."""
+        self.references[partition] = Reference(self.plan, self.cluster, partition, self.starts[partition])
 
     def reached(self, broker: Witness) -> None:
         """For tests that want something to happen between a poll and its commit."""

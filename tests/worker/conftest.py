@@ -1,5 +1,5 @@
 """Fixtures that several rooms of the worker's tests share."""
 
-from tests.rigs.clock import clock
+from tests.rigs.clock import clock, wall
 
-__all__ = ["clock"]
+__all__ = ["clock", "wall"]

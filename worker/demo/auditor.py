@@ -2,6 +2,8 @@
 
 Knows nothing of how events are decoded and admitted elsewhere: the rules stand here a second time, in plain words.
 Nor does it know the removal of idle streams (`worker.stream_ttl_s`): it remembers every stream for ever.
+What a worker refuses by its clock or its memory is believed where it can be true: a time beyond the dead letter's own
+timestamp, a stream of which nothing was accepted before.
 """
 
 import hashlib
@@ -18,6 +20,8 @@ from worker.broker.restore import TopicRecord
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LARGEST = 1e36
 EXAMPLES = 5  # of each kind of fault, to look at
+
+CLOCKS_APART_MS = 60_000  # the worker's and that of the dead letters' timestamps
 
 DROPPED = ("late", "duplicate", "missing")
 
@@ -94,9 +98,11 @@ class Report:
         yield "audit                   " + ("all records accounted for, each exactly once" if self.ok else "FAILED")
 
 
-def expected(records: Iterable[TopicRecord], rules: Rules) -> Verdicts:
-    """Judge the input, each partition in offset order."""
-    verdicts = Verdicts()
+def expected(
+    records: Iterable[TopicRecord], rules: Rules, refused: Mapping[Place, TopicRecord] | None = None
+) -> Verdicts:
+    """Judge the input, each partition in offset order. `refused`: dead letters by what they are about."""
+    verdicts, refused = Verdicts(), refused or {}
     last: dict[tuple[int, str], Event] = {}  # a stream's last accepted event
     for record in records:
         place = (record.partition, record.offset)
@@ -105,15 +111,39 @@ def expected(records: Iterable[TopicRecord], rules: Rules) -> Verdicts:
         except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
             verdicts.of[place], verdicts.dead[place] = "dead", record
             continue
+        before = last.get((record.partition, stream))
+        latest_ms, known = max(time_ms, record.timestamp_ms), before is not None or value is None
+        if place in refused and _may_refuse(refused[place], latest_ms, known, rules):
+            verdicts.of[place], verdicts.dead[place] = "dead", record
+            continue
         if value is None:
             verdicts.of[place] = "missing"
             continue
-        event, before = Event(stream, time_ms, value), last.get((record.partition, stream))
+        event = Event(stream, time_ms, value)
         verdict = "forecast" if before is None else _judged(event, before, rules)
         verdicts.of[place] = verdict
         if verdict == "forecast":
             verdicts.forecast[place] = last[record.partition, stream] = event
     return verdicts
+
+
+def _may_refuse(letter: TopicRecord, latest_ms: int, known: bool, rules: Rules) -> bool:
+    """Whether the worker's clock or its memory can have been a reason for this dead letter."""
+    match dict(letter.headers).get("foldcast-error-reason"):
+        case b"future_time":
+            return latest_ms > letter.timestamp_ms + rules.max_ahead_ms - CLOCKS_APART_MS
+        case b"too_many_streams":
+            return not known
+    return False
+
+
+def _place(letter: TopicRecord) -> Place | None:
+    """Return the place of the input record that a dead letter names."""
+    head = dict(letter.headers)
+    try:
+        return int(head["foldcast-error-partition"]), int(head["foldcast-error-offset"])
+    except (KeyError, ValueError):
+        return None
 
 
 def _judged(event: Event, before: Event, rules: Rules) -> str:
@@ -188,7 +218,9 @@ def audit(
     input_topic: str,
 ) -> Report:
     """Compare the records of a `read_committed` reader with those that are due; a partition's records in order."""
-    verdicts = expected(input_records, rules)
+    dead_letter_records = list(dead_letter_records)
+    refused = {place: letter for letter in dead_letter_records if (place := _place(letter)) is not None}
+    verdicts = expected(input_records, rules, refused)
     report = Report(len(verdicts.of), Counter(verdicts.of.values()))
 
     def forecast(record: TopicRecord) -> Said:

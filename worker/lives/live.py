@@ -10,10 +10,11 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.events import Rejected
+from pipeline.events import Batch, Rejected
 from pipeline.forecasts import Forecasts
 from pipeline.shard import Shard
 from worker.broker.contract import Records
+from worker.lives.judge import Judge, RefusedEvents
 from worker.lives.learning_state import LearningState
 from worker.lives.snapshot_clock import SnapshotClock
 from worker.observe.log import event as log_event
@@ -29,6 +30,7 @@ class Advanced:
     forecasts: Forecasts
     rejected: list[Rejected]
     records: Records
+    refused: list[int]  # offsets of those that the log alone would have let pass
     other_keys: int  # events whose key names another stream
 
 
@@ -45,6 +47,7 @@ class Live:
     committed: int
     began: float  # monotonic seconds, when the partition was assigned
     last_record_ms: int  # timestamp of the newest record taken in, 0 before the first
+    refused: RefusedEvents = field(default_factory=RefusedEvents)
     first_records: list[tuple[bytes, bytes]] = field(default_factory=list)  # for the changelog, until committed
     must_commit: bool = False  # C is ours to set, though no event came
     gap: int = 0  # records the input had lost, until that is counted
@@ -77,7 +80,7 @@ class Live:
         """Whether these are records this shard has not taken in."""
         return records.offsets[0] >= self.shard.position
 
-    def advance(self, records: Records, lap: Callable[[str], object]) -> Advanced | None:
+    def advance(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> Advanced | None:
         """Take in records; those below C silently. None where nothing of them leaves the shard.
 
         `lap` is called with the phase that ends: decode, advance.
@@ -85,27 +88,38 @@ class Live:
         self.last_record_ms = records.timestamps_ms[-1]
         cut = bisect_left(records.offsets, self.committed)
         if cut:
-            self._catch_up(records.part(0, cut), lap)
+            self._catch_up(records.part(0, cut), judge, lap)
         if cut == len(records.offsets):
             return None
         rest = records if cut == 0 else records.part(cut, len(records.offsets))
         other_keys = self.plan.decoder.other_keys
-        forecasts, rejected = self._fold(rest, lap)
-        return Advanced(forecasts, rejected, rest, self.plan.decoder.other_keys - other_keys)
+        batch, rejected = self._decoded(rest)
+        batch, refused = judge.sift(batch, rest.offsets, self.shard.table.index)
+        lap("decode")
+        forecasts = self._fold(batch, judge, lap)
+        offsets = [rest.offsets[one.place] for one in refused]
+        return Advanced(
+            forecasts, sorted([*rejected, *refused]), rest, offsets, self.plan.decoder.other_keys - other_keys
+        )
 
-    def _catch_up(self, records: Records, lap: Callable[[str], object]) -> None:
+    def _catch_up(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> None:
         """Fold silently, cut where other weights came into service."""
         low = 0
         for high in [*(bisect_left(records.offsets, at) for at, _ in self.learning.pending), len(records.offsets)]:
             if high > low:
                 self.learning.reach(self.shard, records.offsets[low])
-                self._fold(records.part(low, high), lap)
+                batch, _ = self._decoded(records.part(low, high))
+                batch = self.refused.sift(batch)
+                lap("decode")
+                self._fold(batch, judge, lap)
                 low = high
         self.learning.reach(self.shard, self.shard.position)
 
-    def _fold(self, records: Records, lap: Callable[[str], object]) -> tuple[Forecasts, list[Rejected]]:
-        batch, rejected = self.plan.decoder.decode(*records[:4])
-        lap("decode")
+    def _decoded(self, records: Records) -> tuple[Batch, list[Rejected]]:
+        return self.plan.decoder.decode(*records[:4])
+
+    def _fold(self, batch: Batch, judge: Judge, lap: Callable[[str], object]) -> Forecasts:
         forecasts = self.shard.advance(batch)
+        judge.room -= len(forecasts.born)
         lap("advance")
-        return forecasts, rejected
+        return forecasts

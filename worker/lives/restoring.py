@@ -7,6 +7,7 @@ import msgspec
 from pipeline.durable.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.shard import Shard
 from worker.broker.contract import UNANSWERED_S, Broker, ChangelogRead, NotYet, Unanswered
+from worker.lives.judge import RefusedEvents
 from worker.lives.learning_state import LearningState
 from worker.lives.live import Live
 from worker.lives.loading import cold_start, loaded
@@ -93,8 +94,9 @@ class Restoring:
         if marker is None:  # the first transaction of a shard writes one
             return self._new(low if self._plan.start == "earliest" else high, source)
         self._check_source(marker, source)
-        committed = self._known_offset(marker, max(image.weights), high)
+        committed = self._known_offset(marker, image.newest, high)
         live = self._begin(*loaded(image, self._plan), committed)
+        live.refused = RefusedEvents(image.refused)
         if marker.clean:  # true only until something is committed
             live.first_records = [(MARKER_KEY, encode_marker(msgspec.structs.replace(marker, clean=False)))]
             live.must_commit |= self._known_committed is None
@@ -153,8 +155,8 @@ class Restoring:
         if committed < max(marker.offset, newest):
             raise Refusal(
                 f"the group's offset for partition {self.partition} ({committed}) is behind the changelog, whose image "
-                f"is at {marker.offset} and whose newest weights hold from {newest}: they are from two lives of the "
-                "group; start under a new kafka.group_id"
+                f"is at {marker.offset} and whose newest entry was committed at {newest}: they are from two lives of "
+                "the group; start under a new kafka.group_id"
             )
         if committed > high:  # for a moment after a commit the end may still lie before its markers
             if time.monotonic() - self.began < self._longest_transaction_s:

@@ -132,6 +132,7 @@ class Metrics:
         self.shards = self._gauge("shards", "Shards held, loaded")
         self.restoring = self._gauge("shards_restoring", "Shards held and not live: loading or catching up silently")
         self.streams = self._gauge("streams", "Streams held")
+        self.max_streams = self._gauge("streams_max", "Streams that this worker has room for")
         self.state_bytes = self._gauge("state_bytes", "Memory of all rows, used or spare")
         self.stream_bytes = self._gauge("stream_state_bytes", "State of one stream")
         # durability

@@ -30,8 +30,9 @@ class Events(Section):
     )
     max_ahead_s: WholeSeconds = Field(
         default=3600,
-        description="an event further ahead of its record's timestamp is a dead letter, since after "
-        "it all others would be late; an hour forgives a clock that is wrong by summer time",
+        description="an event further ahead of its record's timestamp, or of the worker's clock by either (by which "
+        "a second is always forgiven), is a dead letter, since after it all others would be late; an hour forgives a "
+        "clock that is wrong by summer time",
     )
     max_gap: Count = Field(
         default=100, description="a gap of more than so many of the stream's own steps begins its hidden state anew"

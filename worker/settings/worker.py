@@ -24,6 +24,11 @@ class Worker(Section):
     stream_ttl_s: Count | None = Field(
         default=None, description="a stream idle for so long is forgotten, by record timestamps; without it never"
     )
+    max_streams: Count | None = Field(
+        default=None,
+        description="streams of this worker, all its partitions together: beyond it events of new ones are dead "
+        "letters; without it as many as memory holds while they are restored, which the log states at start",
+    )
     on_gap: Literal["fail", "skip"] = Field(
         default="fail",
         description="where the input no longer holds what a restart must read: stop, or go on and count the gap",

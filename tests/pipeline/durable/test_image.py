@@ -10,10 +10,13 @@ from pipeline.durable.image import (
     ImageError,
     Marker,
     Page,
+    Refused,
     encode_marker,
     encode_page,
+    encode_refused,
     page_key,
     read_image,
+    refused_key,
     weights_key,
 )
 from pipeline.method import Method
@@ -49,6 +52,17 @@ def unchecked(log: Log) -> tuple[bytes, bytes]:
     old = msgspec.json.decode(encode_marker(marker_of(log)))
     del old["page_checksums"], old["checksum"]
     return MARKER_KEY, msgspec.json.encode(old)
+
+
+def test_refused_events_are_found_in_order_until_they_are_taken_back(changelog: Log) -> None:
+    entries = [Refused(5, [400, 402]), Refused(4, [31])]
+    log = [*changelog, *((refused_key(e.offsets[0]), encode_refused(e)) for e in entries)]
+    assert read_image(changelog).refused == []
+    assert read_image(log).refused == [entries[1], entries[0]]
+    assert read_image(log).newest == 403
+    assert read_image([*log, (refused_key(400), None)]).refused == [entries[1]]
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image([*log, (refused_key(7), b"{")])
 
 
 def test_the_newest_marker_finds_the_pages_it_names(changelog: Log) -> None:

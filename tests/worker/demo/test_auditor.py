@@ -90,6 +90,36 @@ def test_what_is_right_is_found_right() -> None:
     assert dict(report.expected) == {"forecast": 5, "duplicate": 1, "late": 1, "missing": 1, "dead": 2}
 
 
+AHEAD_MS = NOW_MS + 3_600_000 + 120_000
+JUDGED = [
+    *INPUT,
+    record(11, {"stream": "a", "value": 4.0}, timestamp_ms=AHEAD_MS),
+    record(12, {"stream": "new", "value": 1.0}),
+    event(13, "a", 3, 5.0),
+]
+
+
+def refusal(of: TopicRecord, reason: bytes) -> TopicRecord:
+    letter = dead_letter(of)
+    headers = [(name, reason if name.endswith("reason") else value) for name, value in letter.headers]
+    return letter._replace(headers=headers, timestamp_ms=NOW_MS)
+
+
+def test_what_a_worker_refuses_by_its_clock_or_its_memory_is_believed_and_the_stream_goes_on() -> None:
+    dead = [*letters(), refusal(JUDGED[10], b"future_time"), refusal(JUDGED[11], b"too_many_streams")]
+    report = audit(JUDGED, [*outputs(), forecast(13, "a", 3, 5.0)], dead, Rules(), TOPIC)
+    assert report.ok, "\n".join(report.lines())
+    assert report.expected["dead"] == 4
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [(10, b"too_many_streams"), (11, b"future_time"), (12, b"too_many_streams"), (11, b"other")]
+)
+def test_a_refusal_that_cannot_be_true_is_not_believed(place: int, reason: bytes) -> None:
+    report = audit(JUDGED[: place + 1], outputs(), [*letters(), refusal(JUDGED[place], reason)], Rules(), TOPIC)
+    assert report.faults["unexpected dead letters"] == 1
+
+
 def drop(log: Log) -> Log:
     return log[1:]
 

@@ -1,0 +1,68 @@
+"""What a worker refuses of a batch, and how it is written down."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from pipeline.durable.image import MOST_REFUSED, read_image
+from pipeline.events import Batch, Decoder, Format
+from pipeline.table import PAGE_BYTES
+from tests.rigs.clock import Clock
+from worker.lives.judge import Judge, RefusedEvents
+
+FIRST = 2**62  # offsets with as many digits as there are
+
+
+def batch_of(*events: bytes, stamp_ms: int = 0) -> tuple[Batch, range]:
+    """Events at the offsets from 10 on, and all offsets."""
+    offsets = range(10, 10 + len(events))
+    many = len(events)
+    return Decoder(Format()).decode(offsets, [stamp_ms] * many, [None] * many, events)[0], offsets
+
+
+def test_places_are_those_of_records_and_an_event_from_the_future_takes_no_room(wall: Clock) -> None:
+    at = [0, 0, 9_000_000, 0, 0, 0]
+    bodies = [b"{", *(b'{"stream":"%s","value":1}' % name for name in (b"a", b"ahead", b"b", b"c", b"known"))]
+    offsets = range(10, 16)
+    batch, _ = Decoder(Format()).decode(offsets, at, [None] * 6, bodies)
+    wall.now = 0.0
+    judge = Judge(3_600_000, max_streams=2)
+    kept, refused = judge.sift(batch, offsets, {"known"})
+    assert [(one.place, one.reason) for one in refused] == [(2, "future_time"), (4, "too_many_streams")]
+    assert kept.name == ["a", "b", "known"]
+    assert kept.offset.tolist() == [11, 13, 15]
+    assert (kept.records, kept.end) == (6, 16), "the others are dead letters of the same batch"
+
+
+def test_clocks_that_differ_by_less_than_a_second_refuse_nothing(wall: Clock) -> None:
+    wall.now = 100.0
+    for stamp_ms, refused in ((101_000, 0), (101_001, 1)):
+        batch, offsets = batch_of(b'{"stream":"a","value":1}', stamp_ms=stamp_ms)
+        assert len(Judge(0).sift(batch, offsets, ())[1]) == refused
+
+
+def test_one_line_in_a_minute_tells_of_what_is_refused(
+    wall: Clock, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    judge = Judge(max_streams=0)
+    batch, offsets = batch_of(b'{"stream":"a","value":1}')
+    with caplog.at_level(logging.WARNING):
+        for _ in range(3):
+            judge.sift(batch, offsets, ())
+        assert len(caplog.messages) == 1
+        assert "worker.max_streams" in caplog.messages[0]
+        clock.now += 61
+        judge.sift(batch, offsets, ())
+        assert len(caplog.messages) == 2
+
+
+def test_very_many_refused_events_are_written_in_records_that_fit_and_all_are_read_again() -> None:
+    many = 2 * MOST_REFUSED + 5
+    records = RefusedEvents().records(list(range(FIRST, FIRST + many)))
+    assert len(records) == 3
+    assert max(len(value) for _, value in records) < PAGE_BYTES
+    again = RefusedEvents(read_image(records).refused)
+    batch, _ = batch_of(*[b'{"stream":"a","value":1}'] * 3)
+    at = np.array([FIRST - 1, FIRST + many - 1, FIRST + many])
+    assert again.sift(batch._replace(offset=at)).offset.tolist() == [FIRST - 1, FIRST + many]

@@ -1,0 +1,108 @@
+"""Which events a worker refuses by what is not in the log: its clock, and the streams it has room for.
+
+The fold is a function of the log, so what is refused is logged too, beside the dead letters and in their transaction.
+A replay refuses what is logged and judges nothing: by then the clock has moved on, and the room is another.
+"""
+
+import logging
+import time
+from collections.abc import Container, Iterable, Iterator, Sequence
+
+import numpy as np
+
+from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
+from pipeline.events import Batch, Rejected
+from pipeline.shard import Shard
+
+log = logging.getLogger(__name__)
+
+CLOCKS_APART_MS = 1000  # a sender's and a worker's, where neither is wrong
+QUIET_S = 60.0  # between two lines that tell of refused events
+NO_LIMIT = 10**9
+
+
+class Judge:
+    """Judges events at or above C. One for all shards of a worker."""
+
+    def __init__(self, max_ahead_ms: int = NO_LIMIT * 1000, max_streams: int = NO_LIMIT) -> None:
+        self.max_streams = max_streams
+        self.room = max_streams  # for so many more; kept up to date by whoever advances a shard
+        self._max_ahead_ms = max(max_ahead_ms, CLOCKS_APART_MS)
+        self._tell_after = 0.0
+
+    def count(self, shards: Iterable[Shard]) -> None:
+        """Find the room that there is beside the streams of all shards."""
+        self.room = self.max_streams - sum(len(shard.table.index) for shard in shards)
+
+    def sift(self, batch: Batch, offsets: Sequence[int], known: Container[str]) -> tuple[Batch, list[Rejected]]:
+        """The events that are not refused, and those that are, by their places among the records' `offsets`."""
+        limit_ms = round(time.time() * 1000) + self._max_ahead_ms
+        latest_ms = np.maximum(batch.time_ms, batch.record_ms)
+        ahead = len(latest_ms) > 0 and latest_ms[latest_ms.argmax()] > limit_ms  # argmax costs a fifth of any
+        if not ahead and self.room >= len(batch.name):
+            return batch, []
+        beyond = np.flatnonzero(latest_ms > limit_ms).tolist()
+        why = {e: ("future_time", _ahead(int(latest_ms[e]) - limit_ms)) for e in beyond}
+        if self.room < len(batch.name):
+            message = f"there is room for no stream beside {self.max_streams:,} (worker.max_streams)"
+            why |= dict.fromkeys(self._without_room(batch, known, why), ("too_many_streams", message))
+        if not why:
+            return batch, []
+        places = np.searchsorted(offsets, batch.offset).tolist()
+        refused = [Rejected(places[e], *why[e]) for e in sorted(why)]
+        self._tell(refused)
+        return batch.without(why), refused
+
+    def _without_room(self, batch: Batch, known: Container[str], refused: Container[int]) -> Iterator[int]:
+        """Events of new streams beyond those that there is room for. A missing value makes no stream."""
+        new = set[str]()
+        for e, name in enumerate(batch.name):
+            if name in known or name in new or e in refused or np.isnan(batch.value[e]):
+                continue
+            if len(new) < self.room:
+                new.add(name)
+            else:
+                yield e
+
+    def _tell(self, refused: list[Rejected]) -> None:
+        now = time.monotonic()
+        if now >= self._tell_after:
+            self._tell_after = now + QUIET_S
+            log.warning("refused %d events of one batch: %s; they are dead letters", len(refused), refused[0].message)
+
+
+def _ahead(beyond_ms: int) -> str:
+    return (
+        f"its time is {beyond_ms / 1000:g} s beyond this worker's clock and events.max_ahead_s: set the sender's clock"
+    )
+
+
+class RefusedEvents:
+    """The refused events of one life of a shard, as the changelog has them."""
+
+    def __init__(self, logged: Sequence[Refused] = ()) -> None:
+        self._logged = {entry.offsets[0]: (entry.offsets[-1], entry.made_ms) for entry in logged}
+        self._offsets = np.array([offset for entry in logged for offset in entry.offsets], np.int64)
+
+    def sift(self, batch: Batch) -> Batch:
+        """The events of a replay that were not refused when they came."""
+        found = np.flatnonzero(np.isin(batch.offset, self._offsets)) if len(self._offsets) else ()
+        return batch.without(found) if len(found) else batch
+
+    def records(self, offsets: list[int]) -> list[tuple[bytes, bytes]]:
+        """Changelog records for events that are refused now; none where none is."""
+        made_ms, records = round(time.time() * 1000), []
+        for low in range(0, len(offsets), MOST_REFUSED):
+            part = offsets[low : low + MOST_REFUSED]
+            self._logged[part[0]] = part[-1], made_ms
+            records.append((refused_key(part[0]), encode_refused(Refused(made_ms, part))))
+        return records
+
+    def superseded(self, shard: Shard, before_ms: int) -> list[int]:
+        """Entries that the image in force has passed and that are old enough; they are forgotten."""
+        old = [
+            at for at, (last, made_ms) in self._logged.items() if last < shard.snapshot_offset and made_ms <= before_ms
+        ]
+        for offset in old:
+            del self._logged[offset]
+        return old
