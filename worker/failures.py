@@ -33,11 +33,11 @@ class Failures:
         """Note that a transaction was committed: failures are forgotten."""
         self._since, self._number = None, 0
 
-    def pause_after(self, error: BrokerError) -> float:
+    def pause_after(self, error: BrokerError, where: str = "") -> float:
         """Return the seconds to pause before trying again. Raises Refusal when the worker should give up."""
         now = time.monotonic()
-        self.last = str(error)
-        log.warning("%s: %s", type(error).__name__, error)
+        self.last = f"{where}{error}"
+        log.warning("%s: %s", type(error).__name__, self.last)
         if isinstance(error, CommitError) and error.fenced:
             if self._fenced_at is not None and now - self._fenced_at < FENCED_TWICE_S:
                 raise Refusal(
@@ -48,7 +48,7 @@ class Failures:
             self._since = now
         if now - self._since > self._give_up_s:
             raise Refusal(
-                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; {error.fix}"
+                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {self.last}; {error.fix}"
             ) from error
         self._number += 1
         return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._number - 1)))
@@ -65,7 +65,7 @@ class LateRestores:
         """Seconds to pause before trying again. Raises Refusal when it is enough."""
         what = f"partition {partition} could not be restored"
         failures = self._late.setdefault(partition, Failures(self._give_up_s, what))
-        return failures.pause_after(type(error)(f"partition {partition} is not restored: {error}", fix=error.fix))
+        return failures.pause_after(error, f"partition {partition} is not restored: ")
 
     def succeeded(self, partition: int) -> None:
         """Forget the failures of a partition that is restored."""

@@ -38,6 +38,7 @@ class MemoryCluster:
         self.members: dict[str, MemoryBroker] = {}
         self.generation = 0
         self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
+        self.damaged: set[int] = set()  # partitions whose changelog nobody can unpack
         self.added = 0  # partitions of the input, of which nothing comes
         self.unreadable: dict[int, int] = {}  # by partition: from where on no member can unpack the input
         self.input_id = "first"
@@ -243,6 +244,8 @@ class MemoryBroker:
     def open_changelog(self, partition: int) -> ChangelogRead:
         if partition in self.cluster.unanswered:
             raise Unanswered(f"no broker tells where the changelog of partition {partition} ends")
+        if partition in self.cluster.damaged:
+            raise Unreadable(f"{CHANGELOG}-{partition} cannot be unpacked from offset 3 on", partition, 3, "mend it")
         return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:

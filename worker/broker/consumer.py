@@ -12,10 +12,10 @@ from kafka.consumer.group import ConsumerGroupMetadata
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
-from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
+from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.codecs import missing_library
+from worker.broker.codecs import unreadable
 from worker.broker.contract import (
     NO_TOPIC,
     UNANSWERED_S,
@@ -23,7 +23,6 @@ from worker.broker.contract import (
     Polled,
     Records,
     Unanswered,
-    Unreadable,
     longest_transaction_s,
 )
 from worker.broker.fixes import fix_for
@@ -39,10 +38,7 @@ REJOIN_AFTER_S = 5.0
 ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
 OPEN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 5.0
-SKIP = (
-    "its bytes are damaged: mend the brokers' copies, or delete the records of {topic}-{partition} up to the next "
-    "batch (kafka-delete-records) and go on without them (worker.on_gap = skip)"
-)
+SKIP = "go on without them (worker.on_gap = skip)"
 
 
 class InputConsumer:
@@ -90,8 +86,8 @@ class InputConsumer:
         try:
             fetched = self._consumer.poll(timeout_ms=timeout_s * 1000) if self._joined() else {}
         except Exception as error:  # a batch is other people's bytes: codecs raise what they like
-            if unreadable := self._unreadable(error):
-                raise unreadable from error
+            if place := unreadable(self._consumer, error, SKIP):
+                raise place from error
             if isinstance(error, KafkaError):
                 raise BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read")) from error
             raise
@@ -102,19 +98,6 @@ class InputConsumer:
         self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
         return Polled(records, began, ended, membership)
-
-    def _unreadable(self, error: Exception) -> Unreadable | None:
-        # No error of the client's tells the place, but what it was unpacking is still there. This consumer must not
-        # poll again: it would look for more of that batch for ever (kafka-python 3.0.12)
-        batch = self._consumer._fetcher._next_partition_records
-        another = isinstance(error, KafkaError) and not isinstance(error, UnsupportedCodecError | CorruptRecordError)
-        if another or not batch:
-            return None
-        partition, offset = batch.topic_partition.partition, batch.next_fetch_offset
-        library = missing_library(str(error)) if isinstance(error, UnsupportedCodecError) else None
-        fix = f"install {library} here" if library else SKIP.format(topic=self._topic, partition=partition)
-        where = f"{self._topic}-{partition} cannot be unpacked from offset {offset} on"
-        return Unreadable(f"{where}: {error!r}", partition, offset, fix)
 
     def _joined(self) -> bool:
         if self._unstable_since is None:

@@ -8,7 +8,8 @@ from kafka.errors import UnsupportedCodecError
 from kafka.record.default_records import DefaultRecordBatch
 
 from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
-from worker.broker.contract import BrokerError, Unreadable
+from tests.rigs.cluster import send_packed
+from worker.broker.contract import BrokerError, ChangelogRead, Unreadable
 
 pytestmark = pytest.mark.kafka
 
@@ -71,3 +72,30 @@ def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRi
     worker.rows.clear()
     worker.broker.start(1, 2)
     drive(worker, until=lambda: worker.count() == 2)
+
+
+def read_to_end(changelog: ChangelogRead) -> list[bytes]:
+    keys: list[bytes] = []
+    while not changelog.done:
+        keys += [key for key, _ in changelog.read(0.2)]
+    changelog.close()
+    return keys
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lz4", "zstd"])
+def test_a_changelog_that_becomes_too_large_is_told_with_its_place_and_the_fix(rig: KafkaRig, compression: str) -> None:
+    for partition in range(2):
+        for value in (b"1", b"2"):
+            send_packed(rig.connection, rig.changelog, partition, value, compression, b"key-" + value)
+    send_packed(rig.connection, rig.changelog, 1, bytes(65 << 20), compression)
+    broker = rig.join("one")
+    healthy, bad = broker.open_changelog(0), broker.open_changelog(1)
+    for _ in range(2):
+        with pytest.raises(Unreadable, match=f"{rig.changelog}-1 cannot be unpacked from offset 2 on") as told:
+            read_to_end(bad)
+        assert (told.value.partition, told.value.offset) == (1, 2)
+        for words in ("kafka.max_batch_mb", "kafka-delete-records", "foldcast topics reset"):
+            assert words in told.value.fix
+    bad.close()
+    assert read_to_end(healthy) == [b"key-1", b"key-2"], "the same clients read on"
+    broker.close(leave=True)
