@@ -66,6 +66,7 @@ def test_one_in_the_input_is_named_and_the_other_partitions_go_on(
         ends(cluster, worker, others, where, "kafka-delete-records", "worker.on_gap = skip")
         assert cluster.committed()[0] == before[0]
         assert cluster.committed()[1] > before[1], "the other partition went on meanwhile"
+        assert " INFO dropped" not in cluster.logs(), "and no life ended"
 
         delete_records(cluster, 0, admin.bounds(cluster.connection, cluster.topics.input)[0][1])
         cluster.environment["FOLDCAST_WORKER__ON_GAP"] = "skip"

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any
@@ -23,6 +23,7 @@ from worker.broker.contract import (
     Polled,
     Records,
     Unanswered,
+    Unreadable,
     longest_transaction_s,
 )
 from worker.broker.fixes import fix_for
@@ -82,22 +83,33 @@ class InputConsumer:
         return len(self._consumer._cluster.partitions_for_topic(self._topic) or range(self.partitions))
 
     def poll(self, timeout_s: float) -> Polled:
-        """Records of started partitions and what changed hands since the last poll. Raises Unreadable, BrokerError."""
+        """Records of started partitions and what changed hands since the last poll. Raises BrokerError."""
+        fetched: Mapping[TopicPartition, Sequence[Any]] = {}
+        bad: tuple[Unreadable, ...] = ()
         try:
-            fetched = self._consumer.poll(timeout_ms=timeout_s * 1000) if self._joined() else {}
+            if self._joined():
+                fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
         except Exception as error:  # a batch is other people's bytes: codecs raise what they like
             if place := unreadable(self._consumer, error, SKIP):
-                raise place from error
-            if isinstance(error, KafkaError):
+                bad = (place,)
+                self._stop(place.partition)
+            elif isinstance(error, KafkaError):
                 raise BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read")) from error
-            raise
+            else:
+                raise
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
         membership = self._membership()
         began, ended = self._assignment.take()
         self._started -= began | ended
         self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
-        return Polled(records, began, ended, membership)
+        return Polled(records, began, ended, membership, bad)
+
+    def _stop(self, partition: int) -> None:
+        """Fetch no more of it until `start`, where it is still ours."""
+        tp = TopicPartition(self._topic, partition)
+        if tp in self._consumer.assignment():
+            self._consumer.pause(tp)
 
     def _joined(self) -> bool:
         if self._unstable_since is None:

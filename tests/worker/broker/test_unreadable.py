@@ -9,7 +9,7 @@ from kafka.record.default_records import DefaultRecordBatch
 
 from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
 from tests.rigs.cluster import send_packed
-from worker.broker.contract import BrokerError, ChangelogRead, Unreadable
+from worker.broker.contract import ChangelogRead, Unreadable
 
 pytestmark = pytest.mark.kafka
 
@@ -53,25 +53,27 @@ def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRi
         rig.feed([(1, b"k", b"%d" % n, n)])
     worker = Worker(rig.join("one"))
     drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    worker.broker.start(0, 0)
     with pytest.MonkeyPatch.context() as patch:
         patched(patch)
         for life in range(2):
-            drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
             worker.rows.clear()
+            worker.unreadable.clear()
             worker.broker.start(1, life)
-            with pytest.raises(Unreadable, match=f"{rig.input}-1 cannot be unpacked from offset 2 on") as told:
-                drive(worker, until=lambda: False)
-            assert (told.value.partition, told.value.offset) == (1, 2)
-            assert fix in told.value.fix
+            drive(worker, until=lambda: bool(worker.unreadable))
+            (told,) = worker.unreadable
+            assert f"{rig.input}-1 cannot be unpacked from offset 2 on" in str(told)
+            assert (told.partition, told.offset) == (1, 2)
+            assert fix in told.fix
             assert [row[0] for row in worker.rows[1]] == [0, 1][life:], "what comes before it is delivered"
-            with pytest.raises(BrokerError, match="renew first"):
-                worker.poll()
-            worker.broker.renew()
-            worker.owned.clear()
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+            rig.feed([(0, b"k", b"%d" % life, life)])
+            drive(worker, until=lambda: 0 in worker.rows)
+            assert worker.unreadable == [told], "it rests, and the others go on"
+    assert not worker.ended
     worker.rows.clear()
     worker.broker.start(1, 2)
     drive(worker, until=lambda: worker.count() == 2)
+    assert [row[0] for row in worker.rows[1]] == [2, 3]
 
 
 def read_to_end(changelog: ChangelogRead) -> list[bytes]:
