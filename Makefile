@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 
-.PHONY: setup demo test faults soak bench lint lock clean
+.PHONY: setup demo test faults soak fuzz bench lint lock clean
 
 setup: $(SETUP)
 
@@ -40,6 +40,14 @@ bench: setup
 soak: setup
 	$(BIN)/python tests/soak/soak.py $(SOAK)
 
+# Each target for so long, one after the other; ends with the first find, docs/security.md says what to do with it
+FUZZ_S ?= 180
+fuzz: setup
+	$(BIN)/pip install --quiet --require-hashes -r fuzz.lock
+	for target in $$($(BIN)/python -m tests.security.fuzz); do \
+		$(BIN)/python -m tests.security.fuzz $$target .cache/fuzz/$$target -max_total_time=$(FUZZ_S) || exit 1; \
+	done
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -47,11 +55,12 @@ lint: setup
 	$(BIN)/lint-imports
 
 # Exact versions with hashes. torch.lock holds torch and what it brings, the others leave that out;
-# requirements.lock is what an image needs, test.lock the same and the test tools.
+# requirements.lock is what an image needs, test.lock the same and the test tools, fuzz.lock the fuzzer alone.
 LOCK := --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --python-version 3.11
 lock: setup
 	$(BIN)/pip install --quiet uv
 	echo 'torch==2.13.0' | $(BIN)/uv pip compile - $(LOCK) -o torch.lock
+	echo 'atheris==3.0.0' | $(BIN)/uv pip compile - $(LOCK) -o fuzz.lock
 	without=$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' torch.lock); \
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -c torch.lock $$without -o requirements.lock; \
 	$(BIN)/uv pip compile pyproject.toml --extra test $(LOCK) -c torch.lock -c requirements.lock $$without -o test.lock

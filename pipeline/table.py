@@ -127,8 +127,8 @@ class Table:
         for row, name in enumerate(names, low):
             if name is None:
                 heapq.heappush(self._free, row)
-            else:
-                self.index[name] = row
+            elif self.index.setdefault(name, row) != row:
+                raise ValueError(f"page {page} is damaged: {name!r} has a row already")
 
     def digest(self) -> str:
         """Names all rows and their names, to the bit."""

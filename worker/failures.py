@@ -33,11 +33,11 @@ class Failures:
         """Note that a transaction was committed: failures are forgotten."""
         self._since, self._number = None, 0
 
-    def pause_after(self, error: BrokerError) -> float:
+    def pause_after(self, error: BrokerError, where: str = "") -> float:
         """Return the seconds to pause before trying again. Raises Refusal when the worker should give up."""
         now = time.monotonic()
-        self.last = str(error)
-        log.warning("%s: %s", type(error).__name__, error)
+        self.last = f"{where}{error}"
+        log.warning("%s: %s", type(error).__name__, self.last)
         if isinstance(error, CommitError) and error.fenced:
             if self._fenced_at is not None and now - self._fenced_at < FENCED_TWICE_S:
                 raise Refusal(
@@ -48,7 +48,7 @@ class Failures:
             self._since = now
         if now - self._since > self._give_up_s:
             raise Refusal(
-                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {error}; {error.fix}"
+                f"{self._what} for {now - self._since:.0f} s (worker.give_up_s): {self.last}; {error.fix}"
             ) from error
         self._number += 1
         return float(min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** (self._number - 1)))
@@ -65,7 +65,7 @@ class LateRestores:
         """Seconds to pause before trying again. Raises Refusal when it is enough."""
         what = f"partition {partition} could not be restored"
         failures = self._late.setdefault(partition, Failures(self._give_up_s, what))
-        return failures.pause_after(type(error)(f"partition {partition} is not restored: {error}", fix=error.fix))
+        return failures.pause_after(error, f"partition {partition} is not restored: ")
 
     def succeeded(self, partition: int) -> None:
         """Forget the failures of a partition that is restored."""
@@ -78,7 +78,7 @@ class LateRestores:
 
 
 class UnreadableInput:
-    """Polls that failed at a batch: each partition has a row of its own, which no commit ends.
+    """Polls that met a batch which cannot be unpacked: each partition has a row of its own, which no commit ends.
 
     It ends with a record from there or beyond, so not with those before it that every new life folds again.
     """
@@ -86,12 +86,21 @@ class UnreadableInput:
     def __init__(self, give_up_s: float) -> None:
         self._give_up_s = give_up_s
         self._rows: dict[int, tuple[int, Failures]] = {}  # by partition: the offset, and the failures there
+        self._due: dict[int, float] = {}  # by partition: when to try again
 
-    def pause_after(self, error: Unreadable) -> float:
-        """Seconds to pause before trying again. Raises Refusal when it is enough."""
+    def pause(self, error: Unreadable) -> None:
+        """Let its partition rest for a while. Raises Refusal when it is enough."""
         what = f"partition {error.partition} could not be read"
         row = self._rows.setdefault(error.partition, (error.offset, Failures(self._give_up_s, what)))
-        return row[1].pause_after(error)
+        self._due[error.partition] = time.monotonic() + row[1].pause_after(error)
+
+    def rested(self) -> list[int]:
+        """Partitions to try again now; each is told once."""
+        now = time.monotonic()
+        rested = [partition for partition, due in self._due.items() if due <= now]
+        for partition in rested:
+            del self._due[partition]
+        return rested
 
     def arrived(self, partition: int, offset: int) -> None:
         """Forget the failures of a partition whose records were read up to this one."""
@@ -102,6 +111,7 @@ class UnreadableInput:
         """Forget all others: they are another worker's now."""
         for partition in self._rows.keys() - partitions:
             del self._rows[partition]
+            self._due.pop(partition, None)
 
     @property
     def why(self) -> list[str]:

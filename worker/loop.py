@@ -19,7 +19,6 @@ from worker.broker.contract import (
     Polled,
     Records,
     Topics,
-    Unreadable,
 )
 from worker.dead_letters import DeadLetterCatch, dead_letters
 from worker.failures import Failures, LateRestores, UnreadableInput
@@ -128,6 +127,8 @@ class Loop:
         if self._broken:  # until this is done a transaction of ours may be open, and nobody can read past it
             self._broker.renew()
             self._broken = False
+        for live in [self.lives[p] for p in self._unreadable.rested() if p in self.lives]:
+            self._broker.start(live.partition, live.shard.position)
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
@@ -170,6 +171,9 @@ class Loop:
             self._begin(partition, "assigned")
         for partition, records in polled.records.items():
             self._unreadable.arrived(partition, records.offsets[-1])
+        for error in polled.unreadable:
+            self._metrics.failures.inc()
+            self._unreadable.pause(error)
         if self.joined:
             self._late.keep({*self._held})
             self._unreadable.keep({*self._held})
@@ -235,13 +239,8 @@ class Loop:
             self._metrics.failures.inc()
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
-            self._recover(stop, self._pause_after(error))
+            self._recover(stop, self._failures.pause_after(error))
         self._pulse.beat()
-
-    def _pause_after(self, error: BrokerError) -> float:
-        if isinstance(error, Unreadable):
-            return self._unreadable.pause_after(error)
-        return self._failures.pause_after(error)
 
     def _recover(self, stop: Event, pause_s: float) -> None:
         for partition in self._held:

@@ -8,6 +8,7 @@ half-written snapshot is invisible, and the newest marker always finds the pages
 """
 
 from collections.abc import Iterable
+from typing import Annotated
 from zlib import crc32
 
 import msgspec
@@ -19,6 +20,11 @@ BASE_KEY = b"weights-base"
 REFUSED_PREFIX = b"refused-"
 MOST_REFUSED = 10_000  # in one record, so that it stays below the size of a page
 UNCHECKED = -1
+OFFSET_DIGITS = 19
+
+
+Number = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]  # what fits where numbers are reckoned with
+Offset = Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
 
 
 class ImageError(ValueError):
@@ -49,15 +55,15 @@ class Counters(msgspec.Struct):
 class Marker(msgspec.Struct, frozen=True):
     """The image at `offset`: for each page the letter in force and the offset it was written at."""
 
-    offset: int
+    offset: Offset
     method: str
     settings: dict[str, object]  # in words, to name what differs
     letters: str
-    page_offsets: list[int]
-    weights: int  # offset of the adoption in service
+    page_offsets: list[Offset]
+    weights: Offset  # offset of the adoption in service
     counters: Counters
-    clock_ms: int
-    next_sweep: int
+    clock_ms: Number
+    next_sweep: Offset
     watch: list[float]  # state of the watchdog
     clean: bool = False  # written by a clean stop: `offset` is the last committed one
     page_checksums: list[int] = []  # of the pages' bytes, `UNCHECKED` where one was written before there were any
@@ -68,8 +74,8 @@ class Marker(msgspec.Struct, frozen=True):
 class Refused(msgspec.Struct, frozen=True):
     """Events that a worker refused by its clock or its memory: who folds the log again has to leave them out too."""
 
-    made_ms: int
-    offsets: list[int]  # increasing, at least one
+    made_ms: Number
+    offsets: Annotated[list[Offset], msgspec.Meta(min_length=1)]  # increasing
 
 
 class Image(msgspec.Struct):
@@ -153,16 +159,23 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
     try:
         marker = _decode_marker(latest[MARKER_KEY]) if MARKER_KEY in latest else None
         good, base = latest.pop(GOOD_KEY, None), latest.pop(BASE_KEY, None)
-        weights = {int(k.removeprefix(WEIGHTS_PREFIX)): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
+        weights = {_offset_of(k): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
         refused = [_refused_decoder.decode(v) for k, v in latest.items() if k.startswith(REFUSED_PREFIX)]
         pages = [] if marker is None else _pages(marker, latest)
     except KeyError as error:
         raise ImageError(f"the marker names {error.args[0]!r}, which is not there") from error
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise ImageError(f"a record cannot be read: {error}") from error
     if marker is not None and marker.weights not in weights:
         raise ImageError(f"the weights in service at {marker.offset} ({weights_key(marker.weights)!r}) are not there")
     return Image(marker, pages, weights, good, base, sorted(refused, key=lambda entry: entry.offsets))
+
+
+def _offset_of(key: bytes) -> int:
+    offset = key.removeprefix(WEIGHTS_PREFIX)
+    if not offset.isdigit() or len(offset) > OFFSET_DIGITS:
+        raise ImageError(f"the key {key!r} names no offset")
+    return int(offset)
 
 
 def _pages(marker: Marker, latest: dict[bytes, bytes]) -> list[Page]:

@@ -4,7 +4,6 @@ An adoption is logged, so that a restored shard has the same weights at the same
 begins with and answers with. Bytes are safetensors.
 """
 
-import math
 from dataclasses import dataclass
 
 import safetensors
@@ -19,6 +18,7 @@ from pipeline.network.model import Network, Weights
 
 GOOD_EVERY = 32  # updates between two looks whether the weights are worth going back to
 STATE = "optimiser"
+LARGEST = 2.0**63  # of a count, an offset or a time
 NUMBERS = ("steps", "updates", "factor", "trained_through", "rolled_back", "made_ms")
 
 
@@ -62,7 +62,7 @@ class Adoption:
         if numbers.keys() != set(NUMBERS) or (state is not None and state.shape != shape):
             raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
         n = {name: float(number) for name, number in numbers.items()}
-        sane = all(math.isfinite(number) and number >= 0 for number in n.values()) and 0 < n["factor"] <= 1
+        sane = all(0 <= number < LARGEST for number in n.values()) and 0 < n["factor"] <= 1
         sane &= (state is None) == (n["steps"] == 0)
         if not sane or any(t.dtype != torch.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
             raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")

@@ -1,59 +1,20 @@
 """A batch in the input that a worker cannot unpack: it gives up, says where and what to do, and goes on without it."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from kafka import codec
-from kafka.admin import ConfigResource, ConfigResourceType
-from kafka.structs import TopicPartition
 
-from tests.rigs.cluster import Cluster, Feeder, Source
+from tests.rigs.cluster import Cluster
+from tests.rigs.unreadable import GIVE_UP_S, PARTITIONS, delete_records, feed, set_compression
 from worker.broker import admin
-from worker.broker.security import open_admin
 
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(codec.has_snappy(), reason="python-snappy is installed, and so nothing is unreadable here"),
 ]
 
-PARTITIONS = 2
-GIVE_UP_S = 10
 PAUSES = 8  # 0.5, 1, 2, 4, 8 and what a slow start adds
-
-
-class OnlyTo(Source):
-    """All of a source's records to one partition."""
-
-    def __init__(self, partition: int) -> None:
-        super().__init__(20, PARTITIONS, seed=7)
-        self._partition = partition
-
-    def next(self) -> tuple[int, bytes | None, bytes | None]:
-        _, key, body = super().next()
-        return self._partition, key, body
-
-
-def set_compression(cluster: Cluster, compression: str) -> None:
-    topic = ConfigResource(ConfigResourceType.TOPIC, cluster.topics.input, configs={"compression.type": compression})
-    client = open_admin(cluster.connection)
-    client.alter_configs([topic])
-    client.close()
-
-
-def delete_records(cluster: Cluster, partition: int, before: int) -> None:
-    client = open_admin(cluster.connection)
-    client.delete_records({TopicPartition(cluster.topics.input, partition): before})
-    client.close()
-
-
-def feed(cluster: Cluster, partition: int, until: Callable[[], bool], what: str) -> None:
-    feeder = Feeder(cluster, OnlyTo(partition), 50, transactions=False)
-    feeder.start()
-    try:
-        cluster.wait_for(until, what)
-    finally:
-        feeder.finish()
 
 
 def test_a_worker_gives_up_at_a_batch_it_cannot_unpack_and_goes_on_once_that_is_deleted(

@@ -12,7 +12,7 @@ from kafka.structs import OffsetAndMetadata, TopicPartition
 
 from tests.rigs.memory_broker import CHANGELOG, OUTPUT, MemoryBroker, MemoryCluster
 from worker.broker import admin
-from worker.broker.contract import Broker, Message, NotYet, Polled
+from worker.broker.contract import Broker, Message, NotYet, Polled, Unreadable
 from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
 from worker.broker.restore import read_all
@@ -137,6 +137,7 @@ class Worker:
     ended: list[int] = field(default_factory=list)
     rows: dict[int, list[tuple[int, int, bytes | None, bytes | None, Headers]]] = field(default_factory=dict)
     membership: object = None
+    unreadable: list[Unreadable] = field(default_factory=list)
 
     def poll(self, timeout_s: float = 0.1) -> Polled:
         polled = self.broker.poll(timeout_s)
@@ -144,6 +145,7 @@ class Worker:
         self.began.extend(polled.began)
         self.ended.extend(polled.ended)
         self.membership = polled.membership
+        self.unreadable += polled.unreadable
         for partition, records in polled.records.items():
             assert partition in self.owned
             self.rows.setdefault(partition, []).extend(zip(*records[:4], map(list, records.headers), strict=True))

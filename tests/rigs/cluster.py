@@ -34,6 +34,7 @@ from worker.broker.restore import TopicReader, TopicRecord, read_all
 from worker.broker.security import open_producer
 from worker.lives.loading import loaded
 from worker.plan import Plan
+from worker.settings.kafka import Kafka
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
 from worker.settings.sources import load
@@ -305,6 +306,13 @@ def random_weights(settings: Settings, path: Path) -> None:
 
 
 # ---- feeding
+
+
+def send_packed(kafka: Kafka, topic: str, partition: int, value: bytes, compression: str, key: bytes = b"k") -> None:
+    """Send one record in a batch of its own, as small as the compression makes it, however large it is."""
+    producer = open_producer(kafka, compression_type=compression, max_request_size=1 << 30)
+    producer.send(topic, value, key, None, partition).get(LIMIT_S)
+    producer.close()
 
 
 def event_bytes(stream: str, time_ms: object, value: object) -> bytes:

@@ -38,6 +38,7 @@ class MemoryCluster:
         self.members: dict[str, MemoryBroker] = {}
         self.generation = 0
         self.unanswered: set[int] = set()  # partitions whose changelog nobody tells of
+        self.damaged: set[int] = set()  # partitions whose changelog nobody can unpack
         self.added = 0  # partitions of the input, of which nothing comes
         self.unreadable: dict[int, int] = {}  # by partition: from where on no member can unpack the input
         self.input_id = "first"
@@ -151,6 +152,7 @@ class MemoryBroker:
         self._positions: dict[int, int] = {}  # of started partitions
         self._needs_renewal = False
         self._poll_failed = False
+        self._unreadable: list[Unreadable] = []  # to be told by the poll under way
         self._open_producer()
         self._join()
 
@@ -205,20 +207,24 @@ class MemoryBroker:
             self._positions.pop(partition, None)
         if is_member and self.cluster.joined is not None:
             return Polled({}, began, ended, None)
-        return Polled(self._fetch(), began, ended, (self, self.generation))
+        records = self._fetch()
+        unreadable, self._unreadable = tuple(self._unreadable), []
+        return Polled(records, began, ended, (self, self.generation), unreadable)
 
     def _fetch(self) -> dict[int, Records]:
         fetched = {}
         left = self.cluster.max_poll_records
-        for partition, position in self._positions.items():
+        for partition, position in list(self._positions.items()):
             log = self.cluster.logs[INPUT, partition]
             if not log.first <= position <= log.end:
                 self._poll_failed = True
                 raise BrokerError(f"offset {position} of partition {partition} is out of range")
             bad = self.cluster.unreadable.get(partition, log.end)
             if position >= bad < log.end:
-                self._poll_failed = True
-                raise Unreadable(f"{INPUT}-{partition} cannot be unpacked from {bad} on", partition, bad, "mend it")
+                del self._positions[partition]
+                where = f"{INPUT}-{partition} cannot be unpacked from {bad} on"
+                self._unreadable.append(Unreadable(where, partition, bad, "mend it"))
+                continue
             read = islice(takewhile(lambda row: row[0].offset < bad, log.readable(position)), left)  # noqa: B023
             rows = [(e.offset, e.timestamp_ms, m.key, m.value, m.headers) for e, m in read]
             left -= len(rows)
@@ -243,6 +249,8 @@ class MemoryBroker:
     def open_changelog(self, partition: int) -> ChangelogRead:
         if partition in self.cluster.unanswered:
             raise Unanswered(f"no broker tells where the changelog of partition {partition} ends")
+        if partition in self.cluster.damaged:
+            raise Unreadable(f"{CHANGELOG}-{partition} cannot be unpacked from offset 3 on", partition, 3, "mend it")
         return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:

@@ -52,6 +52,12 @@ def test_a_column_that_is_there_twice_is_still_found_wherever_it_stands() -> Non
 
 # ---- Parquet
 
+
+def test_a_column_whose_name_is_no_text_is_a_sentence() -> None:
+    data = parquet_file(time=[1], abcd=[1.0]).replace(b"abcd", b"ab\x90d")
+    assert refused(data).startswith("it is no Parquet file that can be read: 'utf-8' codec can't decode byte 0x90")
+
+
 TIMES = [1, 2, 3]
 
 

@@ -59,6 +59,26 @@ def test_one_that_never_gets_an_answer_ends_the_worker_though_others_commit(rig:
     assert 2 <= failures(rig) <= 10, "counted, with pauses between"
 
 
+def test_one_whose_changelog_cannot_be_unpacked_ends_the_worker_with_the_place_and_the_fix(
+    rig: Rig, clock: Clock
+) -> None:
+    rig.cluster.damaged = {0}
+    turns(rig, clock, lambda: live(rig, 1), 5)
+    other, committed = rig.loops["one"].lives[1], rig.cluster.offsets[1]
+    sentence = (
+        r"partition 0 could not be restored for \d+ s \(worker\.give_up_s\): partition 0 is not restored: "
+        r"changelog-0 cannot be unpacked from offset 3 on; mend it$"
+    )
+    with pytest.raises(Refusal, match=sentence):
+        turns(rig, clock, lambda: False, 2 * GIVE_UP_S)
+    assert rig.loops["one"].lives[1] is other, "it was left alone"
+    assert rig.cluster.offsets[1] > committed, "and went on"
+    why = rig.loops["one"].why_not_ready
+    assert why is not None
+    assert "changelog-0 cannot be unpacked" in why
+    assert 2 <= failures(rig) <= 12, "counted, with pauses between"
+
+
 def test_readiness_tells_what_it_waits_for(rig: Rig, clock: Clock) -> None:
     rig.cluster.unanswered = {0}
     turns(rig, clock, lambda: live(rig, 1), 5)

@@ -97,7 +97,7 @@ def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
             for place, row in enumerate(zip(*map(_plain, batch.schema.names, batch.columns), strict=True), done + 1):
                 yield from make(place, row)
             done += len(batch)
-    except arrow.ArrowException as error:
+    except (arrow.ArrowException, UnicodeDecodeError) as error:  # the latter: what a column is called
         raise HistoryError(f"it is no Parquet file that can be read: {' '.join(str(error).split())}") from error
 
 

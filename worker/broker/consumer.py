@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from threading import Lock
 from typing import Any
@@ -12,10 +12,10 @@ from kafka.consumer.group import ConsumerGroupMetadata
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
-from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
+from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.codecs import missing_library
+from worker.broker.codecs import unreadable
 from worker.broker.contract import (
     NO_TOPIC,
     UNANSWERED_S,
@@ -39,10 +39,7 @@ REJOIN_AFTER_S = 5.0
 ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
 OPEN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 5.0
-SKIP = (
-    "its bytes are damaged: mend the brokers' copies, or delete the records of {topic}-{partition} up to the next "
-    "batch (kafka-delete-records) and go on without them (worker.on_gap = skip)"
-)
+SKIP = "go on without them (worker.on_gap = skip)"
 
 
 class InputConsumer:
@@ -86,35 +83,33 @@ class InputConsumer:
         return len(self._consumer._cluster.partitions_for_topic(self._topic) or range(self.partitions))
 
     def poll(self, timeout_s: float) -> Polled:
-        """Records of started partitions and what changed hands since the last poll. Raises Unreadable, BrokerError."""
+        """Records of started partitions and what changed hands since the last poll. Raises BrokerError."""
+        fetched: Mapping[TopicPartition, Sequence[Any]] = {}
+        bad: tuple[Unreadable, ...] = ()
         try:
-            fetched = self._consumer.poll(timeout_ms=timeout_s * 1000) if self._joined() else {}
+            if self._joined():
+                fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
         except Exception as error:  # a batch is other people's bytes: codecs raise what they like
-            if unreadable := self._unreadable(error):
-                raise unreadable from error
-            if isinstance(error, KafkaError):
+            if place := unreadable(self._consumer, error, SKIP):
+                bad = (place,)
+                self._stop(place.partition)
+            elif isinstance(error, KafkaError):
                 raise BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read")) from error
-            raise
+            else:
+                raise
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
         membership = self._membership()
         began, ended = self._assignment.take()
         self._started -= began | ended
         self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
-        return Polled(records, began, ended, membership)
+        return Polled(records, began, ended, membership, bad)
 
-    def _unreadable(self, error: Exception) -> Unreadable | None:
-        # No error of the client's tells the place, but what it was unpacking is still there. This consumer must not
-        # poll again: it would look for more of that batch for ever (kafka-python 3.0.12)
-        batch = self._consumer._fetcher._next_partition_records
-        another = isinstance(error, KafkaError) and not isinstance(error, UnsupportedCodecError | CorruptRecordError)
-        if another or not batch:
-            return None
-        partition, offset = batch.topic_partition.partition, batch.next_fetch_offset
-        library = missing_library(str(error)) if isinstance(error, UnsupportedCodecError) else None
-        fix = f"install {library} here" if library else SKIP.format(topic=self._topic, partition=partition)
-        where = f"{self._topic}-{partition} cannot be unpacked from offset {offset} on"
-        return Unreadable(f"{where}: {error!r}", partition, offset, fix)
+    def _stop(self, partition: int) -> None:
+        """Fetch no more of it until `start`, where it is still ours."""
+        tp = TopicPartition(self._topic, partition)
+        if tp in self._consumer.assignment():
+            self._consumer.pause(tp)
 
     def _joined(self) -> bool:
         if self._unstable_since is None:

@@ -62,6 +62,7 @@ class Polled:
     `ended` are the partitions that were revoked or lost at any moment since the last poll, even if they came back
     within it: every life of them from before is over. `began` are the partitions that were assigned since; they are
     paused and deliver nothing until `start`. A partition may be in both.
+    `unreadable` are partitions whose next records cannot be unpacked: they deliver nothing more until `start`.
     `membership` fences the commit of these records: opaque, handed back to `commit`. It is None while the group is
     rebalancing: nothing is delivered then, and a commit would be refused, so put it off.
     """
@@ -70,6 +71,7 @@ class Polled:
     began: frozenset[int] = frozenset()
     ended: frozenset[int] = frozenset()
     membership: object = None
+    unreadable: tuple["Unreadable", ...] = ()
 
 
 class BrokerError(Exception):
@@ -84,7 +86,7 @@ class BrokerError(Exception):
 
 
 class Unreadable(BrokerError):  # noqa: N818 - a state of the log, whoever reads it
-    """The input cannot be unpacked from `offset` on. Reading again brings the same, unless it was the way here that
+    """A log cannot be unpacked from `offset` on. Reading again brings the same, unless it was the way here that
     damaged it."""
 
     def __init__(self, message: str, partition: int, offset: int, fix: str) -> None:
@@ -121,7 +123,8 @@ class ChangelogRead(Protocol):
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
         """The next records as (key, value); returns early, and may return nothing: nobody can read past an open
-        transaction. Raises NotYet, BrokerError. One that brings nothing for long is to be closed and opened again."""
+        transaction. Raises NotYet, Unreadable, BrokerError. One that brings nothing for long is to be closed and
+        opened again."""
 
     @property
     def done(self) -> bool:
@@ -146,8 +149,7 @@ class Broker(Protocol):
 
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
-        than `timeout_s` while the group is rebalancing. Raises Unreadable, BrokerError: then `renew` before the
-        next poll."""
+        than `timeout_s` while the group is rebalancing. Raises BrokerError: then `renew` before the next poll."""
 
     def committed(self, partition: int) -> int | None:
         """C, the group's committed next offset (None: the group has none), never one that an open transaction may

@@ -11,6 +11,7 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
+from worker.broker.codecs import unreadable
 from worker.broker.contract import NO_TOPIC, BrokerError, Unanswered
 from worker.broker.limits import asking, within
 from worker.broker.security import open_consumer
@@ -21,6 +22,7 @@ ASK_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 5.0
 MAX_RECORDS = 2000
 FETCH_BYTES = 4 << 20
+RESET = "begin cold (`foldcast topics reset`), because the state is lost without them"
 
 
 class TopicRecord(NamedTuple):
@@ -134,13 +136,17 @@ class OpenChangelog:
         clients.reads += 1
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
-        """The next records, possibly none. Raises BrokerError; then close this and open another."""
+        """The next records, possibly none. Raises Unreadable, BrokerError; then close this and open another."""
         if self.done:
             return []
         with asking(self._clients.kafka, f"changelog {self._tp.topic}-{self._tp.partition}"):
             self._consumer.resume(self._tp)
             try:
                 fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
+            except Exception as error:  # a batch is other people's bytes: codecs raise what they like
+                if place := unreadable(self._consumer, error, RESET):
+                    raise place from error
+                raise
             finally:
                 self._consumer.pause(self._tp)  # other partitions' reads go on beside this one, in their own turns
         return [(record.key, record.value) for record in fetched.get(self._tp, ()) if record.offset < self._end]

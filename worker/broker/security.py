@@ -9,6 +9,7 @@ from kafka.errors import KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from pydantic import SecretStr
 
+from worker.broker.codecs import limit_batches
 from worker.broker.diagnosis import Attempts, check_here
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
@@ -52,6 +53,7 @@ def _opened(secret: SecretStr | None) -> str | None:
 
 def open_consumer(kafka: Kafka, **own: object) -> KafkaConsumer:
     """A consumer without automatic commits. Raises as `open_producer`."""
+    limit_batches(kafka.max_batch_mb)
     return _open(kafka, KafkaConsumer, {"enable_auto_commit": False, **client_options(kafka), **own})
 
 

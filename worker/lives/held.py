@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from worker.broker.contract import Broker, NotYet
+from worker.broker.contract import Broker, BrokerError, NotYet, Unreadable
 from worker.failures import LateRestores
 from worker.lives.live import Live
 from worker.lives.restoring import Restoring
@@ -79,6 +79,9 @@ class Held:
                 if one.late(reason):
                     self._begin_late(one, reason)
                     late = True
+            except Unreadable as reason:
+                self._begin_late(one, reason)
+                late = True
             waiting = self.restoring.pop(partition)
             if live is None:
                 self.restoring[partition] = waiting  # behind the others
@@ -89,7 +92,7 @@ class Held:
                 self._metrics.replayed.inc(live.replayed)
         return late
 
-    def _begin_late(self, one: Restoring, reason: NotYet) -> None:
+    def _begin_late(self, one: Restoring, reason: BrokerError) -> None:
         """The same way back as from any failure, for one life: no other depends on what failed."""
         self._metrics.failures.inc()
         pause_s = self._late.pause_after(one.partition, reason)

@@ -52,6 +52,12 @@ class Kafka(Section):
         le=1800,
         description="a worker silent so long loses its partitions; brokers ask for 6 or more",
     )
+    max_batch_mb: int = Field(
+        default=64,
+        ge=1,
+        le=1024,
+        description="a batch of records that becomes larger once it is unpacked is not read; it is in memory twice",
+    )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="how to talk to the brokers"
     )

@@ -1,5 +1,7 @@
 """A changelog that does not hold a whole image is refused with a sentence; a whole one is read as it was."""
 
+import json
+
 import msgspec
 import numpy as np
 import pytest
@@ -204,3 +206,43 @@ def test_an_index_that_points_outside_is_refused_before_a_kernel_follows_it(chan
     image.pages[0] = msgspec.structs.replace(image.pages[0], rows=rows.tobytes())
     with pytest.raises(ImageError, match="page 0 is damaged: the field slot"):
         shard.load(marker_of(changelog), image.pages)
+
+
+def edited(log: Log, **fields: object) -> tuple[bytes, bytes]:
+    """The marker with other fields and without checksums."""
+    key, data = unchecked(log)
+    return key, json.dumps({**json.loads(data), **fields}).encode()
+
+
+@pytest.mark.parametrize("name", ["offset", "weights", "next_sweep", "clock_ms"])
+@pytest.mark.parametrize("number", [-(1 << 70), 1 << 70])
+def test_a_number_of_more_than_64_bits_is_refused(changelog: Log, name: str, number: int) -> None:
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image([*changelog, edited(changelog, **{name: number})])
+
+
+@pytest.mark.parametrize("name", ["offset", "weights"])
+def test_an_offset_below_zero_is_refused(changelog: Log, name: str) -> None:
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image([*changelog, edited(changelog, **{name: -1})])
+
+
+@pytest.mark.parametrize("key", [b"weights-", b"weights-x", b"weights--7", b"weights- 7", b"weights-" + b"9" * 30])
+def test_weights_at_what_is_no_offset_are_refused(changelog: Log, key: bytes) -> None:
+    with pytest.raises(ImageError, match=f"{key!r} names no offset"):
+        read_image([*changelog, (key, b"")])
+
+
+def test_settings_in_settings_without_end_are_refused(changelog: Log) -> None:
+    settings = b'{"a":' * 5000 + b"1" + b"}" * 5000
+    data = unchecked(changelog)[1].replace(b'"settings":', b'"settings":' + settings + b',"others":', 1)
+    with pytest.raises(ImageError, match="cannot be read"):
+        read_image([*changelog, (MARKER_KEY, data)])
+
+
+def test_a_stream_that_has_two_rows_is_refused_by_the_shard(changelog: Log) -> None:
+    marker, pages = marker_of(changelog), read_image(changelog).pages
+    name = pages[0].names[0]
+    twice = [pages[0], msgspec.structs.replace(pages[1], names=[*pages[1].names[:-1], name]), *pages[2:]]
+    with pytest.raises(ImageError, match=f"page 1 is damaged: {name!r} has a row already"):
+        shard_of(METHOD).load(marker, twice)

@@ -157,3 +157,10 @@ def test_an_optimiser_of_other_weights_is_refused() -> None:
 def test_all_cells_are_here() -> None:
     cells: set[Cell] = {shape.cell for shape in SHAPES}
     assert {states(cell) for cell in cells} == {1, 2}
+
+
+@pytest.mark.parametrize("number", ["steps", "updates", "trained_through", "made_ms"])
+def test_a_number_that_no_count_and_no_offset_can_be_is_refused(number: str) -> None:
+    some = tensors()
+    some[f"number/{number}"] = torch.tensor(1e300, dtype=torch.float64)
+    assert "cannot be" in refused(safetensors.torch.save(some))

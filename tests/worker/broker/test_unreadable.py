@@ -8,7 +8,8 @@ from kafka.errors import UnsupportedCodecError
 from kafka.record.default_records import DefaultRecordBatch
 
 from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
-from worker.broker.contract import BrokerError, Unreadable
+from tests.rigs.cluster import send_packed
+from worker.broker.contract import ChangelogRead, Unreadable
 
 pytestmark = pytest.mark.kafka
 
@@ -52,22 +53,51 @@ def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRi
         rig.feed([(1, b"k", b"%d" % n, n)])
     worker = Worker(rig.join("one"))
     drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    worker.broker.start(0, 0)
     with pytest.MonkeyPatch.context() as patch:
         patched(patch)
         for life in range(2):
-            drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
             worker.rows.clear()
+            worker.unreadable.clear()
             worker.broker.start(1, life)
-            with pytest.raises(Unreadable, match=f"{rig.input}-1 cannot be unpacked from offset 2 on") as told:
-                drive(worker, until=lambda: False)
-            assert (told.value.partition, told.value.offset) == (1, 2)
-            assert fix in told.value.fix
+            drive(worker, until=lambda: bool(worker.unreadable))
+            (told,) = worker.unreadable
+            assert f"{rig.input}-1 cannot be unpacked from offset 2 on" in str(told)
+            assert (told.partition, told.offset) == (1, 2)
+            assert fix in told.fix
             assert [row[0] for row in worker.rows[1]] == [0, 1][life:], "what comes before it is delivered"
-            with pytest.raises(BrokerError, match="renew first"):
-                worker.poll()
-            worker.broker.renew()
-            worker.owned.clear()
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+            rig.feed([(0, b"k", b"%d" % life, life)])
+            drive(worker, until=lambda: 0 in worker.rows)
+            assert worker.unreadable == [told], "it rests, and the others go on"
+    assert not worker.ended
     worker.rows.clear()
     worker.broker.start(1, 2)
     drive(worker, until=lambda: worker.count() == 2)
+    assert [row[0] for row in worker.rows[1]] == [2, 3]
+
+
+def read_to_end(changelog: ChangelogRead) -> list[bytes]:
+    keys: list[bytes] = []
+    while not changelog.done:
+        keys += [key for key, _ in changelog.read(0.2)]
+    changelog.close()
+    return keys
+
+
+@pytest.mark.parametrize("compression", ["gzip", "lz4", "zstd"])
+def test_a_changelog_that_becomes_too_large_is_told_with_its_place_and_the_fix(rig: KafkaRig, compression: str) -> None:
+    for partition in range(2):
+        for value in (b"1", b"2"):
+            send_packed(rig.connection, rig.changelog, partition, value, compression, b"key-" + value)
+    send_packed(rig.connection, rig.changelog, 1, bytes(65 << 20), compression)
+    broker = rig.join("one")
+    healthy, bad = broker.open_changelog(0), broker.open_changelog(1)
+    for _ in range(2):
+        with pytest.raises(Unreadable, match=f"{rig.changelog}-1 cannot be unpacked from offset 2 on") as told:
+            read_to_end(bad)
+        assert (told.value.partition, told.value.offset) == (1, 2)
+        for words in ("kafka.max_batch_mb", "kafka-delete-records", "foldcast topics reset"):
+            assert words in told.value.fix
+    bad.close()
+    assert read_to_end(healthy) == [b"key-1", b"key-2"], "the same clients read on"
+    broker.close(leave=True)

@@ -1,0 +1,44 @@
+"""What clients of the worker's port send: request line and headers.
+
+There is no refusal: whatever comes has an answer. A find is any exception, an answer of status 500, or one that is not
+whole: a header that is not ours, a length that is not the body's.
+"""
+
+import re
+from collections.abc import Iterator
+
+from pipeline.method import Method
+from tests.security.fuzz import promise
+from worker.http.pages import Pages
+from worker.http.request import answer_to
+from worker.observe.metrics import Metrics
+from worker.observe.pulse import Pulse
+
+METRICS = Metrics(Method(), "0")
+
+STATUS: dict[str, object] = {"ready": False, "reason": "not joined"}
+PAGES = Pages(METRICS.registry, lambda: STATUS, Pulse(), 60.0)
+HEAD = re.compile(
+    rb"HTTP/1\.0 (200|400|404|405|503) [A-Za-z ]+\r\nContent-Type: [^\r\n]+\r\nContent-Length: (\d+)\r\n"
+    rb"Date: [^\r\n]+\r\nConnection: close\r\n(Allow: GET, HEAD\r\n)?\r\n"
+)
+
+
+def one(data: bytes) -> None:
+    """Answer the bytes."""
+    answer = answer_to(data, PAGES)
+    head = HEAD.match(answer)
+    promise(head is not None, f"an answer has our headers only: {answer[:300]!r}")
+    assert head is not None
+    body = answer[head.end() :]
+    promise(len(body) in (0 if data.startswith(b"HEAD ") else int(head[2]), int(head[2])), "its length is told")
+    body.decode()
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield a request to each page, and some that are none."""
+    for path in (b"/", b"/metrics", b"/livez", b"/readyz?x=1", b"/api/status", b"/nobody", b"*"):
+        for method in (b"GET", b"HEAD", b"POST"):
+            yield method + b" " + path + b" HTTP/1.1\r\nHost: a\r\nAccept: text/plain;version=0.0.4, */*;q=0.1\r\n"
+    yield b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0\r\naccept: */*"
+    yield b"GET /\r/ HTTP/1.0\n"
