@@ -245,6 +245,9 @@ class MemoryBroker:
             raise Unanswered(f"no broker tells where the changelog of partition {partition} ends")
         return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
 
+    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+        return MemoryChangelogRead(self.cluster.logs[INPUT, partition], offset)
+
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if not offsets:
             raise ValueError("every transaction carries offsets: they are what fences it")

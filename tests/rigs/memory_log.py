@@ -57,9 +57,9 @@ class Log:
 class MemoryChangelogRead:
     """Hands out a few records at a time, so that a reader meets slices."""
 
-    def __init__(self, log: Log, slice_records: int = 3) -> None:
+    def __init__(self, log: Log, start: int = 0, slice_records: int = 3) -> None:
         self._log = log
-        self._position, self._end = log.first, log.end
+        self._position, self._end = max(log.first, start), log.end
         self._slice = slice_records
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:

@@ -116,8 +116,8 @@ class CommitError(BrokerError):
 
 
 class ChangelogRead(Protocol):
-    """One partition's changelog, read `read_committed` from its start up to the end it had when this was opened
-    (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
+    """One partition's changelog (or input, from an offset on), read `read_committed` up to the end it had when this was
+    opened (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
         """The next records as (key, value); returns early, and may return nothing: nobody can read past an open
@@ -162,6 +162,10 @@ class Broker(Protocol):
 
     def open_changelog(self, partition: int) -> ChangelogRead:
         """Call after `committed` of the same partition: then nothing committed is missed. Raises Unanswered."""
+
+    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+        """The input from `offset` on, which its log still holds: outside the group, to look what is there. Raises
+        Unanswered."""
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError, then

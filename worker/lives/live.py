@@ -47,7 +47,8 @@ class Live:
     last_record_ms: int  # timestamp of the newest record taken in, 0 before the first
     first_records: list[tuple[bytes, bytes]] = field(default_factory=list)  # for the changelog, until committed
     must_commit: bool = False  # C is ours to set, though no event came
-    gap: int = 0  # records the input had lost, until that is counted
+    gap: int = 0  # records the input had lost that never get a forecast, until they are counted
+    unlearnt: int = 0  # others it had lost: they had their forecast, and the state lacks them
     replayed: int = 0  # offsets folded silently
     has_caught_up: bool = False  # it was at C once
 

@@ -241,6 +241,19 @@ def test_the_changelog_reads_to_its_end_tombstones_included(rig: Rig) -> None:
         read.close()
 
 
+def test_the_input_is_read_beside_the_group_from_an_offset_to_its_end(rig: Rig) -> None:
+    rig.feed(numbered(2, 5))
+    worker = joined(rig)
+    for begin in (3, 5):
+        read = eventually(lambda: worker.broker.open_input(2, begin))  # noqa: B023
+        rows: list[tuple[bytes, bytes | None]] = []
+        while not read.done:
+            rows += read.read(0.5)
+        assert [value for _, value in rows] == [b"%d" % n for n in range(begin, 5)]
+        read.close()
+    assert worker.count() == 0
+
+
 def test_renew_leaves_alone_what_has_not_failed(rig: Rig) -> None:
     rig.feed(numbered(0, 2))
     worker = joined(rig)
