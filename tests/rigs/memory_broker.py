@@ -195,15 +195,16 @@ class MemoryBroker:
             self.lose(set(self.owned))
             self.generation = -1
             self._join()
-        is_member = self.cluster.members[self.instance_id] is self
-        if is_member:
-            self.cluster.answer(self)
+        if self.cluster.members[self.instance_id] is not self:
+            self._poll_failed = True
+            raise BrokerError("another member has this instance id", fenced=True)
+        self.cluster.answer(self)
         began, ended = frozenset(self._began), frozenset(self._ended)
         self._began.clear()
         self._ended.clear()
         for partition in began | ended:
             self._positions.pop(partition, None)
-        if is_member and self.cluster.joined is not None:
+        if self.cluster.joined is not None:
             return Polled({}, began, ended, None)
         return Polled(self._fetch(), began, ended, (self, self.generation))
 
@@ -288,7 +289,10 @@ class MemoryBroker:
             self._poll_failed = False
             again = set(self.owned)
             self.lose(again)
-            self.gain(again)
+            if self.cluster.members.get(self.instance_id) in (self, None):
+                self.gain(again)
+            else:
+                self._join()
 
     def lag(self) -> dict[int, int]:
         return {p: max(self.cluster.logs[INPUT, p].end - position, 0) for p, position in self._positions.items()}

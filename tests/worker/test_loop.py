@@ -597,14 +597,15 @@ def test_a_snapshot_is_taken_after_its_interval_too() -> None:
 # ---- when to give up
 
 
-def test_a_worker_that_is_fenced_twice_declines_to_go_on() -> None:
+@pytest.mark.parametrize("traffic", [2, 0])
+def test_a_worker_that_is_fenced_twice_declines_to_go_on(traffic: int) -> None:
     rig = drained()
     older, stop = rig.loops["one"], rig.stop
     rig.start()
 
     def both() -> None:
         for _ in range(60):
-            rig.produce(2)
+            rig.produce(traffic)
             rig.turn()
             with older._recovery(stop):
                 older.cycle(stop)

@@ -12,7 +12,7 @@ from kafka.consumer.group import ConsumerGroupMetadata
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
-from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
+from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError, UnsupportedCodecError
 from kafka.structs import TopicPartition
 
 from worker.broker.codecs import missing_library
@@ -93,7 +93,8 @@ class InputConsumer:
             if unreadable := self._unreadable(error):
                 raise unreadable from error
             if isinstance(error, KafkaError):
-                raise BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read")) from error
+                fix, fenced = fix_for(error, self._kafka, "Read"), isinstance(error, FencedInstanceIdError)
+                raise BrokerError(f"poll failed: {error!r}", fix=fix, fenced=fenced) from error
             raise
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
         membership = self._membership()
@@ -129,6 +130,12 @@ class InputConsumer:
             self._ask_to_rejoin()
             return None
         self._unstable_since = None
+        # A member whose heartbeat was fenced sends no more, and tells nobody (kafka-python 3.0.12)
+        its = self._consumer._coordinator
+        with its._lock:
+            beats = its._heartbeat_enabled or its.rejoin_needed or its.state != MemberState.STABLE
+        if not beats:
+            raise BrokerError(f"another member of the group runs as {self._kafka.instance_id}", fenced=True)
         if self._member_id not in (None, metadata.member_id):
             # Expelled while a rejoin was under way: the client then keeps its partitions without a callback
             # (kafka-python 3.0.12), but in between they may have been another's.
@@ -198,8 +205,8 @@ class InputConsumer:
         return lags
 
     def held(self) -> frozenset[int]:
-        """Partitions whose lives have begun and not ended, reported or not."""
-        return self._assignment.held()
+        """Partitions whose lives have begun and whose end was not reported; nothing is reported after this."""
+        return self._assignment.take()[1] | self._assignment.held()
 
     def close(self) -> None:
         """Stay a member until the session times out, so that a restart takes over. Never raises."""

@@ -75,12 +75,13 @@ class Polled:
 class BrokerError(Exception):
     """The broker or the client failed; throw away what depended on it and begin again from what is committed.
 
-    `fix` is what a person can do where it goes on failing, in words that end a sentence.
+    `fix` is what a person can do where it goes on failing, in words that end a sentence. `fenced` says that somebody
+    else took this worker's identity (its transactional id or its group instance id).
     """
 
-    def __init__(self, message: str, *, fix: str = NO_ANSWER) -> None:
+    def __init__(self, message: str, *, fix: str = NO_ANSWER, fenced: bool = False) -> None:
         super().__init__(message)
-        self.fix = fix
+        self.fix, self.fenced = fix, fenced
 
 
 class Unreadable(BrokerError):  # noqa: N818 - a state of the log, whoever reads it
@@ -105,14 +106,12 @@ class CommitError(BrokerError):
     """A transaction did not commit (`refused`), or nobody can say whether it did (`unknown`).
 
     After it only the broker knows what holds: drop every shard the transaction touched, call `renew`, restore.
-    `fenced` says that somebody else took this worker's identity (its transactional id or its group instance id). A
-    broker that aborted a transaction for its age says the same.
+    A broker that aborted a transaction for its age says `fenced` too.
     """
 
     def __init__(self, message: str, *, outcome: str, fenced: bool = False, fix: str = NO_ANSWER) -> None:
-        super().__init__(message, fix=fix)
+        super().__init__(message, fix=fix, fenced=fenced)
         self.outcome = outcome  # "refused" | "unknown"
-        self.fenced = fenced
 
 
 class ChangelogRead(Protocol):
@@ -147,7 +146,7 @@ class Broker(Protocol):
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
         than `timeout_s` while the group is rebalancing. Raises Unreadable, BrokerError: then `renew` before the
-        next poll."""
+        next poll. It is `fenced` soon after another member has joined under the same instance id."""
 
     def committed(self, partition: int) -> int | None:
         """C, the group's committed next offset (None: the group has none), never one that an open transaction may

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
 
 from tests.rigs.broker_rigs import (
     ALL,
@@ -202,6 +204,43 @@ def test_a_second_worker_of_the_same_name_fences_the_first(rig: Rig) -> None:
     second.commit([Message(rig.output, 0, b"k", b"successor")], {0: 1})
     assert [message.value for message in rig.readable(rig.output)] == [b"successor"]
     assert second.committed(0) == 1
+
+
+def test_one_that_was_fenced_hears_of_it_though_it_commits_nothing_and_may_take_its_name_back(rig: Rig) -> None:
+    first = joined(rig)
+    second = joined(rig)
+    with pytest.raises(BrokerError) as fenced:
+        drive(first, second, until=lambda: False)
+    assert fenced.value.fenced
+    assert second.ended == [], "it is the first that hears of it"
+    first.broker.renew()
+    drive(first, until=lambda: sorted(first.began) == sorted([*ALL, *ALL]))
+    assert set(first.ended) == ALL, "they were another's meanwhile"
+    with pytest.raises(BrokerError) as fenced:
+        drive(second, first, until=lambda: False)
+    assert fenced.value.fenced
+
+
+@pytest.mark.kafka
+def test_what_was_revoked_within_a_poll_that_failed_is_told_too(
+    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = KafkaRig(bootstrap)
+    worker = joined(rig)
+    consumer = rig.brokers[0]._consumer
+    assert consumer is not None
+
+    def fail(timeout_ms: float) -> None:
+        consumer._assignment.on_partitions_revoked([TopicPartition(rig.input, 3)])
+        raise KafkaError("as told")
+
+    monkeypatch.setattr(consumer._consumer, "poll", fail)
+    with pytest.raises(BrokerError):
+        worker.poll()
+    worker.broker.renew()
+    drive(worker, until=lambda: sorted(worker.began) == sorted([*ALL, *ALL]))
+    assert sorted(worker.ended) == sorted(ALL)
+    rig.close()
 
 
 def test_a_restart_takes_over_without_waiting_for_the_session(rig: Rig) -> None:
