@@ -206,7 +206,9 @@ class MemoryBroker:
             self._positions.pop(partition, None)
         if self.cluster.joined is not None:
             return Polled({}, began, ended, None)
-        return Polled(self._fetch(), began, ended, (self, self.generation))
+        fetched = self._fetch()
+        passed = {partition: at for partition, at in self._positions.items() if partition not in fetched}
+        return Polled(fetched, began, ended, (self, self.generation), passed)
 
     def _fetch(self) -> dict[int, Records]:
         fetched = {}
@@ -222,10 +224,13 @@ class MemoryBroker:
                 raise Unreadable(f"{INPUT}-{partition} cannot be unpacked from {bad} on", partition, bad, "mend it")
             read = islice(takewhile(lambda row: row[0].offset < bad, log.readable(position)), left)  # noqa: B023
             rows = [(e.offset, e.timestamp_ms, m.key, m.value, m.headers) for e, m in read]
-            left -= len(rows)
             if rows:
                 fetched[partition] = Records(*map(list, zip(*rows, strict=True)))
+            if len(rows) < left:  # over markers, and what was aborted
+                self._positions[partition] = max(position, min(log.stable(), bad))
+            elif rows:
                 self._positions[partition] = rows[-1][0] + 1
+            left -= len(rows)
         return fetched
 
     def committed(self, partition: int) -> int | None:

@@ -2,19 +2,18 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from threading import Lock
 from typing import Any
 
 from kafka import KafkaConsumer
 from kafka.consumer.group import ConsumerGroupMetadata
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
 from kafka.errors import CorruptRecordError, FencedInstanceIdError, KafkaError, UnsupportedCodecError
 from kafka.structs import TopicPartition
 
+from worker.broker.assignment import Assignment
 from worker.broker.codecs import missing_library
 from worker.broker.contract import (
     NO_TOPIC,
@@ -62,7 +61,7 @@ class InputConsumer:
         self._patience = Patience()
         self._consumer = _open(kafka, worker)
         try:
-            self._assignment = _Assignment(self._consumer)
+            self._assignment = Assignment(self._consumer)
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
             # that can be lost for ever (kafka-python 3.0.12)
@@ -102,7 +101,16 @@ class InputConsumer:
         self._started -= began | ended
         self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
-        return Polled(records, began, ended, membership)
+        return Polled(records, began, ended, membership, self._passed(records))
+
+    def _passed(self, records: dict[int, Records]) -> dict[int, int]:
+        passed = {}
+        for partition in self._started - records.keys():
+            with suppress(KafkaError):
+                position = self._consumer.position(TopicPartition(self._topic, partition), timeout_ms=0)
+                if position is not None:
+                    passed[partition] = position
+        return passed
 
     def _unreadable(self, error: Exception) -> Unreadable | None:
         # No error of the client's tells the place, but what it was unpacking is still there. This consumer must not
@@ -233,59 +241,6 @@ def _open(kafka: Kafka, worker: Worker) -> KafkaConsumer:
         )
     except KafkaError as error:
         raise BrokerError(f"no consumer: {error!r}", fix=fix_for(error, kafka)) from error
-
-
-class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes whose lives began and ended; called on the client's I/O thread while `poll` or `close` waits for it."""
-
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self.partitions = 0
-        self._consumer = consumer
-        self._lock = Lock()
-        self._held: set[int] = set()
-        self._began: set[int] = set()
-        self._ended: set[int] = set()
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        for tp in assigned:
-            self._consumer.pause(tp)
-            # Without a position poll() raises NoOffsetForPartitionError for a new group, paused or not
-            self._consumer.seek(tp, 0)
-        if extra := sorted(tp.partition for tp in assigned if tp.partition >= self.partitions):
-            log.warning("ignoring partitions %s: there were %d at start", extra, self.partitions)
-        with self._lock:
-            began = self._known(assigned)
-            self._held |= began
-            self._began |= began
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        with self._lock:
-            ended = self._known(revoked)
-            self._held -= ended
-            self._began -= ended
-            self._ended |= ended
-
-    def begin_anew(self) -> None:
-        """End the lives of all held partitions and begin new ones."""
-        held = self.held()
-        tps = [TopicPartition(topic, p) for topic, p in self._consumer.assignment() if p in held]
-        self.on_partitions_revoked(tps)
-        self.on_partitions_assigned(tps)
-
-    def take(self) -> tuple[frozenset[int], frozenset[int]]:
-        """What began and what ended since the last call."""
-        with self._lock:
-            began, ended = frozenset(self._began), frozenset(self._ended)
-            self._began.clear()
-            self._ended.clear()
-        return began, ended
-
-    def held(self) -> frozenset[int]:
-        with self._lock:
-            return frozenset(self._held)
-
-    def _known(self, tps: Iterable[TopicPartition]) -> set[int]:
-        return {tp.partition for tp in tps if tp.partition < self.partitions}
 
 
 def _records(rows: Sequence[Any]) -> Records:

@@ -64,12 +64,15 @@ class Polled:
     paused and deliver nothing until `start`. A partition may be in both.
     `membership` fences the commit of these records: opaque, handed back to `commit`. It is None while the group is
     rebalancing: nothing is delivered then, and a commit would be refused, so put it off.
+    `passed` are offsets below which a started partition that brought nothing now has nothing more to bring, whatever
+    there is of transaction markers and aborted records.
     """
 
     records: dict[int, Records] = field(default_factory=dict)
     began: frozenset[int] = frozenset()
     ended: frozenset[int] = frozenset()
     membership: object = None
+    passed: dict[int, int] = field(default_factory=dict)
 
 
 class BrokerError(Exception):

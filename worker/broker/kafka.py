@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 
 from worker.broker.admin import remove_member
 from worker.broker.consumer import InputConsumer
@@ -51,7 +52,7 @@ class KafkaBroker:
             self._drop_consumer()
             raise
         ended, self._ended_with_consumer = self._ended_with_consumer, frozenset()
-        return Polled(polled.records, polled.began, polled.ended | ended, polled.membership)
+        return replace(polled, ended=polled.ended | ended)
 
     def committed(self, partition: int) -> int | None:
         return self._member().committed(partition)

@@ -78,6 +78,12 @@ class Live:
         """Whether these are records this shard has not taken in."""
         return records.offsets[0] >= self.shard.position
 
+    def pass_to(self, offset: int) -> None:
+        """Go on from an offset below which no more records come: else an image would need what was none."""
+        if offset > self.shard.position:
+            self.shard.position = offset if self.at_c else min(offset, self.committed)
+            self.learning.reach(self.shard, self.shard.position)
+
     def advance(self, records: Records, lap: Callable[[str], object]) -> Advanced | None:
         """Take in records; those below C silently. None where nothing of them leaves the shard.
 

@@ -73,6 +73,19 @@ def test_records_come_in_order_with_all_their_parts(rig: Rig) -> None:
     assert worker.rows[2] == [(0, 7, b"c", b"y", headers)]
 
 
+def test_what_is_passed_are_markers_and_aborted_records_but_nothing_that_is_still_to_come(rig: Rig) -> None:
+    rig.feed(numbered(0, 2))
+    rig.feed_aborted(numbered(0, 3))
+    worker = joined(rig)
+    assert worker.poll().passed == {}, "nothing was started"
+    worker.broker.start(0, 0)
+    drive(worker, until=lambda: worker.passed.get(0) == 6)
+    assert worker.count() == 2
+    rig.feed(numbered(0, 1))
+    drive(worker, until=lambda: worker.count() == 3)
+    assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6]
+
+
 def test_bounds_and_lag_tell_how_much_there_is(rig: Rig) -> None:
     rig.feed(numbered(3, 7))
     worker = joined(rig)
