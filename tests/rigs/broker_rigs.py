@@ -157,6 +157,7 @@ class Worker:
     rows: dict[int, list[tuple[int, int, bytes | None, bytes | None, Headers]]] = field(default_factory=dict)
     membership: object = None
     passed: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def poll(self, timeout_s: float = 0.1) -> Polled:
         polled = self.broker.poll(timeout_s)
@@ -164,6 +165,7 @@ class Worker:
         self.began.extend(polled.began)
         self.ended.extend(polled.ended)
         self.membership, self.passed = polled.membership, polled.passed
+        self.lost |= polled.lost
         for partition, records in polled.records.items():
             assert partition in self.owned
             self.rows.setdefault(partition, []).extend(zip(*records[:4], map(list, records.headers), strict=True))

@@ -149,6 +149,7 @@ class MemoryBroker:
         self._began: set[int] = set()
         self._ended: set[int] = set()
         self._positions: dict[int, int] = {}  # of started partitions
+        self._looked: dict[int, int] = {}  # up to where lost records were told
         self._needs_renewal = False
         self._poll_failed = False
         self._open_producer()
@@ -207,8 +208,12 @@ class MemoryBroker:
         if self.cluster.joined is not None:
             return Polled({}, began, ended, None)
         fetched = self._fetch()
+        logs = {p: self.cluster.logs[INPUT, p] for p in self._positions}
+        ends = {p: fetched[p].offsets[-1] + 1 if p in fetched else at for p, at in self._positions.items()}
+        lost = {p: (number, end) for p, end in ends.items() if (number := logs[p].removed(self._looked[p], end))}
+        self._looked |= ends
         passed = {partition: at for partition, at in self._positions.items() if partition not in fetched}
-        return Polled(fetched, began, ended, (self, self.generation), passed)
+        return Polled(fetched, began, ended, (self, self.generation), passed, lost)
 
     def _fetch(self) -> dict[int, Records]:
         fetched = {}
@@ -244,7 +249,7 @@ class MemoryBroker:
 
     def start(self, partition: int, offset: int) -> None:
         if partition in self.owned:
-            self._positions[partition] = offset
+            self._positions[partition] = self._looked[partition] = offset
 
     def open_changelog(self, partition: int) -> ChangelogRead:
         if partition in self.cluster.unanswered:

@@ -46,6 +46,14 @@ class Log:
         self._starts = [start for start in self._starts if start[1].state == "open"]
         return min((offset for offset, _ in self._starts), default=self.end)
 
+    def remove(self, *offsets: int) -> None:
+        """Compaction: nothing is left of these records."""
+        for offset in offsets:
+            self.entries[offset] = Entry(offset, 0, None, Transaction("removed"))
+
+    def removed(self, start: int, end: int) -> int:
+        return sum(entry.transaction.state == "removed" for entry in self.entries[start:end])
+
     def readable(self, start: int) -> Iterator[tuple[Entry, Message]]:
         """Committed records from `start` on."""
         for place in range(max(start, self.first), self.stable()):

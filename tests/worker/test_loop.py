@@ -341,6 +341,35 @@ def test_records_that_the_input_has_lost_are_refused_with_both_offsets() -> None
         rig.cycle(times=100)
 
 
+def with_holes(**changes: object) -> Rig:
+    """A rig whose input loses two records before C and one after it."""
+    rig = drained(partitions=1, snapshot_events=1000, **changes)
+    image, committed = rig.image(0).marker.offset, rig.cluster.offsets[0]
+    rig.produce(20)
+    log = rig.cluster.logs[INPUT, 0]
+    log.remove(*[e.offset for e, _ in log.readable(image)][2:4], [e.offset for e, _ in log.readable(committed)][9])
+    rig.witnessing = False
+    rig.start()
+    return rig
+
+
+def test_records_that_the_input_has_lost_from_its_middle_are_refused() -> None:
+    rig = with_holes()
+    held = rig.everything()
+    with pytest.raises(Refusal, match=r"nothing is left at 2 offsets before \d+, .* worker\.on_gap = skip"):
+        rig.cycle(times=100)
+    assert rig.everything() == held
+
+
+def test_records_that_the_input_has_lost_from_its_middle_are_counted_where_a_gap_may_be() -> None:
+    rig = with_holes(skip_gaps=True)
+    for _ in range(100):
+        rig.turn()
+    assert rig.sample("input_gap_records_total") == 1
+    assert rig.sample("unlearnt_records_total") == 2
+    assert rig.cluster.offsets[0] == rig.cluster.logs[INPUT, 0].end
+
+
 @pytest.mark.parametrize("beyond", [-1, 0, 2])
 def test_records_that_the_input_has_lost_are_counted_once_where_a_gap_may_be(beyond: int) -> None:
     rig = drained(partitions=1, skip_gaps=True)

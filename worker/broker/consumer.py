@@ -26,6 +26,7 @@ from worker.broker.contract import (
     longest_transaction_s,
 )
 from worker.broker.fixes import fix_for
+from worker.broker.holes import Holes
 from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
@@ -61,7 +62,7 @@ class InputConsumer:
         self._patience = Patience()
         self._consumer = _open(kafka, worker)
         try:
-            self._assignment = Assignment(self._consumer)
+            self._assignment, self._holes = Assignment(self._consumer), Holes(self._consumer)
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
             # that can be lost for ever (kafka-python 3.0.12)
@@ -101,16 +102,18 @@ class InputConsumer:
         self._started -= began | ended
         self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
-        return Polled(records, began, ended, membership, self._passed(records))
+        passed = self._passed(records)
+        runs = {p: (len(run.offsets), run.offsets[-1] + 1) for p, run in records.items()}
+        looked = runs | {p: (0, at) for p, at in passed.items()}
+        lost = {p: (number, end) for p, (read, end) in looked.items() if (number := self._holes.passed(p, read, end))}
+        return Polled(records, began, ended, membership, passed, lost)
 
     def _passed(self, records: dict[int, Records]) -> dict[int, int]:
-        passed = {}
-        for partition in self._started - records.keys():
-            with suppress(KafkaError):
-                position = self._consumer.position(TopicPartition(self._topic, partition), timeout_ms=0)
-                if position is not None:
-                    passed[partition] = position
-        return passed
+        # Not position(), which looks at every partition each time, and may raise what is for poll() to raise
+        # (kafka-python 3.0.12)
+        states = self._consumer._subscription.assignment
+        quiet = {p: states.get(TopicPartition(self._topic, p)) for p in self._started - records.keys()}
+        return {p: state.position.offset for p, state in quiet.items() if state and state.position}
 
     def _unreadable(self, error: Exception) -> Unreadable | None:
         # No error of the client's tells the place, but what it was unpacking is still there. This consumer must not
@@ -169,6 +172,7 @@ class InputConsumer:
         if tp in self._consumer.assignment():
             self._consumer.seek(tp, offset)
             self._consumer.resume(tp)
+            self._holes.start(partition, offset)
             self._started.add(partition)
 
     def committed(self, partition: int) -> int | None:

@@ -65,7 +65,8 @@ class Polled:
     `membership` fences the commit of these records: opaque, handed back to `commit`. It is None while the group is
     rebalancing: nothing is delivered then, and a commit would be refused, so put it off.
     `passed` are offsets below which a started partition that brought nothing now has nothing more to bring, whatever
-    there is of transaction markers and aborted records.
+    there is of transaction markers and aborted records. `lost` are how many offsets hold nothing of all that, and the
+    end of what was looked through (a run, or what was passed): the log has lost records from its middle.
     """
 
     records: dict[int, Records] = field(default_factory=dict)
@@ -73,6 +74,7 @@ class Polled:
     ended: frozenset[int] = frozenset()
     membership: object = None
     passed: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class BrokerError(Exception):

@@ -18,6 +18,7 @@ from worker.lives.learning_state import LearningState
 from worker.lives.snapshot_clock import SnapshotClock
 from worker.observe.log import event as log_event
 from worker.plan import Plan
+from worker.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,20 @@ class Live:
         if offset > self.shard.position:
             self.shard.position = offset if self.at_c else min(offset, self.committed)
             self.learning.reach(self.shard, self.shard.position)
+
+    def lack(self, number: int, end: int) -> None:
+        """Count offsets from which the input has lost its records, somewhere before `end`. Raises Refusal."""
+        if not self.plan.skip_gaps:
+            raise Refusal(
+                f"the input of partition {self.partition} has holes: nothing is left at {number} offsets before {end}, "
+                "as after compaction (cleanup.policy); worker.on_gap = skip goes on without them"
+            )
+        if end <= self.committed:
+            self.unlearnt += number
+        else:
+            self.gap += number
+        self.must_commit = True  # counted with it
+        log_event("lost", partition=self.partition, records=number, before=end)
 
     def advance(self, records: Records, lap: Callable[[str], object]) -> Advanced | None:
         """Take in records; those below C silently. None where nothing of them leaves the shard.

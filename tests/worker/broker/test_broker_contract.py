@@ -84,6 +84,9 @@ def test_what_is_passed_are_markers_and_aborted_records_but_nothing_that_is_stil
     rig.feed(numbered(0, 1))
     drive(worker, until=lambda: worker.count() == 3)
     assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6]
+    worker.broker.start(0, 3)  # amid what was aborted
+    drive(worker, until=lambda: worker.count() == 4 and 0 in worker.passed)
+    assert worker.lost == {}
 
 
 def test_bounds_and_lag_tell_how_much_there_is(rig: Rig) -> None:
