@@ -4,7 +4,7 @@ import logging
 import time
 from collections.abc import Collection
 
-from worker.broker.contract import BrokerError, CommitError, Unreadable
+from worker.broker.contract import BrokerError, Unreadable
 from worker.refusal import Refusal
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Failures:
         now = time.monotonic()
         self.last = f"{where}{error}"
         log.warning("%s: %s", type(error).__name__, self.last)
-        if isinstance(error, CommitError) and error.fenced:
+        if error.fenced:
             if self._fenced_at is not None and now - self._fenced_at < FENCED_TWICE_S:
                 raise Refusal(
                     f"fenced twice: another worker runs under the same kafka.instance_id ({error}); give each its own"

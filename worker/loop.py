@@ -132,7 +132,9 @@ class Loop:
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
-        # Before `restore`: records of a shard that it loads were not asked for, they are of a life that ended
+        # Before `restore`: what comes of a shard that it loads was not asked for, it is of a life that ended
+        passed = [(self.lives[p], offset) for p, offset in polled.passed.items() if p in self.lives]
+        lost = [(self.lives[p], *holes) for p, holes in polled.lost.items() if p in self.lives]
         started = [(self.lives[p], records) for p, records in polled.records.items() if p in self.lives]
         self._watch.lap("poll")
         self._broken |= self._held.restore(self._broker)
@@ -141,6 +143,10 @@ class Loop:
         self._judge.count(live.shard for live in self.lives.values())
         for live, records in started:
             self._advance(live, records, transaction)
+        for live, offset in passed:
+            live.pass_to(offset)
+        for live, number, end in lost:
+            live.lack(number, end)
         numbers = {live.partition: len(records.offsets) for live, records in started}
         for live in self.lives.values():
             if live.at_c and polled.membership is not None:  # while the group rebalances every commit is refused

@@ -57,7 +57,8 @@ class Transaction:
         for live in self.lives:
             live.committed = self.offsets[live.partition]
             metrics.gaps.inc(live.gap)
-            live.first_records, live.must_commit, live.gap = [], False, 0
+            metrics.unlearnt.inc(live.unlearnt)
+            live.first_records, live.must_commit, live.gap, live.unlearnt = [], False, 0, 0
             if live.learning.outcome is not None:
                 metrics.fine_tunes.labels(live.learning.outcome).inc()
                 live.learning.outcome = None

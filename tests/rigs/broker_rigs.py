@@ -10,7 +10,8 @@ from typing import Protocol, TypeVar
 
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
-from tests.rigs.memory_broker import CHANGELOG, OUTPUT, MemoryBroker, MemoryCluster
+from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT, MemoryBroker, MemoryCluster
+from tests.rigs.memory_log import Transaction
 from worker.broker import admin
 from worker.broker.contract import Broker, Message, NotYet, Polled, Unreadable
 from worker.broker.kafka import KafkaBroker
@@ -38,6 +39,7 @@ class Rig(Protocol):
 
     def join(self, instance_id: str) -> Broker: ...
     def feed(self, rows: list[Row], headers: Headers | None = None) -> None: ...
+    def feed_aborted(self, rows: list[Row]) -> None: ...
     def readable(self, topic: str) -> list[Message]: ...
     def expel(self, instance_id: str) -> None: ...
     def held_offset(self, partition: int) -> AbstractContextManager[None]: ...
@@ -56,6 +58,13 @@ class MemoryRig:
     def feed(self, rows: list[Row], headers: Headers | None = None) -> None:
         for row in rows:
             self.cluster.produce(*row, headers or ())
+
+    def feed_aborted(self, rows: list[Row]) -> None:
+        self.cluster.open["feeder"] = transaction = Transaction()
+        for partition, key, value, timestamp_ms in rows:
+            message = Message(INPUT, partition, key, value)
+            self.cluster.logs[INPUT, partition].append(message, timestamp_ms, transaction)
+        self.cluster.end("feeder", "aborted")
 
     def readable(self, topic: str) -> list[Message]:
         return self.cluster.committed_messages(topic)
@@ -101,6 +110,16 @@ class KafkaRig:
                 producer.send(self.input, *row, headers)
             producer.flush()
 
+    def feed_aborted(self, rows: list[Row]) -> None:
+        producer = open_producer(self.connection, transactional_id=f"{self.group}-feeder")
+        producer.init_transactions()
+        producer.begin_transaction()
+        for partition, key, value, timestamp_ms in rows:
+            producer.send(self.input, value, key, None, partition, timestamp_ms)
+        producer.flush()
+        producer.abort_transaction()
+        producer.close()
+
     def readable(self, topic: str) -> list[Message]:
         return [Message(topic, r.partition, r.key, r.value, r.headers) for r in read_all(self.connection, topic)]
 
@@ -138,14 +157,17 @@ class Worker:
     rows: dict[int, list[tuple[int, int, bytes | None, bytes | None, Headers]]] = field(default_factory=dict)
     membership: object = None
     unreadable: list[Unreadable] = field(default_factory=list)
+    passed: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, tuple[int, int]] = field(default_factory=dict)
 
     def poll(self, timeout_s: float = 0.1) -> Polled:
         polled = self.broker.poll(timeout_s)
         self.owned = self.owned - polled.ended | polled.began
         self.began.extend(polled.began)
         self.ended.extend(polled.ended)
-        self.membership = polled.membership
         self.unreadable += polled.unreadable
+        self.membership, self.passed = polled.membership, polled.passed
+        self.lost |= polled.lost
         for partition, records in polled.records.items():
             assert partition in self.owned
             self.rows.setdefault(partition, []).extend(zip(*records[:4], map(list, records.headers), strict=True))

@@ -147,9 +147,9 @@ class Reference:
     def at(self, position: int) -> tuple[object, ...]:
         """The state there."""
         self.follow(position)
-        if position == self._shard.position:
+        if position >= self._shard.position:
             self._reach(position)
-        return self.states[position]
+        return self.states[max(at for at in self.states if at <= position)]  # over markers
 
     def follow(self, end: int | None = None) -> None:
         """Take in what the input has by now, up to `end`."""
@@ -366,7 +366,7 @@ class Rig:
             image = self.image(partition)
             shard, learning = loaded(image, self.plan)
             learning.reach(shard, shard.position)
-            assert state(shard) == reference.states[shard.position]
+            assert state(shard) == reference.at(shard.position)
 
     def markers(self) -> list[Message]:
         return [m for m in self.cluster.committed_messages(CHANGELOG) if m.key == MARKER_KEY]

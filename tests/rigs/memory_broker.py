@@ -150,6 +150,7 @@ class MemoryBroker:
         self._began: set[int] = set()
         self._ended: set[int] = set()
         self._positions: dict[int, int] = {}  # of started partitions
+        self._looked: dict[int, int] = {}  # up to where lost records were told
         self._needs_renewal = False
         self._poll_failed = False
         self._unreadable: list[Unreadable] = []  # to be told by the poll under way
@@ -197,19 +198,25 @@ class MemoryBroker:
             self.lose(set(self.owned))
             self.generation = -1
             self._join()
-        is_member = self.cluster.members[self.instance_id] is self
-        if is_member:
-            self.cluster.answer(self)
+        if self.cluster.members[self.instance_id] is not self:
+            self._poll_failed = True
+            raise BrokerError("another member has this instance id", fenced=True)
+        self.cluster.answer(self)
         began, ended = frozenset(self._began), frozenset(self._ended)
         self._began.clear()
         self._ended.clear()
         for partition in began | ended:
             self._positions.pop(partition, None)
-        if is_member and self.cluster.joined is not None:
+        if self.cluster.joined is not None:
             return Polled({}, began, ended, None)
-        records = self._fetch()
+        fetched = self._fetch()
+        logs = {p: self.cluster.logs[INPUT, p] for p in self._positions}
+        ends = {p: fetched[p].offsets[-1] + 1 if p in fetched else at for p, at in self._positions.items()}
+        lost = {p: (number, end) for p, end in ends.items() if (number := logs[p].removed(self._looked[p], end))}
+        self._looked |= ends
+        passed = {partition: at for partition, at in self._positions.items() if partition not in fetched}
         unreadable, self._unreadable = tuple(self._unreadable), []
-        return Polled(records, began, ended, (self, self.generation), unreadable)
+        return Polled(fetched, began, ended, (self, self.generation), unreadable, passed, lost)
 
     def _fetch(self) -> dict[int, Records]:
         fetched = {}
@@ -227,10 +234,13 @@ class MemoryBroker:
                 continue
             read = islice(takewhile(lambda row: row[0].offset < bad, log.readable(position)), left)  # noqa: B023
             rows = [(e.offset, e.timestamp_ms, m.key, m.value, m.headers) for e, m in read]
-            left -= len(rows)
             if rows:
                 fetched[partition] = Records(*map(list, zip(*rows, strict=True)))
+            if len(rows) < left:  # over markers, and what was aborted
+                self._positions[partition] = max(position, min(log.stable(), bad))
+            elif rows:
                 self._positions[partition] = rows[-1][0] + 1
+            left -= len(rows)
         return fetched
 
     def committed(self, partition: int) -> int | None:
@@ -244,7 +254,7 @@ class MemoryBroker:
 
     def start(self, partition: int, offset: int) -> None:
         if partition in self.owned:
-            self._positions[partition] = offset
+            self._positions[partition] = self._looked[partition] = offset
 
     def open_changelog(self, partition: int) -> ChangelogRead:
         if partition in self.cluster.unanswered:
@@ -252,6 +262,9 @@ class MemoryBroker:
         if partition in self.cluster.damaged:
             raise Unreadable(f"{CHANGELOG}-{partition} cannot be unpacked from offset 3 on", partition, 3, "mend it")
         return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
+
+    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+        return MemoryChangelogRead(self.cluster.logs[INPUT, partition], offset)
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if not offsets:
@@ -293,7 +306,10 @@ class MemoryBroker:
             self._poll_failed = False
             again = set(self.owned)
             self.lose(again)
-            self.gain(again)
+            if self.cluster.members.get(self.instance_id) in (self, None):
+                self.gain(again)
+            else:
+                self._join()
 
     def lag(self) -> dict[int, int]:
         return {p: max(self.cluster.logs[INPUT, p].end - position, 0) for p, position in self._positions.items()}

@@ -46,6 +46,14 @@ class Log:
         self._starts = [start for start in self._starts if start[1].state == "open"]
         return min((offset for offset, _ in self._starts), default=self.end)
 
+    def remove(self, *offsets: int) -> None:
+        """Compaction: nothing is left of these records."""
+        for offset in offsets:
+            self.entries[offset] = Entry(offset, 0, None, Transaction("removed"))
+
+    def removed(self, start: int, end: int) -> int:
+        return sum(entry.transaction.state == "removed" for entry in self.entries[start:end])
+
     def readable(self, start: int) -> Iterator[tuple[Entry, Message]]:
         """Committed records from `start` on."""
         for place in range(max(start, self.first), self.stable()):
@@ -57,9 +65,9 @@ class Log:
 class MemoryChangelogRead:
     """Hands out a few records at a time, so that a reader meets slices."""
 
-    def __init__(self, log: Log, slice_records: int = 3) -> None:
+    def __init__(self, log: Log, start: int = 0, slice_records: int = 3) -> None:
         self._log = log
-        self._position, self._end = log.first, log.end
+        self._position, self._end = max(log.first, start), log.end
         self._slice = slice_records
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:

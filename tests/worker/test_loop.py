@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained
 from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
-from worker.broker.contract import BrokerError, CommitError
+from tests.rigs.memory_log import Transaction
+from worker.broker.contract import BrokerError, CommitError, Message
 from worker.dead_letters import DeadLetterCatch
 from worker.failures import Failures
 from worker.lives.snapshot_clock import SnapshotPolicy
@@ -330,7 +331,7 @@ def lose_changelog(rig: Rig) -> None:
     ("damage", "sentence"),
     [
         (lose_changelog, r"the changelog of partition \d is empty, .* offset \d+: .*`foldcast topics reset`"),
-        (lambda rig: rig.cluster.offsets.clear(), r"no committed offset for partition \d, .* image at \d+: set it"),
+        (lambda rig: rig.cluster.offsets.clear(), r"no committed offset for partition \d, .* image at \d+, .*: set it"),
         (lambda rig: rig.cluster.offsets.update({0: 1, 1: 1}), r"\(1\) is behind the changelog, whose image is at \d+"),
         (lambda rig: rig.plan.settings.update({"model.cell": "lstm"}), "model.cell was 'gru' and is 'lstm'"),
         (lambda rig: rig.plan.settings.update({"events.max_gap": 7}), "events.max_gap was None and is 7"),
@@ -360,9 +361,41 @@ def test_records_that_the_input_has_lost_are_refused_with_both_offsets() -> None
         rig.cycle(times=100)
 
 
-def test_records_that_the_input_has_lost_are_counted_once_where_a_gap_may_be() -> None:
+def with_holes(**changes: object) -> Rig:
+    """A rig whose input loses two records before C and one after it."""
+    rig = drained(partitions=1, snapshot_events=1000, **changes)
+    image, committed = rig.image(0).marker.offset, rig.cluster.offsets[0]
+    rig.produce(20)
+    log = rig.cluster.logs[INPUT, 0]
+    log.remove(*[e.offset for e, _ in log.readable(image)][2:4], [e.offset for e, _ in log.readable(committed)][9])
+    rig.witnessing = False
+    rig.start()
+    return rig
+
+
+def test_records_that_the_input_has_lost_from_its_middle_are_refused() -> None:
+    rig = with_holes()
+    held = rig.everything()
+    with pytest.raises(Refusal, match=r"nothing is left at 2 offsets before \d+, .* worker\.on_gap = skip"):
+        rig.cycle(times=100)
+    assert rig.everything() == held
+
+
+def test_records_that_the_input_has_lost_from_its_middle_are_counted_where_a_gap_may_be() -> None:
+    rig = with_holes(skip_gaps=True)
+    for _ in range(100):
+        rig.turn()
+    assert rig.sample("input_gap_records_total") == 1
+    assert rig.sample("unlearnt_records_total") == 2
+    assert rig.cluster.offsets[0] == rig.cluster.logs[INPUT, 0].end
+
+
+@pytest.mark.parametrize("beyond", [-1, 0, 2])
+def test_records_that_the_input_has_lost_are_counted_once_where_a_gap_may_be(beyond: int) -> None:
     rig = drained(partitions=1, skip_gaps=True)
-    image, first = rig.image(0).marker.offset, rig.cluster.offsets[0] + 2
+    image, committed = rig.image(0).marker.offset, rig.cluster.offsets[0]
+    first = committed + beyond
+    assert image < first
     rig.produce(20)
     rig.cluster.truncate(0, first)
     rig.witnessing = False  # another state from here on, by the user's leave
@@ -371,7 +404,8 @@ def test_records_that_the_input_has_lost_are_counted_once_where_a_gap_may_be() -
     for _ in range(100):
         rig.turn()
     assert rig.sample("commits_total", outcome="refused") == 1
-    assert rig.sample("input_gap_records_total") == first - image
+    assert rig.sample("input_gap_records_total") == max(0, first - committed), "they never get a forecast"
+    assert rig.sample("unlearnt_records_total") == min(first, committed) - image, "they had theirs"
     assert rig.cluster.offsets[0] == rig.cluster.logs[INPUT, 0].end
     offsets = [int(dict(m.headers)["foldcast-id"].rpartition(b"-")[2]) for m in rig.cluster.committed_messages(OUTPUT)]
     assert offsets == sorted(set(offsets))
@@ -380,6 +414,7 @@ def test_records_that_the_input_has_lost_are_counted_once_where_a_gap_may_be() -
         rig.turn()
     assert rig.loops["one"].why_not_ready is None
     assert rig.sample("input_gap_records_total") == 0, "the gap is part of the image"
+    assert rig.sample("unlearnt_records_total") == 0
 
 
 def test_a_clean_stop_leaves_nothing_to_fold_again() -> None:
@@ -404,10 +439,114 @@ def test_after_a_clean_stop_lost_offsets_are_known_but_only_until_the_next_commi
     rig.cycle(times=10)
     assert rig.cluster.offsets == committed
     assert not any(rig.image(p).marker.clean for p in rig.references)
+    rig.produce(2)
+    rig.drain()
     rig.cluster.offsets.clear()
     rig.start()
     with pytest.raises(Refusal, match="no committed offset"):
         rig.cycle(times=10)
+
+
+def quiet(**changes: object) -> Rig:
+    """A worker whose input has ended, with a snapshot of all of it, whose group then loses its offsets."""
+    rig = Rig(partitions=1, snapshot_events=1000, **changes)  # type: ignore[arg-type]
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(1000, -1.0), 0, DeadLetterCatch())
+    rig.start()
+    rig.produce(20)
+    rig.drain()
+    rig.cycle(times=5)
+    assert rig.tails() == {0: 0}
+    assert not rig.image(0).marker.clean
+    rig.starts = dict(rig.cluster.offsets)
+    rig.cluster.offsets.clear()
+    return rig
+
+
+def end_in_markers(rig: Rig) -> None:
+    """An aborted transaction of another producer, longer than what one read brings, and a committed one's marker."""
+    log, aborted = rig.cluster.logs[INPUT, 0], Transaction("aborted")
+    for _ in range(10):
+        log.append(Message(INPUT, 0, None, b"aborted"), 0, aborted)
+    log.append(None, 0, aborted)
+    log.append(None, 0, Transaction("committed"))
+
+
+@pytest.mark.parametrize("after", [lambda rig: None, end_in_markers])
+def test_offsets_that_a_quiet_group_lost_are_those_of_the_image_that_no_record_follows(after) -> None:  # type: ignore[no-untyped-def]
+    rig = quiet()
+    after(rig)
+    rig.start()
+    rig.cycle(times=10)
+    assert rig.cluster.offsets == {0: rig.cluster.logs[INPUT, 0].end}, "and it is committed at once"
+    rig.produce(10)
+    rig.drain()
+    rig.check_topics()
+
+
+def test_a_record_after_the_image_proves_nothing_though_the_rest_of_the_log_is_aborted() -> None:
+    rig = quiet()
+    end_in_markers(rig)
+    rig.produce(1)
+    end_in_markers(rig)
+    rig.start()
+    held = rig.everything()
+    with pytest.raises(Refusal, match="no committed offset"):
+        rig.cycle(times=10)
+    assert rig.everything() == held
+
+
+def test_markers_at_the_log_s_end_that_retention_took_after_a_snapshot_are_no_gap() -> None:
+    rig = Rig(partitions=1, snapshot_events=1000)
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(1000, -1.0), 0, DeadLetterCatch())
+    rig.start()
+    rig.produce(20)
+    rig.drain()
+    end_in_markers(rig)
+    rig.cycle(times=5)
+    end = rig.cluster.logs[INPUT, 0].end
+    assert rig.image(0).marker.offset == rig.cluster.offsets[0] == end
+    rig.cluster.truncate(0, end)
+    rig.start()
+    rig.cycle(times=20)
+    assert rig.loops["one"].why_not_ready is None
+    rig.produce(10)
+    rig.drain()
+    rig.check_topics()
+
+
+def test_markers_below_c_are_no_records_to_wait_for() -> None:
+    rig = drained(partitions=1, snapshot_events=1000)
+    end_in_markers(rig)
+    rig.cluster.offsets[0] = rig.cluster.logs[INPUT, 0].end  # by the first pages of a snapshot that was not completed
+    rig.start()
+    rig.cycle(times=30)
+    assert rig.loops["one"].why_not_ready is None
+
+
+def test_an_open_transaction_after_the_image_is_waited_for() -> None:
+    rig = quiet()
+    transaction = rig.cluster.open["feeder"] = Transaction()
+    rig.cluster.logs[INPUT, 0].append(Message(INPUT, 0, b"key", b"{"), 0, transaction)
+    loop = rig.start()
+    rig.cycle(times=10)
+    assert rig.cluster.offsets == {}
+    assert "the input of partition 0 is not read to its end" in str(loop.why_not_ready)
+    rig.cluster.end("feeder", "aborted")
+    rig.cycle(times=10)
+    assert rig.cluster.offsets == {0: rig.cluster.logs[INPUT, 0].end}
+
+
+def test_what_retention_took_after_the_image_is_a_gap_where_the_group_lost_its_offsets_too() -> None:
+    rig = quiet(skip_gaps=True)
+    rig.produce(7)
+    end = rig.cluster.logs[INPUT, 0].end
+    rig.cluster.truncate(0, end)
+    rig.witnessing = False
+    rig.start()
+    for _ in range(10):
+        rig.turn()
+    assert rig.cluster.offsets == {0: end}
+    assert rig.sample("input_gap_records_total") == end - rig.starts[0]
 
 
 @pytest.mark.parametrize("leave", [False, True])
@@ -439,6 +578,41 @@ def test_a_stop_whose_commit_fails_is_not_clean() -> None:
     rig.start()
     rig.produce(10)
     rig.drain()
+    rig.check_topics()
+
+
+def answers_once(rig: Rig, partition: int, offset: int) -> list[int]:
+    """Let the broker's next answer about a partition's C be an old one. The answers, as they are given."""
+    broker, answers = rig.brokers["one"], list[int]()
+    rightly = broker.committed
+
+    def committed(asked: int) -> int | None:
+        if asked != partition:
+            return rightly(asked)
+        answers.append(rightly(asked) if answers else offset)  # type: ignore[arg-type]
+        return answers[-1]
+
+    broker.committed = committed  # type: ignore[method-assign]
+    return answers
+
+
+@pytest.mark.parametrize("away", [False, True])
+def test_a_worker_does_not_believe_an_offset_below_the_one_it_has_committed(away: bool) -> None:
+    rig = drained(partitions=1, snapshot_events=1000)
+    now, image = rig.cluster.offsets[0], rig.image(0).marker.offset
+    answers = answers_once(rig, 0, now - 10)
+    assert image < now - 10, "an old C that fits the changelog"
+    if away:
+        rig.cluster.expire("one")
+    else:
+        rig.brokers["one"].fail_poll = True
+    rig.produce(20)
+    while not answers:
+        rig.turn()
+    assert rig.loops["one"].lives == {}
+    assert f"is {now - 10}, though this worker has committed {now}" in str(rig.loops["one"].why_not_ready)
+    rig.drain()
+    assert answers == [now - 10, now]
     rig.check_topics()
 
 
@@ -500,14 +674,15 @@ def test_a_snapshot_is_taken_after_its_interval_too() -> None:
 # ---- when to give up
 
 
-def test_a_worker_that_is_fenced_twice_declines_to_go_on() -> None:
+@pytest.mark.parametrize("traffic", [2, 0])
+def test_a_worker_that_is_fenced_twice_declines_to_go_on(traffic: int) -> None:
     rig = drained()
     older, stop = rig.loops["one"], rig.stop
     rig.start()
 
     def both() -> None:
         for _ in range(60):
-            rig.produce(2)
+            rig.produce(traffic)
             rig.turn()
             with older._recovery(stop):
                 older.cycle(stop)

@@ -2,19 +2,18 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from threading import Lock
 from typing import Any
 
 from kafka import KafkaConsumer
 from kafka.consumer.group import ConsumerGroupMetadata
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.coordinator.base import MemberState
-from kafka.errors import KafkaError
+from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import TopicPartition
 
+from worker.broker.assignment import Assignment
 from worker.broker.codecs import unreadable
 from worker.broker.contract import (
     NO_TOPIC,
@@ -27,6 +26,7 @@ from worker.broker.contract import (
     longest_transaction_s,
 )
 from worker.broker.fixes import fix_for
+from worker.broker.holes import Holes
 from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
@@ -59,7 +59,7 @@ class InputConsumer:
         self._patience = Patience()
         self._consumer = _open(kafka, worker)
         try:
-            self._assignment = _Assignment(self._consumer)
+            self._assignment, self._holes = Assignment(self._consumer), Holes(self._consumer)
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
             # that can be lost for ever (kafka-python 3.0.12)
@@ -94,7 +94,8 @@ class InputConsumer:
                 bad = (place,)
                 self._stop(place.partition)
             elif isinstance(error, KafkaError):
-                raise BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read")) from error
+                fix, fenced = fix_for(error, self._kafka, "Read"), isinstance(error, FencedInstanceIdError)
+                raise BrokerError(f"poll failed: {error!r}", fix=fix, fenced=fenced) from error
             else:
                 raise
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
@@ -103,7 +104,18 @@ class InputConsumer:
         self._started -= began | ended
         self._patience.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
-        return Polled(records, began, ended, membership, bad)
+        passed = self._passed(records)
+        runs = {p: (len(run.offsets), run.offsets[-1] + 1) for p, run in records.items()}
+        looked = runs | {p: (0, at) for p, at in passed.items()}
+        lost = {p: (number, end) for p, (read, end) in looked.items() if (number := self._holes.passed(p, read, end))}
+        return Polled(records, began, ended, membership, bad, passed, lost)
+
+    def _passed(self, records: dict[int, Records]) -> dict[int, int]:
+        # Not position(), which looks at every partition each time, and may raise what is for poll() to raise
+        # (kafka-python 3.0.12)
+        states = self._consumer._subscription.assignment
+        quiet = {p: states.get(TopicPartition(self._topic, p)) for p in self._started - records.keys()}
+        return {p: state.position.offset for p, state in quiet.items() if state and state.position}
 
     def _stop(self, partition: int) -> None:
         """Fetch no more of it until `start`, where it is still ours."""
@@ -124,6 +136,12 @@ class InputConsumer:
             self._ask_to_rejoin()
             return None
         self._unstable_since = None
+        # A member whose heartbeat was fenced sends no more, and tells nobody (kafka-python 3.0.12)
+        its = self._consumer._coordinator
+        with its._lock:
+            beats = its._heartbeat_enabled or its.rejoin_needed or its.state != MemberState.STABLE
+        if not beats:
+            raise BrokerError(f"another member of the group runs as {self._kafka.instance_id}", fenced=True)
         if self._member_id not in (None, metadata.member_id):
             # Expelled while a rejoin was under way: the client then keeps its partitions without a callback
             # (kafka-python 3.0.12), but in between they may have been another's.
@@ -149,6 +167,7 @@ class InputConsumer:
         if tp in self._consumer.assignment():
             self._consumer.seek(tp, offset)
             self._consumer.resume(tp)
+            self._holes.start(partition, offset)
             self._started.add(partition)
 
     def committed(self, partition: int) -> int | None:
@@ -193,8 +212,8 @@ class InputConsumer:
         return lags
 
     def held(self) -> frozenset[int]:
-        """Partitions whose lives have begun and not ended, reported or not."""
-        return self._assignment.held()
+        """Partitions whose lives have begun and whose end was not reported; nothing is reported after this."""
+        return self._assignment.take()[1] | self._assignment.held()
 
     def close(self) -> None:
         """Stay a member until the session times out, so that a restart takes over. Never raises."""
@@ -221,59 +240,6 @@ def _open(kafka: Kafka, worker: Worker) -> KafkaConsumer:
         )
     except KafkaError as error:
         raise BrokerError(f"no consumer: {error!r}", fix=fix_for(error, kafka)) from error
-
-
-class _Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes whose lives began and ended; called on the client's I/O thread while `poll` or `close` waits for it."""
-
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self.partitions = 0
-        self._consumer = consumer
-        self._lock = Lock()
-        self._held: set[int] = set()
-        self._began: set[int] = set()
-        self._ended: set[int] = set()
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        for tp in assigned:
-            self._consumer.pause(tp)
-            # Without a position poll() raises NoOffsetForPartitionError for a new group, paused or not
-            self._consumer.seek(tp, 0)
-        if extra := sorted(tp.partition for tp in assigned if tp.partition >= self.partitions):
-            log.warning("ignoring partitions %s: there were %d at start", extra, self.partitions)
-        with self._lock:
-            began = self._known(assigned)
-            self._held |= began
-            self._began |= began
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        with self._lock:
-            ended = self._known(revoked)
-            self._held -= ended
-            self._began -= ended
-            self._ended |= ended
-
-    def begin_anew(self) -> None:
-        """End the lives of all held partitions and begin new ones."""
-        held = self.held()
-        tps = [TopicPartition(topic, p) for topic, p in self._consumer.assignment() if p in held]
-        self.on_partitions_revoked(tps)
-        self.on_partitions_assigned(tps)
-
-    def take(self) -> tuple[frozenset[int], frozenset[int]]:
-        """What began and what ended since the last call."""
-        with self._lock:
-            began, ended = frozenset(self._began), frozenset(self._ended)
-            self._began.clear()
-            self._ended.clear()
-        return began, ended
-
-    def held(self) -> frozenset[int]:
-        with self._lock:
-            return frozenset(self._held)
-
-    def _known(self, tps: Iterable[TopicPartition]) -> set[int]:
-        return {tp.partition for tp in tps if tp.partition < self.partitions}
 
 
 def _records(rows: Sequence[Any]) -> Records:

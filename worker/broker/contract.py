@@ -65,6 +65,9 @@ class Polled:
     `unreadable` are partitions whose next records cannot be unpacked: they deliver nothing more until `start`.
     `membership` fences the commit of these records: opaque, handed back to `commit`. It is None while the group is
     rebalancing: nothing is delivered then, and a commit would be refused, so put it off.
+    `passed` are offsets below which a started partition that brought nothing now has nothing more to bring, whatever
+    there is of transaction markers and aborted records. `lost` are how many offsets hold nothing of all that, and the
+    end of what was looked through (a run, or what was passed): the log has lost records from its middle.
     """
 
     records: dict[int, Records] = field(default_factory=dict)
@@ -72,17 +75,20 @@ class Polled:
     ended: frozenset[int] = frozenset()
     membership: object = None
     unreadable: tuple["Unreadable", ...] = ()
+    passed: dict[int, int] = field(default_factory=dict)
+    lost: dict[int, tuple[int, int]] = field(default_factory=dict)
 
 
 class BrokerError(Exception):
     """The broker or the client failed; throw away what depended on it and begin again from what is committed.
 
-    `fix` is what a person can do where it goes on failing, in words that end a sentence.
+    `fix` is what a person can do where it goes on failing, in words that end a sentence. `fenced` says that somebody
+    else took this worker's identity (its transactional id or its group instance id).
     """
 
-    def __init__(self, message: str, *, fix: str = NO_ANSWER) -> None:
+    def __init__(self, message: str, *, fix: str = NO_ANSWER, fenced: bool = False) -> None:
         super().__init__(message)
-        self.fix = fix
+        self.fix, self.fenced = fix, fenced
 
 
 class Unreadable(BrokerError):  # noqa: N818 - a state of the log, whoever reads it
@@ -107,19 +113,17 @@ class CommitError(BrokerError):
     """A transaction did not commit (`refused`), or nobody can say whether it did (`unknown`).
 
     After it only the broker knows what holds: drop every shard the transaction touched, call `renew`, restore.
-    `fenced` says that somebody else took this worker's identity (its transactional id or its group instance id). A
-    broker that aborted a transaction for its age says the same.
+    A broker that aborted a transaction for its age says `fenced` too.
     """
 
     def __init__(self, message: str, *, outcome: str, fenced: bool = False, fix: str = NO_ANSWER) -> None:
-        super().__init__(message, fix=fix)
+        super().__init__(message, fix=fix, fenced=fenced)
         self.outcome = outcome  # "refused" | "unknown"
-        self.fenced = fenced
 
 
 class ChangelogRead(Protocol):
-    """One partition's changelog, read `read_committed` from its start up to the end it had when this was opened
-    (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
+    """One partition's changelog (or input, from an offset on), read `read_committed` up to the end it had when this was
+    opened (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
 
     def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
         """The next records as (key, value); returns early, and may return nothing: nobody can read past an open
@@ -149,7 +153,8 @@ class Broker(Protocol):
 
     def poll(self, timeout_s: float) -> Polled:
         """Records of started partitions and changes of the assignment since the last poll. May wait a second longer
-        than `timeout_s` while the group is rebalancing. Raises BrokerError: then `renew` before the next poll."""
+        than `timeout_s` while the group is rebalancing. Raises BrokerError: then `renew` before the next poll. It is
+        `fenced` soon after another member has joined under the same instance id."""
 
     def committed(self, partition: int) -> int | None:
         """C, the group's committed next offset (None: the group has none), never one that an open transaction may
@@ -164,6 +169,10 @@ class Broker(Protocol):
 
     def open_changelog(self, partition: int) -> ChangelogRead:
         """Call after `committed` of the same partition: then nothing committed is missed. Raises Unanswered."""
+
+    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+        """The input from `offset` on, which its log still holds: outside the group, to look what is there. Raises
+        Unanswered."""
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError, then

@@ -1,4 +1,4 @@
-"""The broker contract on Apache Kafka: one group member, one transactional producer, one changelog reader."""
+"""The broker contract on Apache Kafka: one group member, one transactional producer, one reader of logs."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from worker.broker.consumer import InputConsumer
 from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, Polled
 from worker.broker.limits import within
 from worker.broker.producer import TransactionalProducer
-from worker.broker.restore import ChangelogReader
+from worker.broker.restore import LogReader
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
@@ -26,7 +26,7 @@ class KafkaBroker:
         """Join the group. Raises BrokerError when no broker answers or the input topic is not there; Refusal."""
         self._kafka, self._worker = kafka, worker
         self._ended_with_consumer: frozenset[int] = frozenset()
-        self._changelog = ChangelogReader(kafka, kafka.changelog_topic)
+        self._logs = LogReader(kafka)
         self._producer = TransactionalProducer(kafka, worker.commit_timeout_s, max_request_bytes)
         # First the producer: it ends what a predecessor left open, for which committed offsets would have to wait
         self._producer.renew()
@@ -64,7 +64,10 @@ class KafkaBroker:
         self._member().start(partition, offset)
 
     def open_changelog(self, partition: int) -> ChangelogRead:
-        return self._changelog.open(partition)
+        return self._logs.open(self._kafka.changelog_topic, partition)
+
+    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+        return self._logs.open(self._kafka.input_topic, partition, offset)
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if self._consumer is None:
@@ -72,7 +75,7 @@ class KafkaBroker:
         self._producer.commit(messages, offsets, membership)
 
     def renew(self) -> None:
-        self._changelog.renew()
+        self._logs.renew()
         if not self._producer.usable:
             self._producer.renew()
         if self._consumer is not None and self._consumer.stuck:
@@ -86,7 +89,7 @@ class KafkaBroker:
     def close(self, leave: bool) -> None:
         self._producer.close()
         self._drop_consumer()
-        self._changelog.close()
+        self._logs.close()
         if leave:
             self._leave()
 

@@ -103,7 +103,7 @@ class TransactionalProducer:
             if given_up.outcome == "refused" or not self._has_committed(given_up.offsets):
                 deadline = time.monotonic() + self._commit_timeout_s
                 producer.begin_transaction()
-                _send(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline)
+                _send(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline, set())
                 # Its offsets too, by the group's name alone: a member's generation may be over
                 offsets, group = self._group_offsets(given_up.offsets), self._kafka.group_id
                 within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, group))
@@ -127,11 +127,11 @@ class TransactionalProducer:
         producer, self._producer = self._producer, None
         if producer is None:
             raise CommitError("the last transaction failed: renew first", outcome="refused")
+        places: set[tuple[str, int]] = set()
         try:
-            self._transact(producer, messages, self._group_offsets(offsets), metadata)
+            self._transact(producer, messages, places, self._group_offsets(offsets), metadata)
         except CommitError as error:
             discard(producer)
-            places = {(topic, partition) for topic, partition, *_ in messages}
             self._given_up = _GivenUp(places, offsets, error.outcome)
             raise
         self._producer = producer
@@ -140,13 +140,14 @@ class TransactionalProducer:
         self,
         producer: KafkaProducer,
         messages: Sequence[Message],
+        places: set[tuple[str, int]],
         offsets: dict[TopicPartition, OffsetAndMetadata],
         metadata: ConsumerGroupMetadata,
     ) -> None:
         deadline = time.monotonic() + self._commit_timeout_s
         try:
             producer.begin_transaction()
-            _send(producer, messages, deadline)
+            _send(producer, messages, deadline, places)
             # Waits without limit for a broker that is gone (kafka-python 3.0.12), as does commit_transaction
             within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, metadata))
         except (KafkaError, ValueError, TimeoutError) as error:
@@ -192,10 +193,12 @@ def _stable(membership: object) -> ConsumerGroupMetadata:
     return membership
 
 
-def _send(producer: KafkaProducer, messages: Sequence[Message], deadline: float) -> None:
-    futures: list[Any] = [
-        producer.send(topic, value, key, list(headers), partition) for topic, partition, key, value, headers in messages
-    ]
+def _send(producer: KafkaProducer, messages: Sequence[Message], deadline: float, places: set[tuple[str, int]]) -> None:
+    """Send all and wait for them; `places` take in where something may have been written."""
+    futures: list[Any] = []
+    for topic, partition, key, value, headers in messages:
+        futures.append(producer.send(topic, value, key, list(headers), partition))
+        places.add((topic, partition))
     producer.flush(_left(deadline))
     for future in futures:
         # A lost batch does not fail the transaction (kafka-python 3.0.12): the commit would go through without it

@@ -36,19 +36,21 @@ class TopicRecord(NamedTuple):
     headers: list[tuple[str, bytes]]
 
 
-class ChangelogReader:
-    """Opens changelogs one partition at a time; those opened between two calls of `renew` share two consumers."""
+class LogReader:
+    """Opens logs one partition at a time; those opened between two calls of `renew` share two consumers."""
 
-    def __init__(self, kafka: Kafka, topic: str) -> None:
+    def __init__(self, kafka: Kafka) -> None:
         self._kafka = kafka
-        self._topic = topic
         self._clients: _Clients | None = None
         self._retired: list[_Clients] = []  # with reads that go on
 
-    def open(self, partition: int) -> "OpenChangelog":
-        """Raises Unanswered (where that lasts, `renew`), BrokerError."""
-        tp = TopicPartition(self._topic, partition)
-        with asking(self._kafka, f"changelog {self._topic}-{partition}", Unanswered):
+    def open(self, topic: str, partition: int, begin: int | None = None) -> "OpenLog":
+        """From its beginning, or from an offset that it still holds.
+
+        Raises Unanswered (where that lasts, `renew`), BrokerError.
+        """
+        tp = TopicPartition(topic, partition)
+        with asking(self._kafka, f"log of {topic}-{partition}", Unanswered):
             if self._clients is None:
                 self._clients = _connect(self._kafka)
             clients = self._clients
@@ -60,12 +62,13 @@ class ChangelogReader:
             # Not read_committed: the broker answers a commit before its markers are in the log, so that the last
             # stable offset may still lie before a transaction whose input offsets are already visible (KAFKA-10167)
             end = clients.everything.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
-            begin = clients.everything.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            if begin is None:
+                begin = clients.everything.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
             committed = clients.committed
             committed.assign([*committed.assignment() - {tp}, tp])
             committed.pause(tp)
             committed.seek(tp, begin)
-        return OpenChangelog(clients, tp, end)
+        return OpenLog(clients, tp, end)
 
     def renew(self) -> None:
         """Open what comes with new consumers; the old ones are closed when their last read is. Waits for nobody."""
@@ -124,8 +127,8 @@ def _connect(kafka: Kafka) -> _Clients:
         raise
 
 
-class OpenChangelog:
-    """One partition's changelog up to the end it had when it was opened."""
+class OpenLog:
+    """One partition's log up to the end it had when it was opened."""
 
     def __init__(self, clients: _Clients, tp: TopicPartition, end: int) -> None:
         self._clients = clients
@@ -139,7 +142,7 @@ class OpenChangelog:
         """The next records, possibly none. Raises Unreadable, BrokerError; then close this and open another."""
         if self.done:
             return []
-        with asking(self._clients.kafka, f"changelog {self._tp.topic}-{self._tp.partition}"):
+        with asking(self._clients.kafka, f"log of {self._tp.topic}-{self._tp.partition}"):
             self._consumer.resume(self._tp)
             try:
                 fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
@@ -155,8 +158,8 @@ class OpenChangelog:
     def done(self) -> bool:
         """By position, not by records: holes and transaction markers bring none."""
         if not self._open:
-            raise BrokerError(f"changelog {self._tp.topic}-{self._tp.partition} is closed")
-        with asking(self._clients.kafka, f"changelog {self._tp.topic}-{self._tp.partition}"):
+            raise BrokerError(f"the log of {self._tp.topic}-{self._tp.partition} is closed")
+        with asking(self._clients.kafka, f"log of {self._tp.topic}-{self._tp.partition}"):
             position: int = self._consumer.position(self._tp, timeout_ms=0)
         return position >= self._end
 

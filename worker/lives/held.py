@@ -26,6 +26,7 @@ class Held:
         self._plan, self._snapshots, self._longest_transaction_s = plan, snapshots, longest_transaction_s
         self._late, self._metrics = late, metrics
         self._incarnations = 0
+        self._floors: dict[int, int] = {}  # by partition: C as this worker knew it last
 
     def __iter__(self) -> Iterator[int]:
         """All partitions that are held, in order."""
@@ -51,12 +52,16 @@ class Held:
         )
         new.last_record_ms = before.last_record_ms if before else 0
         new.must_commit = must_commit
+        new.floor = self._floors.get(partition, 0)
         log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
         return new
 
     def end(self, partition: int, why: str) -> None:
         """End the life of a partition, where there is one."""
-        ended: Live | Restoring | None = self.lives.pop(partition, None)
+        ended: Live | Restoring | None
+        ended = live = self.lives.pop(partition, None)
+        if live is not None and not live.must_commit:  # else its C may be one that it was only to commit
+            self._floors[partition] = live.committed  # kept where others have it: a group's offsets only grow
         if partition in self.restoring:
             ended = self.restoring.pop(partition)
             ended.end()
@@ -88,7 +93,8 @@ class Held:
             else:
                 self._late.succeeded(partition)
                 self.lives[partition] = live
-                log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, gap=live.gap)
+                lost = {"gap": live.gap, "unlearnt": live.unlearnt}
+                log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, **lost)
                 self._metrics.replayed.inc(live.replayed)
         return late
 

@@ -19,6 +19,7 @@ from worker.lives.learning_state import LearningState
 from worker.lives.snapshot_clock import SnapshotClock
 from worker.observe.log import event as log_event
 from worker.plan import Plan
+from worker.refusal import Refusal
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,8 @@ class Live:
     refused: RefusedEvents = field(default_factory=RefusedEvents)
     first_records: list[tuple[bytes, bytes]] = field(default_factory=list)  # for the changelog, until committed
     must_commit: bool = False  # C is ours to set, though no event came
-    gap: int = 0  # records the input had lost, until that is counted
+    gap: int = 0  # records the input had lost that never get a forecast, until they are counted
+    unlearnt: int = 0  # others it had lost: they had their forecast, and the state lacks them
     replayed: int = 0  # offsets folded silently
     has_caught_up: bool = False  # it was at C once
 
@@ -79,6 +81,26 @@ class Live:
     def fits(self, records: Records) -> bool:
         """Whether these are records this shard has not taken in."""
         return records.offsets[0] >= self.shard.position
+
+    def pass_to(self, offset: int) -> None:
+        """Go on from an offset below which no more records come: else an image would need what was none."""
+        if offset > self.shard.position:
+            self.shard.position = offset if self.at_c else min(offset, self.committed)
+            self.learning.reach(self.shard, self.shard.position)
+
+    def lack(self, number: int, end: int) -> None:
+        """Count offsets from which the input has lost its records, somewhere before `end`. Raises Refusal."""
+        if not self.plan.skip_gaps:
+            raise Refusal(
+                f"the input of partition {self.partition} has holes: nothing is left at {number} offsets before {end}, "
+                "as after compaction (cleanup.policy); worker.on_gap = skip goes on without them"
+            )
+        if end <= self.committed:
+            self.unlearnt += number
+        else:
+            self.gap += number
+        self.must_commit = True  # counted with it
+        log_event("lost", partition=self.partition, records=number, before=end)
 
     def advance(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> Advanced | None:
         """Take in records; those below C silently. None where nothing of them leaves the shard.

@@ -33,6 +33,7 @@ class Restoring:
         self.incarnation = incarnation
         self.last_record_ms = 0  # of the life before: it is as far behind as it was
         self.must_commit = False  # C is to be committed once, though no event comes
+        self.floor = 0  # C is known to be no less
         self.began = self.not_before = time.monotonic()  # when to ask for the first time
         self.waits_for: str | None = None  # why the restore does not go on, in words
         self._waits_since: float | None = None
@@ -41,6 +42,8 @@ class Restoring:
         self._plan = plan
         self._known_committed: int | None = None
         self._read: ChangelogRead | None = None
+        self._since: ChangelogRead | None = None  # the input after the image, where the group has no C
+        self._proven = False  # C is by the log, not by the group
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
 
     def slice(self, broker: Broker) -> Live | None:
@@ -49,7 +52,7 @@ class Restoring:
         Raises NotYet (ask again), BrokerError, Refusal.
         """
         if self._read is None:
-            self._known_committed = broker.committed(self.partition)  # before the changelog's end is asked for
+            self._known_committed = self._committed(broker)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
         records = self._read.read(READ_S)
         self._latest.update(records)
@@ -62,13 +65,17 @@ class Restoring:
             return None
         low, high = broker.bounds(self.partition)
         try:
-            live = self._live(read_image(self._latest.items()), low, high, broker.input_id())
+            image = read_image(self._latest.items())
+            if self._known_committed is None and image.marker is not None:
+                self._known_committed = self._by_the_log(image, image.marker, low, broker)
+                self._proven = True
+            live = self._live(image, low, high, broker.input_id())
         except ValueError as error:
             raise Refusal(
                 f"the changelog of partition {self.partition} does not fit these settings: {error}; restore them, or "
                 "start under a new kafka.group_id"
             ) from error
-        self._read.close()
+        self.end()
         broker.start(self.partition, live.shard.position)
         return live
 
@@ -84,8 +91,36 @@ class Restoring:
 
     def end(self) -> None:
         """Let go of what is held outside memory."""
-        if self._read is not None:
-            self._read.close()
+        for read in (self._read, self._since):
+            if read is not None:
+                read.close()
+
+    def _committed(self, broker: Broker) -> int | None:
+        committed = broker.committed(self.partition)
+        if committed is not None and committed < self.floor:
+            raise NotYet(
+                f"the group's offset for partition {self.partition} is {committed}, though this worker has committed "
+                f"{self.floor}",
+                fix="see that the coordinator is well, or, if somebody set the offset back, start the worker anew",
+            )
+        return committed
+
+    def _by_the_log(self, image: Image, marker: Marker, low: int, broker: Broker) -> int | None:
+        """C where the group has none: at a clean stop's image, or at one after which there is nothing to forecast.
+
+        A group's offsets expire once it has been without members for long. None: records came since, of which nobody
+        knows whether they were forecast. Raises NotYet, BrokerError.
+        """
+        known, begin = max(marker.offset, *image.weights), max(marker.offset, low)
+        if marker.clean or known > begin:
+            return marker.offset if marker.clean else None
+        self._since = self._since or broker.open_input(self.partition, begin)
+        if self._since.read(READ_S):  # markers and aborted transactions bring none
+            return None
+        if not self._since.done:
+            unread = f"the input of partition {self.partition} is not read to its end"
+            raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
+        return known
 
     # ---- what the image becomes, where the input's log is [low, high)
 
@@ -99,7 +134,7 @@ class Restoring:
         live.refused = RefusedEvents(image.refused)
         if marker.clean:  # true only until something is committed
             live.first_records = [(MARKER_KEY, encode_marker(msgspec.structs.replace(marker, clean=False)))]
-            live.must_commit |= self._known_committed is None
+        live.must_commit |= self._proven
         self._check_gap(live, low)
         live.replayed = live.pending
         live.learning.reach(live.shard, live.shard.position)
@@ -144,13 +179,11 @@ class Restoring:
     def _known_offset(self, marker: Marker, newest: int, high: int) -> int:
         """C, where it fits the image and the input."""
         committed = self._known_committed
-        if committed is None and marker.clean:
-            committed = marker.offset
         if committed is None:
             raise Refusal(
                 f"the group has no committed offset for partition {self.partition}, though its changelog holds an "
-                f"image at {marker.offset}: set it (kafka-consumer-groups --reset-offsets), or start under a new "
-                "kafka.group_id"
+                f"image at {marker.offset}, and records came since that may have been forecast: set it "
+                "(kafka-consumer-groups --reset-offsets), or start under a new kafka.group_id"
             )
         if committed < max(marker.offset, newest):
             raise Refusal(
@@ -176,7 +209,8 @@ class Restoring:
                 f"the input's retention has passed partition {self.partition}'s image: records from {shard.position} "
                 f"are needed, the log begins at {low}; worker.on_gap = skip goes on without them"
             )
-        live.gap = low - shard.position
+        live.gap = max(0, low - max(live.committed, shard.position))
+        live.unlearnt = low - shard.position - live.gap
         shard.position = low
         live.committed = max(live.committed, low)
         live.learning.reach(shard, low)

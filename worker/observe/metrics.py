@@ -139,7 +139,10 @@ class Metrics:
         self.restore_seconds = self._gauge("restore_seconds", "Last restore, from assignment to live")
         self.restore_pending = self._gauge("restore_pending_records", "Offsets still to fold silently")
         self.replayed = self._counter("replayed_records", "Offsets folded silently in restores")
-        self.gaps = self._counter("input_gap_records", "Records the input had lost before they were read")
+        self.gaps = self._counter("input_gap_records", "Records the input had lost before they had a forecast")
+        self.unlearnt = self._counter(
+            "unlearnt_records", "Records the input had lost before a restart read them again, after their forecast"
+        )
         self.snapshot_bytes = self._counter("snapshot_bytes", "Bytes of pages and markers written")
         self.snapshot_records = self._counter("snapshot_records", "Pages and markers written")
         self.snapshots = self._counter("snapshots", "Images completed")

@@ -4,6 +4,8 @@ import time
 from collections.abc import Iterator
 
 import pytest
+from kafka.errors import KafkaError
+from kafka.structs import TopicPartition
 
 from tests.rigs.broker_rigs import (
     ALL,
@@ -69,6 +71,22 @@ def test_records_come_in_order_with_all_their_parts(rig: Rig) -> None:
     drive(worker, until=lambda: worker.count() == 4)
     assert worker.rows[1] == [(0, 11, b"a", b"x", []), (1, 12, None, b"", []), (2, 5, b"b", None, [])]
     assert worker.rows[2] == [(0, 7, b"c", b"y", headers)]
+
+
+def test_what_is_passed_are_markers_and_aborted_records_but_nothing_that_is_still_to_come(rig: Rig) -> None:
+    rig.feed(numbered(0, 2))
+    rig.feed_aborted(numbered(0, 3))
+    worker = joined(rig)
+    assert worker.poll().passed == {}, "nothing was started"
+    worker.broker.start(0, 0)
+    drive(worker, until=lambda: worker.passed.get(0) == 6)
+    assert worker.count() == 2
+    rig.feed(numbered(0, 1))
+    drive(worker, until=lambda: worker.count() == 3)
+    assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6]
+    worker.broker.start(0, 3)  # amid what was aborted
+    drive(worker, until=lambda: worker.count() == 4 and 0 in worker.passed)
+    assert worker.lost == {}
 
 
 def test_bounds_and_lag_tell_how_much_there_is(rig: Rig) -> None:
@@ -204,6 +222,43 @@ def test_a_second_worker_of_the_same_name_fences_the_first(rig: Rig) -> None:
     assert second.committed(0) == 1
 
 
+def test_one_that_was_fenced_hears_of_it_though_it_commits_nothing_and_may_take_its_name_back(rig: Rig) -> None:
+    first = joined(rig)
+    second = joined(rig)
+    with pytest.raises(BrokerError) as fenced:
+        drive(first, second, until=lambda: False)
+    assert fenced.value.fenced
+    assert second.ended == [], "it is the first that hears of it"
+    first.broker.renew()
+    drive(first, until=lambda: sorted(first.began) == sorted([*ALL, *ALL]))
+    assert set(first.ended) == ALL, "they were another's meanwhile"
+    with pytest.raises(BrokerError) as fenced:
+        drive(second, first, until=lambda: False)
+    assert fenced.value.fenced
+
+
+@pytest.mark.kafka
+def test_what_was_revoked_within_a_poll_that_failed_is_told_too(
+    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = KafkaRig(bootstrap)
+    worker = joined(rig)
+    consumer = rig.brokers[0]._consumer
+    assert consumer is not None
+
+    def fail(timeout_ms: float) -> None:
+        consumer._assignment.on_partitions_revoked([TopicPartition(rig.input, 3)])
+        raise KafkaError("as told")
+
+    monkeypatch.setattr(consumer._consumer, "poll", fail)
+    with pytest.raises(BrokerError):
+        worker.poll()
+    worker.broker.renew()
+    drive(worker, until=lambda: sorted(worker.began) == sorted([*ALL, *ALL]))
+    assert sorted(worker.ended) == sorted(ALL)
+    rig.close()
+
+
 def test_a_restart_takes_over_without_waiting_for_the_session(rig: Rig) -> None:
     worker = joined(rig)
     worker.commit([], {0: 4})
@@ -239,6 +294,19 @@ def test_the_changelog_reads_to_its_end_tombstones_included(rig: Rig) -> None:
     for read in reads.values():
         read.close()
         read.close()
+
+
+def test_the_input_is_read_beside_the_group_from_an_offset_to_its_end(rig: Rig) -> None:
+    rig.feed(numbered(2, 5))
+    worker = joined(rig)
+    for begin in (3, 5):
+        read = eventually(lambda: worker.broker.open_input(2, begin))  # noqa: B023
+        rows: list[tuple[bytes, bytes | None]] = []
+        while not read.done:
+            rows += read.read(0.5)
+        assert [value for _, value in rows] == [b"%d" % n for n in range(begin, 5)]
+        read.close()
+    assert worker.count() == 0
 
 
 def test_renew_leaves_alone_what_has_not_failed(rig: Rig) -> None:
