@@ -6,9 +6,8 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 PROCESS_BYTES = 700 << 20  # of a worker and its trainer without streams
-COPIES = (
-    5  # of a stream's state, while its shard is restored: records read, pages, the table and the one it grew out of
-)
+# Of a stream's state, while its shard is restored: records read, pages, the table and the one it grew out of
+COPIES = 5
 FEWEST = 1000  # so many are let in however little memory there is
 
 

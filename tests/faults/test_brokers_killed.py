@@ -151,7 +151,7 @@ def test_what_was_aborted_without_a_leader_is_not_committed_by_the_next_transact
     )
     client = KafkaAdminClient(bootstrap_servers=kafka.bootstrap_servers)
     admin.create_topics(connection, [admin.TopicSpec(name, 1, 3) for name in (read, changelog)])
-    broker = KafkaBroker(connection, WorkerSettings(commit_timeout_s=5), 1 << 20)
+    broker = KafkaBroker(connection, WorkerSettings(commit_timeout_s=15), 1 << 20)
     try:
         membership(broker)  # so that the group's coordinator is there
         node = next(n for n in kafka.nodes if n not in (leader(client, TRANSACTIONS), leader(client, OFFSETS)))

@@ -12,18 +12,12 @@ from worker.demo.auditor import Rules, audit
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
 
 PARTITIONS = 4
-HANDOVER_S = 5.0  # below the session's six: nobody waited for it to end
+SESSION_S = 120  # longer than any wait here: a hand-over was asked for
 
 
 @pytest.fixture
-def session_s() -> int:
-    """Below which a hand-over must have been asked for."""
-    return 6
-
-
-@pytest.fixture
-def cluster(bootstrap: str, unique: str, tmp_path: Path, session_s: int) -> Iterator[Cluster]:
-    with Cluster(bootstrap, unique, tmp_path, PARTITIONS, kafka={"session_timeout_s": session_s}) as made:
+def cluster(bootstrap: str, unique: str, tmp_path: Path) -> Iterator[Cluster]:
+    with Cluster(bootstrap, unique, tmp_path, PARTITIONS, kafka={"session_timeout_s": SESSION_S}) as made:
         yield made
 
 
@@ -41,11 +35,9 @@ def test_a_worker_that_leaves_hands_over_at_once(cluster: Cluster) -> None:
     cluster.stop()
     assert_nothing_lost(cluster)
     print(f"\nhanded over in {took_s:.2f} s")
-    assert took_s < HANDOVER_S
     assert max(stays.tails) == 0  # the one that left had written an image at its last offset
 
 
-@pytest.mark.parametrize("session_s", [30])  # a start takes a busy machine more than the six of other tests
 def test_a_worker_that_is_restarted_takes_over_what_it_had_and_folds_nothing_again(cluster: Cluster) -> None:
     first, second = cluster.worker("first"), cluster.worker("second")
     cluster.wait_until_live()

@@ -25,6 +25,7 @@ PARTITIONS = 4
 ALL = frozenset(range(PARTITIONS))
 SESSION_S = 6.0  # the shortest a broker allows by default
 LIMIT_S = 20.0
+LONG_SESSION_S = 120.0  # for whoever must not have to wait for its end
 
 T = TypeVar("T")
 Headers = list[tuple[str, bytes]]
@@ -36,6 +37,7 @@ class Rig(Protocol):
 
     output: str
     changelog: str
+    session_s: float  # of members that join from now on
 
     def join(self, instance_id: str) -> Broker: ...
     def feed(self, rows: list[Row], headers: Headers | None = None) -> None: ...
@@ -48,6 +50,7 @@ class Rig(Protocol):
 
 class MemoryRig:
     output, changelog = OUTPUT, CHANGELOG
+    session_s = SESSION_S
 
     def __init__(self) -> None:
         self.cluster = MemoryCluster(PARTITIONS)
@@ -80,6 +83,8 @@ class MemoryRig:
 
 
 class KafkaRig:
+    session_s = SESSION_S
+
     def __init__(self, bootstrap: str) -> None:
         self.connection = Kafka(bootstrap_servers=bootstrap, instance_id="contract-test")
         name = uuid.uuid4().hex[:8]
@@ -99,7 +104,7 @@ class KafkaRig:
             changelog_topic=self.changelog,
             group_id=self.group,
             instance_id=instance_id,
-            session_timeout_s=SESSION_S,
+            session_timeout_s=self.session_s,
         )
         self.brokers.append(KafkaBroker(kafka, WorkerSettings(), 1 << 20))
         return self.brokers[-1]

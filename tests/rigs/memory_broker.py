@@ -11,8 +11,8 @@ from itertools import islice, takewhile
 from tests.rigs.memory_log import Log, MemoryChangelogRead, Transaction
 from worker.broker.contract import (
     BrokerError,
-    ChangelogRead,
     CommitError,
+    LogRead,
     Message,
     NotYet,
     Polled,
@@ -256,14 +256,14 @@ class MemoryBroker:
         if partition in self.owned:
             self._positions[partition] = self._looked[partition] = offset
 
-    def open_changelog(self, partition: int) -> ChangelogRead:
+    def open_changelog(self, partition: int) -> LogRead:
         if partition in self.cluster.unanswered:
             raise Unanswered(f"no broker tells where the changelog of partition {partition} ends")
         if partition in self.cluster.damaged:
             raise Unreadable(f"{CHANGELOG}-{partition} cannot be unpacked from offset 3 on", partition, 3, "mend it")
         return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
 
-    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+    def open_input(self, partition: int, offset: int) -> LogRead:
         return MemoryChangelogRead(self.cluster.logs[INPUT, partition], offset)
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:

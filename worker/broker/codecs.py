@@ -115,6 +115,16 @@ def _claimed(block: bytes) -> int:
     return size
 
 
+def held_back(consumer: KafkaConsumer) -> Exception | None:
+    """Take the error that the client met behind the records of this poll and keeps for the next one.
+
+    A next poll that is for other partitions would drop it, and one for this partition then never return (kafka-python
+    3.0.12).
+    """
+    kept, consumer._fetcher._next_in_line_exception_metadata = consumer._fetcher._next_in_line_exception_metadata, None
+    return kept.exception if kept else None
+
+
 def unreadable(consumer: KafkaConsumer, error: Exception, otherwise: str) -> Unreadable | None:
     """What a poll's error says of a batch that cannot be unpacked; None where it is another error.
 

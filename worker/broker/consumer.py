@@ -14,7 +14,7 @@ from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import TopicPartition
 
 from worker.broker.assignment import Assignment
-from worker.broker.codecs import unreadable
+from worker.broker.codecs import held_back, unreadable
 from worker.broker.contract import (
     NO_TOPIC,
     UNANSWERED_S,
@@ -89,6 +89,8 @@ class InputConsumer:
         try:
             if self._joined():
                 fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
+                if error := held_back(self._consumer):
+                    raise error
         except Exception as error:  # a batch is other people's bytes: codecs raise what they like
             if place := unreadable(self._consumer, error, SKIP):
                 bad = (place,)
@@ -139,7 +141,7 @@ class InputConsumer:
         # A member whose heartbeat was fenced sends no more, and tells nobody (kafka-python 3.0.12)
         its = self._consumer._coordinator
         with its._lock:
-            beats = its._heartbeat_enabled or its.rejoin_needed or its.state != MemberState.STABLE
+            beats = its._heartbeat_enabled or its.rejoin_needed or its.rejoining or its.state != MemberState.STABLE
         if not beats:
             raise BrokerError(f"another member of the group runs as {self._kafka.instance_id}", fenced=True)
         if self._member_id not in (None, metadata.member_id):

@@ -121,7 +121,7 @@ class CommitError(BrokerError):
         self.outcome = outcome  # "refused" | "unknown"
 
 
-class ChangelogRead(Protocol):
+class LogRead(Protocol):
     """One partition's changelog (or input, from an offset on), read `read_committed` up to the end it had when this was
     opened (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
 
@@ -167,10 +167,10 @@ class Broker(Protocol):
         """Deliver this partition's records from `offset` on, beginning with the next poll. Does nothing where the
         partition is no longer ours: the next poll says so."""
 
-    def open_changelog(self, partition: int) -> ChangelogRead:
+    def open_changelog(self, partition: int) -> LogRead:
         """Call after `committed` of the same partition: then nothing committed is missed. Raises Unanswered."""
 
-    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+    def open_input(self, partition: int, offset: int) -> LogRead:
         """The input from `offset` on, which its log still holds: outside the group, to look what is there. Raises
         Unanswered."""
 

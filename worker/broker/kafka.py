@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from worker.broker.admin import remove_member
 from worker.broker.consumer import InputConsumer
-from worker.broker.contract import BrokerError, ChangelogRead, CommitError, Message, Polled
+from worker.broker.contract import BrokerError, CommitError, LogRead, Message, Polled
 from worker.broker.limits import within
 from worker.broker.producer import TransactionalProducer
 from worker.broker.restore import LogReader
@@ -63,10 +63,10 @@ class KafkaBroker:
     def start(self, partition: int, offset: int) -> None:
         self._member().start(partition, offset)
 
-    def open_changelog(self, partition: int) -> ChangelogRead:
+    def open_changelog(self, partition: int) -> LogRead:
         return self._logs.open(self._kafka.changelog_topic, partition)
 
-    def open_input(self, partition: int, offset: int) -> ChangelogRead:
+    def open_input(self, partition: int, offset: int) -> LogRead:
         return self._logs.open(self._kafka.input_topic, partition, offset)
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:

@@ -108,12 +108,15 @@ class TransactionalProducer:
                 offsets, group = self._group_offsets(given_up.offsets), self._kafka.group_id
                 within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, group))
                 within(_left(deadline), producer.abort_transaction)
-        except (KafkaError, BrokerError, TimeoutError):
+        except (KafkaError, BrokerError, TimeoutError) as error:
             discard(producer)
-            raise
+            fix, fenced = fix_for(error, self._kafka, "Write"), is_fenced(error)
+            raise BrokerError(f"what was given up is not aborted: {error!r}", fix=fix, fenced=fenced) from error
         self._given_up = None
 
     def _has_committed(self, offsets: Mapping[int, int]) -> bool:
+        """Whether it may have: of an offset that another owner has moved on since nobody knows, and what was committed
+        must not be aborted."""
         now = group_offsets(self._kafka, self._kafka.group_id, self._kafka.input_topic)
         return all(now.get(partition, -1) >= offset for partition, offset in offsets.items())
 

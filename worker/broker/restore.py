@@ -11,7 +11,7 @@ from kafka import KafkaConsumer
 from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.codecs import unreadable
+from worker.broker.codecs import held_back, unreadable
 from worker.broker.contract import NO_TOPIC, BrokerError, Unanswered
 from worker.broker.limits import asking, within
 from worker.broker.security import open_consumer
@@ -146,6 +146,8 @@ class OpenLog:
             self._consumer.resume(self._tp)
             try:
                 fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
+                if error := held_back(self._consumer):
+                    raise error
             except Exception as error:  # a batch is other people's bytes: codecs raise what they like
                 if place := unreadable(self._consumer, error, RESET):
                     raise place from error

@@ -82,10 +82,10 @@ class Held:
                 live = one.slice(broker)
             except NotYet as reason:
                 if one.late(reason):
-                    self._begin_late(one, reason)
+                    self._begin_late(one, reason, "its restore waits too long")
                     late = True
             except Unreadable as reason:
-                self._begin_late(one, reason)
+                self._begin_late(one, reason, "its changelog cannot be unpacked")
                 late = True
             waiting = self.restoring.pop(partition)
             if live is None:
@@ -98,10 +98,10 @@ class Held:
                 self._metrics.replayed.inc(live.replayed)
         return late
 
-    def _begin_late(self, one: Restoring, reason: BrokerError) -> None:
+    def _begin_late(self, one: Restoring, reason: BrokerError, why: str) -> None:
         """The same way back as from any failure, for one life: no other depends on what failed."""
         self._metrics.failures.inc()
         pause_s = self._late.pause_after(one.partition, reason)
-        new = self.begin(one.partition, "its restore waits too long", one.must_commit)
+        new = self.begin(one.partition, why, one.must_commit)
         new.not_before = time.monotonic() + pause_s
         new.waits_for = str(reason)

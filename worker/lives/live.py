@@ -51,7 +51,7 @@ class Live:
     refused: RefusedEvents = field(default_factory=RefusedEvents)
     first_records: list[tuple[bytes, bytes]] = field(default_factory=list)  # for the changelog, until committed
     must_commit: bool = False  # C is ours to set, though no event came
-    gap: int = 0  # records the input had lost that never get a forecast, until they are counted
+    gap: int = 0  # records the input had lost that never get a forecast (of holes, those around C too), until counted
     unlearnt: int = 0  # others it had lost: they had their forecast, and the state lacks them
     replayed: int = 0  # offsets folded silently
     has_caught_up: bool = False  # it was at C once

@@ -6,7 +6,7 @@ import msgspec
 
 from pipeline.durable.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.shard import Shard
-from worker.broker.contract import UNANSWERED_S, Broker, ChangelogRead, NotYet, Unanswered
+from worker.broker.contract import UNANSWERED_S, Broker, LogRead, NotYet, Unanswered, Unreadable
 from worker.lives.judge import RefusedEvents
 from worker.lives.learning_state import LearningState
 from worker.lives.live import Live
@@ -41,8 +41,8 @@ class Restoring:
         self._snapshots, self._longest_transaction_s = snapshots, longest_transaction_s
         self._plan = plan
         self._known_committed: int | None = None
-        self._read: ChangelogRead | None = None
-        self._since: ChangelogRead | None = None  # the input after the image, where the group has no C
+        self._read: LogRead | None = None
+        self._since: LogRead | None = None  # the input after the image, where the group has no C
         self._proven = False  # C is by the log, not by the group
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
 
@@ -97,7 +97,7 @@ class Restoring:
 
     def _committed(self, broker: Broker) -> int | None:
         committed = broker.committed(self.partition)
-        if committed is not None and committed < self.floor:
+        if self.floor and (committed is None or committed < self.floor):
             raise NotYet(
                 f"the group's offset for partition {self.partition} is {committed}, though this worker has committed "
                 f"{self.floor}",
@@ -111,11 +111,15 @@ class Restoring:
         A group's offsets expire once it has been without members for long. None: records came since, of which nobody
         knows whether they were forecast. Raises NotYet, BrokerError.
         """
-        known, begin = max(marker.offset, *image.weights), max(marker.offset, low)
+        known, begin = max(marker.offset, image.newest), max(marker.offset, low)
         if marker.clean or known > begin:
             return marker.offset if marker.clean else None
         self._since = self._since or broker.open_input(self.partition, begin)
-        if self._since.read(READ_S):  # markers and aborted transactions bring none
+        try:
+            records = self._since.read(READ_S)  # markers and aborted transactions bring none
+        except Unreadable:  # of records, whatever is in them
+            return None
+        if records:
             return None
         if not self._since.done:
             unread = f"the input of partition {self.partition} is not read to its end"

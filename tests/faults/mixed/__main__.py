@@ -41,7 +41,7 @@ def main() -> int:
     for line in (*report.lines(), *(f"ended by itself: {line}" for line in ended), *wrong):
         print(line)
     print(f"states: {'the same bits' if not wrong else 'FAILED'}")
-    return bool(wrong)
+    return bool(wrong or ended)
 
 
 def say(text: str) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.faults.mixed.storm import NODE, SESSION_S, Storm
+from tests.faults.mixed.storm import NODE, RECOVERY_LIMIT_S, SESSION_S, Storm
 from tests.rigs.cluster import Worker
 from tests.rigs.dying_worker import POINTS, VARIABLE
 from tests.rigs.proxy import Cut, Key
@@ -37,7 +37,7 @@ def killed_at(storm: Storm, worker: Worker, point: str, passes: int) -> str:
     worker.wait()
     worker.module, worker.environment[VARIABLE] = "tests.rigs.dying_worker", f"{point}/{passes}"
     worker.start()
-    came = storm.cluster.happens(lambda: worker.life.ended, 40.0)
+    came = storm.cluster.happens(lambda: worker.life.ended, RECOVERY_LIMIT_S)
     if not came:
         worker.tell(signal.SIGKILL)
     code = worker.wait()

@@ -10,8 +10,8 @@ from kafka.structs import TopicPartition
 from tests.rigs.broker_rigs import (
     ALL,
     LIMIT_S,
+    LONG_SESSION_S,
     PARTITIONS,
-    SESSION_S,
     KafkaRig,
     MemoryRig,
     Rig,
@@ -260,18 +260,18 @@ def test_what_was_revoked_within_a_poll_that_failed_is_told_too(
 
 
 def test_a_restart_takes_over_without_waiting_for_the_session(rig: Rig) -> None:
+    rig.session_s = LONG_SESSION_S
     worker = joined(rig)
     worker.commit([], {0: 4})
     worker.broker.close(leave=False)
-    start = time.monotonic()
     assert joined(rig).committed(0) == 4
-    assert time.monotonic() - start < SESSION_S / 2
 
 
 def test_a_member_that_leaves_hands_over_at_once(rig: Rig) -> None:
+    rig.session_s = LONG_SESSION_S
     worker, other = two(rig)
     worker.broker.close(leave=True)
-    assert drive(other, until=lambda: other.owned == ALL) < SESSION_S / 2
+    drive(other, until=lambda: other.owned == ALL)
 
 
 def test_the_changelog_reads_to_its_end_tombstones_included(rig: Rig) -> None:

@@ -9,7 +9,7 @@ from kafka.record.default_records import DefaultRecordBatch
 
 from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
 from tests.rigs.cluster import send_packed
-from worker.broker.contract import ChangelogRead, Unreadable
+from worker.broker.contract import LogRead, Unreadable
 
 pytestmark = pytest.mark.kafka
 
@@ -76,7 +76,7 @@ def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRi
     assert [row[0] for row in worker.rows[1]] == [2, 3]
 
 
-def read_to_end(changelog: ChangelogRead) -> list[bytes]:
+def read_to_end(changelog: LogRead) -> list[bytes]:
     keys: list[bytes] = []
     while not changelog.done:
         keys += [key for key, _ in changelog.read(0.2)]
@@ -101,3 +101,22 @@ def test_a_changelog_that_becomes_too_large_is_told_with_its_place_and_the_fix(r
     bad.close()
     assert read_to_end(healthy) == [b"key-1", b"key-2"], "the same clients read on"
     broker.close(leave=True)
+
+
+def test_a_batch_behind_others_is_told_though_another_partition_is_read_in_between(rig: KafkaRig) -> None:
+    for partition in range(2):
+        for value in (b"1", b"2"):
+            send_packed(rig.connection, rig.changelog, partition, value, "gzip", b"key-" + value)
+    send_packed(rig.connection, rig.changelog, 1, bytes(65 << 20), "gzip")
+    broker = rig.join("one")
+    healthy, bad = broker.open_changelog(0), broker.open_changelog(1)
+    with pytest.raises(Unreadable, match="cannot be unpacked from offset 2 on"):
+        read_in_turns(bad, healthy)
+    broker.close(leave=True)
+
+
+def read_in_turns(*changelogs: LogRead) -> None:
+    """As restores do; returns where all are read to their ends."""
+    while not all(changelog.done for changelog in changelogs):
+        for changelog in changelogs:
+            changelog.read(0.2)

@@ -107,9 +107,8 @@ def test_a_trainer_answers_large_offers_without_anybody_waiting(link: Watched) -
     ready(link)
     windows = sample(windows=8000)  # more than a channel holds
     link.send(offer(1, base().dump(), windows))
-    began = time.monotonic()
     link.turn()
-    assert time.monotonic() - began < 1.0
+    assert not link.idle, "the turn has waited for the answer"
     assert answer(link).outcome == "updated"
 
 
@@ -145,14 +144,13 @@ def test_a_stopped_trainer_is_replaced_after_its_time_and_the_loop_never_waits()
         assert first is not None
         os.kill(first, signal.SIGSTOP)
         link.send(offer(1, base().dump(), sample(windows=8000)))
-        longest, began = 0.0, time.monotonic()
+        turns, began = 0, time.monotonic()
         while not link.replaced:
-            turn = time.monotonic()
             link.turn()
-            longest = max(longest, time.monotonic() - turn)
+            turns += 1
             assert time.monotonic() - began < LIMIT_S
         assert link.replaced == ["hung"]
-        assert longest < 0.5
+        assert turns > 10, "a turn has waited for the one that is stopped"
         until(lambda: gone(first), "the stopped one's end")
         until(lambda: link.turn() is None and link.idle, "another trainer")
     finally:
