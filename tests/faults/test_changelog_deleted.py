@@ -31,3 +31,4 @@ def test_a_worker_whose_changelog_is_deleted_gives_up(bootstrap: str, unique: st
         print(f"\ngave up after {took_s:.1f} s, {len(lines)} lines, the last of them:", *lines[-3:], sep="\n")
         assert len(lines) < LINES
         assert "worker.give_up_s" in lines[-1]
+        assert "see that the topics are there" in lines[-1]

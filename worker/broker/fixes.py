@@ -55,6 +55,8 @@ def fix_for(error: BaseException, kafka: Kafka, operation: str = "") -> str:
             return _allow(kafka, right)
     if reason := why(error, "a broker", kafka):
         return reason
+    if any("Failed to update metadata" in repr(one) for one in every):  # or it is gone (kafka-python 3.0.12)
+        return f"{NO_ANSWER}, and {NO_TOPIC}"
     # A refusal that says little often comes from one that says more
     for classes, fix in FIXES:
         if any(isinstance(one, classes) for one in every):
