@@ -33,8 +33,8 @@ def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[
         mine = [state for state in states if state.partition == partition]
         straight = cluster.plan.shard(0)
         wrong += other_states(cluster, straight, rows, mine, adoptions[partition])
-        fold(straight, cluster.plan, rows_in(rows, straight.position, committed[partition]), [], adoptions[partition],
-             committed[partition])  # fmt: skip
+        rest = rows_in(rows, straight.position, committed[partition])
+        fold(straight, cluster.plan, rest, [], adoptions[partition], committed[partition])
         restored = restored_shard(cluster.plan, changelog[partition], rows, committed[partition])
         wrong += [f"partition {partition}: {what}" for what in differences(restored, straight)]
     return report, wrong
