@@ -3,10 +3,9 @@
 from pathlib import Path
 
 import pytest
-from kafka import KafkaAdminClient
-from kafka.structs import TopicPartition
 
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, event_bytes
+from tests.rigs.unreadable import delete_records
 from worker.broker.produce import FastProducer
 from worker.demo.auditor import Rules, audit
 
@@ -38,9 +37,7 @@ def test_records_that_retention_took_are_named_and_only_their_partition_goes_wit
         committed, inputs = cluster.committed(), cluster.read(cluster.topics.input)
         assert committed == {0: BEFORE + 1, 1: BEFORE + 1}, "an event each that was waited for"
         low = committed[0] + MISSED
-        client = KafkaAdminClient(bootstrap_servers=bootstrap)
-        client.delete_records({TopicPartition(cluster.topics.input, 0): low})
-        client.close()
+        delete_records(cluster, 0, low)
 
         worker.start()
         cluster.wait_for(lambda: worker.life.ended, "the worker refuses")
