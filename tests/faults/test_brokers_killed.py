@@ -1,7 +1,6 @@
 """Three brokers, each killed and started again under traffic: every partition comes back, nothing is lost or twice."""
 
 import faulthandler
-import gc
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -27,7 +26,7 @@ from worker.settings.worker import Worker as WorkerSettings
 pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
-    # kafka-python 3.0.12 leaves the socket of a refused connection to the garbage collector
+    pytest.mark.usefixtures("refused_connections"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
@@ -43,13 +42,6 @@ def kafka() -> Iterator[LocalKafka]:
     kafka = kafka_from_jars(nodes=3, heap_mb=400)
     yield kafka
     kafka.stop()
-
-
-@pytest.fixture(autouse=True)
-def _no_sockets_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level("CRITICAL", "kafka")  # else the log keeps the client's errors, and they the sockets
-    yield
-    gc.collect()  # here, where the warning is expected
 
 
 def forecasts_come(cluster: Cluster) -> float:

@@ -12,7 +12,12 @@ from tests.rigs.dying_worker import POINTS
 from worker.demo.local_kafka import WHAT_TO_INSTALL, can_run_jars
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
-pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL)]
+pytestmark = [
+    pytest.mark.kafka,
+    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.usefixtures("refused_connections"),
+    pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
+]
 
 RATE = 200.0
 

@@ -1,7 +1,6 @@
 """A short soak: each fault once, all samples taken, and every event's forecast there once."""
 
 import faulthandler
-import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +15,7 @@ pytestmark = [
     pytest.mark.kafka,
     pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="samples are read from /proc"),
-    # kafka-python 3.0.12 leaves the socket of a refused connection to the garbage collector
+    pytest.mark.usefixtures("refused_connections"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]
 
@@ -26,13 +25,6 @@ def kafka() -> Iterator[LocalKafka]:
     kafka = kafka_from_jars(extra_properties=KEPT)
     yield kafka
     kafka.stop()
-
-
-@pytest.fixture(autouse=True)
-def _no_sockets_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level("CRITICAL", "kafka")  # else the log keeps the client's errors, and they the sockets
-    yield
-    gc.collect()  # here, where the warning is expected
 
 
 @pytest.mark.timeout(480)
