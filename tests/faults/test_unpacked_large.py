@@ -8,8 +8,7 @@ import pytest
 from kafka import codec
 
 from tests.rigs.cluster import Cluster, Worker, send_packed
-from tests.rigs.unreadable import GIVE_UP_S, PARTITIONS, delete_records, feed
-from worker.broker import admin
+from tests.rigs.unreadable import GIVE_UP_S, PARTITIONS, feed, go_on_behind
 
 pytestmark = pytest.mark.kafka
 
@@ -67,12 +66,7 @@ def test_one_in_the_input_is_named_and_the_other_partitions_go_on(
         assert cluster.committed()[1] > before[1], "the other partition went on meanwhile"
         assert " INFO dropped" not in cluster.logs(), "and no life ended"
 
-        delete_records(cluster, 0, admin.bounds(cluster.connection, cluster.topics.input)[0][1])
-        cluster.environment["FOLDCAST_WORKER__ON_GAP"] = "skip"
-        worker.start()
-        cluster.wait_until_live()
-        cluster.await_last()
-        cluster.stop()
+        go_on_behind(cluster, worker)
 
 
 def test_one_in_the_changelog_is_named_and_no_traceback(bootstrap: str, unique: str, tmp_path: Path) -> None:

@@ -6,8 +6,7 @@ import pytest
 from kafka import codec
 
 from tests.rigs.cluster import Cluster
-from tests.rigs.unreadable import GIVE_UP_S, PARTITIONS, delete_records, feed, set_compression
-from worker.broker import admin
+from tests.rigs.unreadable import GIVE_UP_S, PARTITIONS, feed, go_on_behind, set_compression
 
 pytestmark = [
     pytest.mark.kafka,
@@ -40,9 +39,4 @@ def test_a_worker_gives_up_at_a_batch_it_cannot_unpack_and_goes_on_once_that_is_
             assert words in sentence
         assert committed[1] > before[1], "the other partition went on meanwhile"
 
-        delete_records(cluster, 0, admin.bounds(cluster.connection, cluster.topics.input)[0][1])
-        cluster.environment["FOLDCAST_WORKER__ON_GAP"] = "skip"
-        worker.start()
-        cluster.wait_until_live()
-        cluster.await_last()
-        cluster.stop()
+        go_on_behind(cluster, worker)

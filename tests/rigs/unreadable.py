@@ -5,7 +5,8 @@ from collections.abc import Callable
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import TopicPartition
 
-from tests.rigs.cluster import Cluster, Feeder, Source
+from tests.rigs.cluster import Cluster, Feeder, Source, Worker
+from worker.broker import admin
 from worker.broker.security import open_admin
 
 PARTITIONS = 2
@@ -35,6 +36,16 @@ def delete_records(cluster: Cluster, partition: int, before: int) -> None:
     client = open_admin(cluster.connection)
     client.delete_records({TopicPartition(cluster.topics.input, partition): before})
     client.close()
+
+
+def go_on_behind(cluster: Cluster, worker: Worker) -> None:
+    """Delete what partition 0 holds up to now, as the worker's sentence says, and have it go on without that."""
+    delete_records(cluster, 0, admin.bounds(cluster.connection, cluster.topics.input)[0][1])
+    worker.environment["FOLDCAST_WORKER__ON_GAP"] = "skip"
+    worker.start()
+    cluster.wait_until_live()
+    cluster.await_last()
+    cluster.stop()
 
 
 def feed(cluster: Cluster, partition: int, until: Callable[[], bool], what: str) -> None:

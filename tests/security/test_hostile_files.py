@@ -2,7 +2,6 @@
 
 import io
 import random
-import time
 
 import pyarrow as arrow
 import pytest
@@ -29,19 +28,13 @@ def refused(data: bytes) -> str:
 # ---- CSV
 
 
-def seconds(columns: int) -> float:
-    """CPU time that a header of so many columns takes, and one row."""
+@pytest.mark.timeout(60, method="signal")
+def test_a_header_of_many_columns_is_read() -> None:
+    """In proportion it takes a second; squared, as it once did, longer than anybody waits."""
+    columns = 200_000
     header = ",".join(["time", *(f"c{i}" for i in range(columns))])
     data = f"{header}\n1{',1' * columns}\n".encode()
-    began = time.process_time()
     assert len(list(records(io.BytesIO(data), FORM))) == columns
-    return time.process_time() - began
-
-
-def test_a_header_of_many_columns_takes_time_in_proportion() -> None:
-    """In proportion it is 16 times as much, squared 256 times: what lies between forgives a busy machine."""
-    few = min(seconds(4_000) for _ in range(3))
-    assert min(seconds(64_000) for _ in range(2)) < 64 * few
 
 
 def test_a_column_that_is_there_twice_is_still_found_wherever_it_stands() -> None:

@@ -103,7 +103,7 @@ class TransactionalProducer:
             if given_up.outcome == "refused" or not self._has_committed(given_up.offsets):
                 deadline = time.monotonic() + self._commit_timeout_s
                 producer.begin_transaction()
-                _send(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline, set())
+                _send(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline, [])
                 # Its offsets too, by the group's name alone: a member's generation may be over
                 offsets, group = self._group_offsets(given_up.offsets), self._kafka.group_id
                 within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, group))
@@ -115,8 +115,8 @@ class TransactionalProducer:
         self._given_up = None
 
     def _has_committed(self, offsets: Mapping[int, int]) -> bool:
-        """Whether it may have: of an offset that another owner has moved on since nobody knows, and what was committed
-        must not be aborted."""
+        """Whether the transaction given up may have committed. An offset that another owner has moved on since shows
+        nothing, and what was committed must not be aborted."""
         now = group_offsets(self._kafka, self._kafka.group_id, self._kafka.input_topic)
         return all(now.get(partition, -1) >= offset for partition, offset in offsets.items())
 
@@ -130,11 +130,12 @@ class TransactionalProducer:
         producer, self._producer = self._producer, None
         if producer is None:
             raise CommitError("the last transaction failed: renew first", outcome="refused")
-        places: set[tuple[str, int]] = set()
+        futures: list[Any] = []
         try:
-            self._transact(producer, messages, places, self._group_offsets(offsets), metadata)
+            self._transact(producer, messages, futures, self._group_offsets(offsets), metadata)
         except CommitError as error:
             discard(producer)
+            places = {(topic, partition) for topic, partition, *_ in messages[: len(futures)]}
             self._given_up = _GivenUp(places, offsets, error.outcome)
             raise
         self._producer = producer
@@ -143,14 +144,14 @@ class TransactionalProducer:
         self,
         producer: KafkaProducer,
         messages: Sequence[Message],
-        places: set[tuple[str, int]],
+        futures: list[Any],
         offsets: dict[TopicPartition, OffsetAndMetadata],
         metadata: ConsumerGroupMetadata,
     ) -> None:
         deadline = time.monotonic() + self._commit_timeout_s
         try:
             producer.begin_transaction()
-            _send(producer, messages, deadline, places)
+            _send(producer, messages, deadline, futures)
             # Waits without limit for a broker that is gone (kafka-python 3.0.12), as does commit_transaction
             within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, metadata))
         except (KafkaError, ValueError, TimeoutError) as error:
@@ -196,12 +197,10 @@ def _stable(membership: object) -> ConsumerGroupMetadata:
     return membership
 
 
-def _send(producer: KafkaProducer, messages: Sequence[Message], deadline: float, places: set[tuple[str, int]]) -> None:
-    """Send all and wait for them; `places` take in where something may have been written."""
-    futures: list[Any] = []
+def _send(producer: KafkaProducer, messages: Sequence[Message], deadline: float, futures: list[Any]) -> None:
+    """Send all and wait for them; `futures` takes in one for each that may have been written."""
     for topic, partition, key, value, headers in messages:
         futures.append(producer.send(topic, value, key, list(headers), partition))
-        places.add((topic, partition))
     producer.flush(_left(deadline))
     for future in futures:
         # A lost batch does not fail the transaction (kafka-python 3.0.12): the commit would go through without it

@@ -27,7 +27,8 @@ class Worker(Section):
     max_streams: Count | None = Field(
         default=None,
         description="streams of this worker, all its partitions together: beyond it events of new ones are dead "
-        "letters; without it as many as memory holds while they are restored, which the log states at start",
+        "letters; without it as many as memory holds while they are restored, which the log states at start: set it "
+        "where workers share a machine's memory",
     )
     on_gap: Literal["fail", "skip"] = Field(
         default="fail",

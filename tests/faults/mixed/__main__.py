@@ -27,8 +27,7 @@ def main() -> int:
     ):
         while done.total() < given.faults and time.monotonic() - began < given.minutes * 60:
             time.sleep(stage.rng.uniform(0.2, 3))
-            each = given.each and done.total() < len(kinds)
-            kind = kinds[done.total()] if each else stage.rng.choices(kinds, weights)[0]
+            kind = stage.rng.choices(kinds, weights)[0]
             what = KINDS[kind][0](stage)
             took = stage.recover()
             done[kind] += 1
@@ -55,7 +54,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--rate", type=float, default=300.0, help="events per second")
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="only these")
-    parser.add_argument("--each", action="store_true", help="begin with one of each kind")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the workers' logs")
     return parser.parse_args()
 

@@ -68,7 +68,7 @@ def parent_of(pid: int) -> int:
         return 0
 
 
-def worker_paused(storm: Storm) -> str:
+def worker_frozen(storm: Storm) -> str:
     """SIGSTOP for longer than its session, or about so long."""
     worker, seconds = storm.rng.choice(storm.workers), storm.rng.uniform(SESSION_S - 2, 15)
     worker.tell(signal.SIGSTOP)
@@ -124,17 +124,17 @@ def broker_killed(storm: Storm) -> str:
     return f"for {seconds:.1f} s"
 
 
-def broker_paused(storm: Storm) -> str:
+def broker_frozen(storm: Storm) -> str:
     """SIGSTOP of the broker around the limits of a commit and of a session."""
-    return _pause(storm, storm.rng.uniform(7, 13))
+    return _freeze(storm, storm.rng.uniform(7, 13))
 
 
-def broker_paused_long(storm: Storm) -> str:
+def broker_frozen_long(storm: Storm) -> str:
     """SIGSTOP of the broker beyond every limit, and at times far beyond."""
-    return _pause(storm, 70.0 if storm.rng.random() < 0.2 else 20.0)
+    return _freeze(storm, 70.0 if storm.rng.random() < 0.2 else 20.0)
 
 
-def _pause(storm: Storm, seconds: float) -> str:
+def _freeze(storm: Storm, seconds: float) -> str:
     worker = storm.rng.choice(storm.workers)
     behind = storm.rng.random() < 0.5  # so that it has much to do, and its transactions are big
     if behind:
@@ -188,13 +188,13 @@ KINDS: dict[str, tuple[Fault, float]] = {  # with their weights in a random orde
     "worker killed": (worker_killed, 3),
     "worker killed at a point": (worker_killed_at_a_point, 3),
     "trainer killed": (trainer_killed, 1),
-    "worker paused": (worker_paused, 2),
+    "worker frozen": (worker_frozen, 2),
     "worker restarted": (worker_restarted, 2),
     "worker leaves": (worker_leaves, 1),
     "rebalances": (rebalances, 1),
     "broker killed": (broker_killed, 2),
-    "broker paused": (broker_paused, 2),
-    "broker paused long": (broker_paused_long, 0.5),
+    "broker frozen": (broker_frozen, 2),
+    "broker frozen long": (broker_frozen_long, 0.5),
     "connections cut": (connections_cut, 2),
     "requests cut": (requests_cut, 4),
     "network slow": (network_slow, 1),
