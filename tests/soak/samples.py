@@ -74,8 +74,10 @@ class Sampler(Thread):
                 taken, child = of_process(pid), trainer_of(pid)
                 scraped = worker.metrics(SCRAPE_S)
                 mine = frozenset(name for name in scraped if name.startswith(LAG))
-                label = pid, mine
-                self.samples.add(worker.name, label, at_s, {**taken, **self._loop_of(worker.name, pid, scraped)})
+                loop = self._loop_of(worker.name, pid, scraped)
+                counted = {measure: taken.pop(measure) for measure in (DESCRIPTORS, THREADS)}
+                self.samples.add(worker.name, (pid, mine), at_s, taken | loop)
+                self.samples.add(worker.name, pid, at_s, counted)  # whatever it holds
                 if child is not None:
                     self.samples.add(f"{worker.name}, trainer", child, at_s, of_process(child))
                 held += int(scraped["foldcast_shards"] - scraped["foldcast_shards_restoring"])

@@ -81,6 +81,15 @@ def slope(segments: Iterable[Segment]) -> Slope | None:
     return Slope(per_s * HOUR_S, error * HOUR_S, mean, samples, len(kept), span_s)
 
 
+def lows(segment: Segment, every_s: float) -> list[Point]:
+    """The lowest figure of each span of time: connections come and go, what is never given back stays."""
+    lowest: dict[int, Point] = {}
+    for point in segment:
+        span = int((point.at_s - segment[0].at_s) // every_s)
+        lowest[span] = min(lowest.get(span, point), point, key=lambda one: one.figure)
+    return list(lowest.values())
+
+
 def _centred(segment: Segment) -> list[tuple[float, float]]:
     middle = sum(point.at_s for point in segment) / len(segment)
     level = sum(point.figure for point in segment) / len(segment)

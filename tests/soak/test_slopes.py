@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.soak.samples import MEMORY, THREADS, Samples, quantile
+from tests.soak.samples import DESCRIPTORS, MEMORY, THREADS, Samples, quantile
 from tests.soak.slopes import HOUR_S, Point, slope
 from tests.soak.verdicts import Outcome, failed
 
@@ -84,3 +84,16 @@ def test_a_latency_is_read_off_a_histogram_within_its_bucket() -> None:
     assert quantile(counts, 0.75) == pytest.approx(0.3)
     assert quantile({0.1: 0.0, float("inf"): 4.0}, 0.5) == pytest.approx(0.1), "beyond the last bound"
     assert quantile({0.1: 0.0, float("inf"): 0.0}, 0.5) is None
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_connections_come_and_go_but_one_that_each_fault_leaves_is_found(kept: int) -> None:
+    rng, samples, held = random.Random(kept), Samples(), 26
+    for number in range(int(HOUR_S / EVERY_S)):
+        passing = rng.choice((0, 0, 8, 14)) if number % 12 < 6 else 0  # after a fault, once a minute
+        held += kept * (number % 12 == 6)
+        samples.add("one", number // 120, number * EVERY_S, {DESCRIPTORS: held + passing})
+        held = 26 if number % 120 == 119 else held  # a new process
+    outcome = Outcome(rate=1, seconds=HOUR_S, partitions=1, settle_s=SETTLE_S, samples=samples)
+    (found,) = [verdict for verdict in outcome.verdicts() if verdict.promise == f"{DESCRIPTORS} of one does not grow"]
+    assert found.kept == (not kept), found.why

@@ -6,9 +6,10 @@ from dataclasses import asdict, dataclass, field
 
 from tests.soak.faults import Fault
 from tests.soak.samples import CHANGELOG, DESCRIPTORS, MEMORY, STATE, THREADS, Samples
-from tests.soak.slopes import Slope, slope
+from tests.soak.slopes import Point, Slope, lows, slope
 from worker.topics import SEGMENT_BYTES
 
+LOWS_S = 30.0  # of what is counted, the lowest figure of such a span
 COMPACTED = 4  # times the live state that a changelog may take on disk
 
 
@@ -41,7 +42,11 @@ class Outcome:
     @property
     def slopes(self) -> dict[tuple[str, str], Slope | None]:
         """By subject and measure."""
-        return {key: slope(self.samples.settled(*key, self.settle_s)) for key in self.samples}
+        return {key: slope(self._segments(*key)) for key in self.samples}
+
+    def _segments(self, subject: str, measure: str) -> list[list[Point]]:
+        segments = self.samples.settled(subject, measure, self.settle_s)
+        return [lows(one, LOWS_S) for one in segments] if measure in (DESCRIPTORS, THREADS) else segments
 
     def verdicts(self) -> Iterator[Verdict]:
         """All promises."""
@@ -52,7 +57,7 @@ class Outcome:
         yield Verdict("each fault is recovered from", not late, "; ".join(late) or f"{len(self.faults)} faults")
         yield Verdict("nothing ends by itself", not self.trouble, "; ".join(self.trouble) or "nothing did")
         for (subject, measure), found in self.slopes.items():
-            if measure in (MEMORY, DESCRIPTORS, THREADS):
+            if subject != "soak" and measure in (MEMORY, DESCRIPTORS, THREADS):  # it remembers every stream
                 yield _flat(subject, measure, found)
         yield self._compacted()
 
