@@ -6,6 +6,7 @@ input, and skill, coverage and latency are measured on the records a `read_commi
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,7 @@ class Replay:
 def run(config: Path | None, rate: float, keep: bool) -> int:
     """Run the whole demo. Returns 0 where no forecast was missing or twice. Raises Refusal, BrokerError."""
     check_rate(rate)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else Kafka and the workers would outlive the demo
     try:
         with local_kafka(say=_say) as kafka, tempfile.TemporaryDirectory(prefix="foldcast-demo-") as home:
             return _demo(config or CONFIG, kafka.bootstrap_servers, Path(home), rate, keep)
