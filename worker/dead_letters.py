@@ -10,6 +10,7 @@ from worker.refusal import Refusal
 
 MESSAGE_BYTES = 500  # of a dead letter's explanation
 FRAMING_BYTES = 128  # of a batch and its one record beyond key, value and headers
+PREFIX = "foldcast-error-"
 RATIO_OF = 1000  # records before a ratio means anything
 
 Headers = list[tuple[str, bytes]]
@@ -32,6 +33,7 @@ def dead_letters(
             "partition": str(partition),
             "offset": str(records.offsets[place]),
             "timestamp": str(records.timestamps_ms[place]),
+            "group": topics.group,
             "version": __version__,
         }
         key, value = records.keys[place], records.values[place]
@@ -42,8 +44,17 @@ def dead_letters(
     return letters
 
 
+def refused_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> int | None:
+    """Return the offset of the record that a dead letter is of, None where it does not say that it is this group's."""
+    facts = dict(headers)  # of two with one name ours is the last
+    found = [facts.get(PREFIX + name, b"").decode(errors="replace") for name in ("group", "topic", "partition")]
+    offset = facts.get(f"{PREFIX}offset", b"").decode(errors="replace")
+    mine = found == [topics.group, topics.input, str(partition)]
+    return int(offset) if mine and offset.isdecimal() else None
+
+
 def _headers(facts: dict[str, str]) -> Headers:
-    return [(f"foldcast-error-{name}", text.encode()) for name, text in facts.items()]
+    return [(PREFIX + name, text.encode()) for name, text in facts.items()]
 
 
 def _fitting(

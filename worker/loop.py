@@ -65,7 +65,7 @@ class Loop:
         pulse: Pulse,
     ) -> None:
         self._late = LateRestores(limits.give_up_s)
-        self._held = Held(plan, limits.snapshots, limits.longest_transaction_s, self._late, metrics)
+        self._held = Held(plan, topics, limits.snapshots, limits.longest_transaction_s, self._late, metrics)
         self.restoring, self.lives = self._held.restoring, self._held.lives
         self.joined = False
         self._pulse = pulse

@@ -14,6 +14,7 @@ from worker.broker.contract import Message, Topics
 DIGITS = 9  # significant, whatever the size of the number
 EXACT_POWER = 22  # powers of ten up to here are exact in float64
 CONTENT_TYPE = ("content-type", b"application/json")
+ID, GROUP = "foldcast-id", "foldcast-group"
 
 
 def significant(array: Floats) -> Floats:
@@ -69,10 +70,21 @@ def _expected(earlier: list[float], value: float, levels: Sequence[float]) -> di
 def forecast_messages(
     forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int
 ) -> list[Message]:
-    """Return one message per accepted event, to the event's own partition number."""
+    """Return one message per accepted event, to the event's own partition number; the last one names the group."""
     ids = [f"{topics.input}-{partition}-{offset}" for offset in forecasts.offset.tolist()]
     bodies = forecast_bodies(forecasts, method, version, ids)
-    return [
-        Message(topics.output, partition, name.encode(), body, (CONTENT_TYPE, ("foldcast-id", key.encode())))
+    messages = [
+        Message(topics.output, partition, name.encode(), body, (CONTENT_TYPE, (ID, key.encode())))
         for name, body, key in zip(forecasts.name, bodies, ids, strict=True)
     ]
+    if messages:
+        messages[-1] = messages[-1]._replace(headers=(*messages[-1].headers, (GROUP, topics.group.encode())))
+    return messages
+
+
+def published_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> int | None:
+    """Return the offset of the event that a forecast is of, None where it does not say that it is this group's."""
+    facts = dict(headers)
+    source, _, offset = facts.get(ID, b"").decode(errors="replace").rpartition("-")
+    mine = facts.get(GROUP) == topics.group.encode() and source == f"{topics.input}-{partition}"
+    return int(offset) if mine and offset.isdecimal() else None

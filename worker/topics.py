@@ -49,6 +49,7 @@ def names_of(kafka: Kafka) -> Topics:
         output=kafka.output_topic,
         dead_letters=kafka.dead_letter_topic,
         changelog=kafka.changelog_topic,
+        group=kafka.group_id,
     )
 
 

@@ -59,7 +59,10 @@ class Adoption:
             raise ValueError(f"the weights cannot be read: {error}") from error
         numbers, state = _taken(tensors, "number/"), tensors.pop(STATE, None)
         shape = (3, sum(tensor.numel() for tensor in tensors.values()))
-        if numbers.keys() != set(NUMBERS) or (state is not None and state.shape != shape):
+        whole = numbers.keys() == set(NUMBERS) and all(
+            number.dtype == torch.float64 and number.numel() == 1 for number in numbers.values()
+        )
+        if not whole or (state is not None and state.shape != shape):
             raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
         n = {name: float(number) for name, number in numbers.items()}
         sane = all(0 <= number < LARGEST for number in n.values()) and 0 < n["factor"] <= 1

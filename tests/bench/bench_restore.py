@@ -54,7 +54,7 @@ def restore(cluster: Cluster, broker: KafkaBroker) -> dict[str, float]:
     while len(restoring) < cluster.partitions:
         assert time.monotonic() < deadline, "the partitions are not assigned"
         began = broker.poll(POLL_S).began
-        restoring |= {partition: Restoring(partition, 1, cluster.plan, policy) for partition in began}
+        restoring |= {partition: Restoring(partition, 1, cluster.plan, cluster.topics, policy) for partition in began}
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # as a worker has it

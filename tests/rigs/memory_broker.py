@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, takewhile
 
-from tests.rigs.memory_log import Log, MemoryChangelogRead, Transaction
+from tests.rigs.memory_log import Log, MemoryRead, Transaction
 from worker.broker.contract import (
     BrokerError,
     CommitError,
@@ -261,10 +261,14 @@ class MemoryBroker:
             raise Unanswered(f"no broker tells where the changelog of partition {partition} ends")
         if partition in self.cluster.damaged:
             raise Unreadable(f"{CHANGELOG}-{partition} cannot be unpacked from offset 3 on", partition, 3, "mend it")
-        return MemoryChangelogRead(self.cluster.logs[CHANGELOG, partition])
+        return MemoryRead(self.cluster.logs[CHANGELOG, partition])
 
     def open_input(self, partition: int, offset: int) -> LogRead:
-        return MemoryChangelogRead(self.cluster.logs[INPUT, partition], offset)
+        return MemoryRead(self.cluster.logs[INPUT, partition], offset)
+
+    def open_end(self, topic: str, partition: int, last: int) -> LogRead:
+        log = self.cluster.logs[topic, partition]
+        return MemoryRead(log, log.end - last)
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if not offsets:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from worker.broker.contract import Message
+from worker.broker.contract import LogRecord, Message
 
 
 @dataclass
@@ -62,19 +62,20 @@ class Log:
                 yield entry, entry.message
 
 
-class MemoryChangelogRead:
+class MemoryRead:
     """Hands out a few records at a time, so that a reader meets slices."""
 
     def __init__(self, log: Log, start: int = 0, slice_records: int = 3) -> None:
         self._log = log
-        self._position, self._end = max(log.first, start), log.end
+        self.begin, self._end = max(log.first, start), log.end
+        self._position = self.begin
         self._slice = slice_records
 
-    def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
+    def read(self, timeout_s: float) -> list[LogRecord]:
         rows = list(islice(self._log.readable(self._position), self._slice))
         full = len(rows) == self._slice
         self._position = rows[-1][0].offset + 1 if full else self._log.stable()
-        return [(message.key or b"", message.value) for entry, message in rows if entry.offset < self._end]
+        return [LogRecord(m.key or b"", m.value, m.headers) for entry, m in rows if entry.offset < self._end]
 
     @property
     def done(self) -> bool:

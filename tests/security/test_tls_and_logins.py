@@ -63,7 +63,7 @@ def named(unique: str, kafka: dict[str, object]) -> Settings:
 
 
 def work(settings: Settings) -> None:
-    """What a worker does to its cluster: check, join, read input and changelog, and commit to all three topics."""
+    """What a worker does to its cluster: check, join, read from all four topics, and commit to three."""
     names = topics.names_of(settings.kafka)
     _, sizes = topics.check(settings)
     broker = KafkaBroker(settings.kafka, Worker(commit_timeout_s=4), sizes.request)
@@ -74,9 +74,10 @@ def work(settings: Settings) -> None:
             polled = broker.poll(0.1)
             if polled.began:
                 broker.committed(0)
-                changelog = broker.open_changelog(0)
-                while not changelog.done:
-                    changelog.read(0.5)
+                for topic in (names.changelog, names.output, names.dead_letters):
+                    log = broker.open_end(topic, 0, 64)
+                    while not log.done:
+                        log.read(0.5)
                 broker.start(0, broker.bounds(0)[0])
                 started = True
             got = started and bool(polled.records)
@@ -343,7 +344,7 @@ def test_without_any_one_of_the_least_acls_the_operation_and_the_resource_are_na
     rights = least(settings)
     secured.allow(*rights)
     work(settings)
-    assert len(rights) == 11
+    assert len(rights) == 13
     words = {operation: word for word, operation in OPERATIONS.items()}
     for what, kind, name in rights:
         secured.withdraw(what, kind, name)

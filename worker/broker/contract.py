@@ -21,12 +21,13 @@ def longest_transaction_s(commit_timeout_s: float) -> float:
 
 @dataclass(frozen=True)
 class Topics:
-    """The names of the four topics."""
+    """The names of the four topics, and of the group whose they are."""
 
     input: str
     output: str
     dead_letters: str
     changelog: str
+    group: str = ""
 
 
 class Records(NamedTuple):
@@ -43,6 +44,14 @@ class Records(NamedTuple):
         between = slice(low, high)
         offsets, timestamps_ms, keys, values, headers = self
         return Records(offsets[between], timestamps_ms[between], keys[between], values[between], headers[between])
+
+
+class LogRecord(NamedTuple):
+    """A record of a log that is read outside the group."""
+
+    key: bytes
+    value: bytes | None
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 class Message(NamedTuple):
@@ -122,11 +131,13 @@ class CommitError(BrokerError):
 
 
 class LogRead(Protocol):
-    """One partition's changelog (or input, from an offset on), read `read_committed` up to the end it had when this was
-    opened (asked for `read_uncommitted`, so that no transaction that is being committed is missed)."""
+    """One partition of a log, read `read_committed` up to the end it had when this was opened (asked for
+    `read_uncommitted`, so that no transaction that is being committed is missed)."""
 
-    def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
-        """The next records as (key, value); returns early, and may return nothing: nobody can read past an open
+    begin: int  # the offset it was opened at
+
+    def read(self, timeout_s: float) -> list[LogRecord]:
+        """The next records; returns early, and may return nothing: nobody can read past an open
         transaction. Raises NotYet, Unreadable, BrokerError. One that brings nothing for long is to be closed and
         opened again."""
 
@@ -173,6 +184,9 @@ class Broker(Protocol):
     def open_input(self, partition: int, offset: int) -> LogRead:
         """The input from `offset` on, which its log still holds: outside the group, to look what is there. Raises
         Unanswered."""
+
+    def open_end(self, topic: str, partition: int, last: int) -> LogRead:
+        """The last so many offsets of a topic, or all there are. Raises Unanswered."""
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError, then

@@ -98,8 +98,8 @@ def rights(kafka: Kafka) -> Mapping[str, str]:
     """What a worker does to its topics, by name: the least that ACLs have to allow, beside DescribeConfigs."""
     return {
         kafka.input_topic: "Read",
-        kafka.output_topic: "Write",
-        kafka.dead_letter_topic: "Write",
+        kafka.output_topic: "Read and Write",
+        kafka.dead_letter_topic: "Read and Write",
         kafka.changelog_topic: "Read and Write",
     }
 

@@ -69,6 +69,9 @@ class KafkaBroker:
     def open_input(self, partition: int, offset: int) -> LogRead:
         return self._logs.open(self._kafka.input_topic, partition, offset)
 
+    def open_end(self, topic: str, partition: int, last: int) -> LogRead:
+        return self._logs.open(topic, partition, last=last)
+
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if self._consumer is None:
             raise CommitError("the consumer failed: renew first", outcome="refused")

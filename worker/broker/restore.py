@@ -12,7 +12,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from worker.broker.codecs import held_back, unreadable
-from worker.broker.contract import NO_TOPIC, BrokerError, Unanswered
+from worker.broker.contract import NO_TOPIC, BrokerError, LogRecord, Unanswered
 from worker.broker.limits import asking, within
 from worker.broker.security import open_consumer
 from worker.refusal import Refusal
@@ -44,8 +44,8 @@ class LogReader:
         self._clients: _Clients | None = None
         self._retired: list[_Clients] = []  # with reads that go on
 
-    def open(self, topic: str, partition: int, begin: int | None = None) -> "OpenLog":
-        """From its beginning, or from an offset that it still holds.
+    def open(self, topic: str, partition: int, begin: int | None = None, last: int | None = None) -> "OpenLog":
+        """From its beginning, from an offset that it still holds, or from `last` offsets before its end.
 
         Raises Unanswered (where that lasts, `renew`), BrokerError.
         """
@@ -64,11 +64,13 @@ class LogReader:
             end = clients.everything.end_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
             if begin is None:
                 begin = clients.everything.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
+            if last is not None:
+                begin = max(begin, end - last)
             committed = clients.committed
             committed.assign([*committed.assignment() - {tp}, tp])
             committed.pause(tp)
             committed.seek(tp, begin)
-        return OpenLog(clients, tp, end)
+        return OpenLog(clients, tp, begin, end)
 
     def renew(self) -> None:
         """Open what comes with new consumers; the old ones are closed when their last read is. Waits for nobody."""
@@ -130,7 +132,8 @@ def _connect(kafka: Kafka) -> _Clients:
 class OpenLog:
     """One partition's log up to the end it had when it was opened."""
 
-    def __init__(self, clients: _Clients, tp: TopicPartition, end: int) -> None:
+    def __init__(self, clients: _Clients, tp: TopicPartition, begin: int, end: int) -> None:
+        self.begin = begin
         self._clients = clients
         self._consumer = clients.committed
         self._tp = tp
@@ -138,7 +141,7 @@ class OpenLog:
         self._open = True
         clients.reads += 1
 
-    def read(self, timeout_s: float) -> list[tuple[bytes, bytes | None]]:
+    def read(self, timeout_s: float) -> list[LogRecord]:
         """The next records, possibly none. Raises Unreadable, BrokerError; then close this and open another."""
         if self.done:
             return []
@@ -154,7 +157,8 @@ class OpenLog:
                 raise
             finally:
                 self._consumer.pause(self._tp)  # other partitions' reads go on beside this one, in their own turns
-        return [(record.key, record.value) for record in fetched.get(self._tp, ()) if record.offset < self._end]
+        records = fetched.get(self._tp, ())
+        return [LogRecord(one.key, one.value, one.headers) for one in records if one.offset < self._end]
 
     @property
     def done(self) -> bool:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from worker.broker.contract import Broker, BrokerError, NotYet, Unreadable
+from worker.broker.contract import Broker, BrokerError, NotYet, Topics, Unreadable
 from worker.failures import LateRestores
 from worker.lives.live import Live
 from worker.lives.restoring import Restoring
@@ -19,14 +19,20 @@ class Held:
     """Lives begin, are restored and end here; no partition is in both `restoring` and `lives`."""
 
     def __init__(
-        self, plan: Plan, snapshots: SnapshotPolicy, longest_transaction_s: float, late: LateRestores, metrics: Metrics
+        self,
+        plan: Plan,
+        topics: Topics,
+        snapshots: SnapshotPolicy,
+        longest_transaction_s: float,
+        late: LateRestores,
+        metrics: Metrics,
     ) -> None:
         self.restoring: dict[int, Restoring] = {}
         self.lives: dict[int, Live] = {}
-        self._plan, self._snapshots, self._longest_transaction_s = plan, snapshots, longest_transaction_s
+        self._plan, self._topics = plan, topics
+        self._snapshots, self._longest_transaction_s = snapshots, longest_transaction_s
         self._late, self._metrics = late, metrics
         self._incarnations = 0
-        self._floors: dict[int, int] = {}  # by partition: C as this worker knew it last
 
     def __iter__(self) -> Iterator[int]:
         """All partitions that are held, in order."""
@@ -48,20 +54,17 @@ class Held:
         self.end(partition, why)
         self._incarnations += 1
         self.restoring[partition] = new = Restoring(
-            partition, self._incarnations, self._plan, self._snapshots, self._longest_transaction_s
+            partition, self._incarnations, self._plan, self._topics, self._snapshots, self._longest_transaction_s
         )
         new.last_record_ms = before.last_record_ms if before else 0
         new.must_commit = must_commit
-        new.floor = self._floors.get(partition, 0)
         log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
         return new
 
     def end(self, partition: int, why: str) -> None:
         """End the life of a partition, where there is one."""
         ended: Live | Restoring | None
-        ended = live = self.lives.pop(partition, None)
-        if live is not None and not live.must_commit:  # else its C may be one that it was only to commit
-            self._floors[partition] = live.committed  # kept where others have it: a group's offsets only grow
+        ended = self.lives.pop(partition, None)
         if partition in self.restoring:
             ended = self.restoring.pop(partition)
             ended.end()

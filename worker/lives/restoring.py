@@ -1,19 +1,23 @@
 """A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
 
+import logging
 import time
 
 import msgspec
 
 from pipeline.durable.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.shard import Shard
-from worker.broker.contract import UNANSWERED_S, Broker, LogRead, NotYet, Unanswered, Unreadable
+from worker.broker.contract import UNANSWERED_S, Broker, LogRead, NotYet, Topics, Unanswered, Unreadable
 from worker.lives.judge import RefusedEvents
 from worker.lives.learning_state import LearningState
 from worker.lives.live import Live
 from worker.lives.loading import cold_start, loaded
+from worker.lives.published import Published
 from worker.lives.snapshot_clock import SnapshotClock, SnapshotPolicy
 from worker.plan import Plan
 from worker.refusal import Refusal
+
+log = logging.getLogger(__name__)
 
 READ_S = 0.05  # one slice of a restore: live shards wait so long
 
@@ -26,6 +30,7 @@ class Restoring:
         partition: int,
         incarnation: int,
         plan: Plan,
+        topics: Topics,
         snapshots: SnapshotPolicy,
         longest_transaction_s: float = 30.0,
     ) -> None:
@@ -33,7 +38,6 @@ class Restoring:
         self.incarnation = incarnation
         self.last_record_ms = 0  # of the life before: it is as far behind as it was
         self.must_commit = False  # C is to be committed once, though no event comes
-        self.floor = 0  # C is known to be no less
         self.began = self.not_before = time.monotonic()  # when to ask for the first time
         self.waits_for: str | None = None  # why the restore does not go on, in words
         self._waits_since: float | None = None
@@ -43,6 +47,7 @@ class Restoring:
         self._known_committed: int | None = None
         self._read: LogRead | None = None
         self._since: LogRead | None = None  # the input after the image, where the group has no C
+        self._published = Published(partition, topics, longest_transaction_s)
         self._proven = False  # C is by the log, not by the group
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
 
@@ -52,10 +57,10 @@ class Restoring:
         Raises NotYet (ask again), BrokerError, Refusal.
         """
         if self._read is None:
-            self._known_committed = self._committed(broker)  # before the changelog's end is asked for
+            self._known_committed = broker.committed(self.partition)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
         records = self._read.read(READ_S)
-        self._latest.update(records)
+        self._latest.update((record.key, record.value) for record in records)
         if records:
             self.waits_for = self._waits_since = self._unanswered_since = None
         if not self._read.done:
@@ -63,9 +68,13 @@ class Restoring:
                 unread = f"the changelog of partition {self.partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
+        if not self._published.slice(broker):
+            return None
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
+            if image.marker is not None and self._published.offset > (self._known_committed or 0):
+                self._take_published(image, image.marker)
             if self._known_committed is None and image.marker is not None:
                 self._known_committed = self._by_the_log(image, image.marker, low, broker)
                 self._proven = True
@@ -91,19 +100,20 @@ class Restoring:
 
     def end(self) -> None:
         """Let go of what is held outside memory."""
+        self._published.end()
         for read in (self._read, self._since):
             if read is not None:
                 read.close()
 
-    def _committed(self, broker: Broker) -> int | None:
-        committed = broker.committed(self.partition)
-        if self.floor and (committed is None or committed < self.floor):
-            raise NotYet(
-                f"the group's offset for partition {self.partition} is {committed}, though this worker has committed "
-                f"{self.floor}",
-                fix="see that the coordinator is well, or, if somebody set the offset back, start the worker anew",
-            )
-        return committed
+    def _take_published(self, image: Image, marker: Marker) -> None:
+        """C by what was published with it: a record that is below has its forecast, whatever the group says."""
+        told, self._known_committed = self._known_committed, max(self._published.offset, marker.offset, image.newest)
+        self._proven = True
+        log.warning(
+            "the group's offset for partition %d is %s, though records below %d have their forecasts: going on from "
+            "there; to forecast them again, start under a new kafka.group_id",
+            *(self.partition, told, self._known_committed),
+        )
 
     def _by_the_log(self, image: Image, marker: Marker, low: int, broker: Broker) -> int | None:
         """C where the group has none: at a clean stop's image, or at one after which there is nothing to forecast.

@@ -1,0 +1,126 @@
+"""What a group has published tells its C, whoever else writes to the same topics."""
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.rigs.memory_broker import DEAD_LETTERS, INPUT, OUTPUT, MemoryBroker, MemoryCluster
+from tests.rigs.memory_log import MemoryRead, Transaction
+from worker.broker.contract import LogRead, LogRecord, Message, NotYet, Topics, Unreadable
+from worker.lives.published import MOST, Published
+
+TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, "changelog", "mine")
+
+
+class Ends:
+    """A broker's logs; `unreadable` topics cannot be unpacked."""
+
+    def __init__(self) -> None:
+        self.cluster = MemoryCluster(1)
+        self.broker = MemoryBroker(self.cluster, "one")
+        self.opened: list[int] = []
+        open_end = self.broker.open_end
+
+        def noted(topic: str, partition: int, last: int) -> LogRead:
+            self.opened.append(last)
+            return open_end(topic, partition, last)
+
+        self.broker.open_end = noted  # type: ignore[method-assign]
+
+    def forecast(self, offset: object, group: str = "mine", source: str = INPUT, **state: str) -> None:
+        headers = (("foldcast-id", f"{source}-0-{offset}".encode()), ("foldcast-group", group.encode()))
+        self._append(OUTPUT, headers, **state)
+
+    def letter(self, offset: int, group: str = "mine") -> None:
+        facts = {"group": group, "topic": INPUT, "partition": "0", "offset": str(offset)}
+        self._append(DEAD_LETTERS, [(f"foldcast-error-{name}", text.encode()) for name, text in facts.items()])
+
+    def _append(self, topic: str, headers, state: str = "committed") -> None:  # type: ignore[no-untyped-def]
+        self.cluster.logs[topic, 0].append(Message(topic, 0, b"key", b"{}", headers), 0, Transaction(state))
+
+    def found(self, patience_s: float = 0.0) -> int:
+        published = Published(0, TOPICS, patience_s)
+        while not published.slice(self.broker):
+            pass
+        return published.offset
+
+
+def nothing(ends: Ends) -> None: ...
+
+
+def a_letter_is_newer(ends: Ends) -> None:
+    ends.forecast(5)
+    ends.letter(41)
+
+
+def a_forecast_is_newer(ends: Ends) -> None:
+    ends.letter(5)
+    ends.forecast(41)
+
+
+def others_write_there_too(ends: Ends) -> None:
+    ends.forecast(41)
+    for offset in range(200):
+        ends.forecast(offset + 50, group="other")
+        ends.forecast(offset + 50, source="another-input")
+        ends.letter(offset + 50, group="other")
+
+
+def the_last_was_aborted(ends: Ends) -> None:
+    ends.forecast(41)
+    ends.forecast(42, state="aborted")
+
+
+def some_is_no_offset(ends: Ends) -> None:
+    ends.forecast(41)
+    for text in ("", "x", "-1", "1.5", "\u0664"):
+        ends.forecast(text)
+
+
+@pytest.mark.parametrize(
+    ("write", "offset"),
+    [
+        (nothing, 0),
+        (a_letter_is_newer, 42),
+        (a_forecast_is_newer, 42),
+        (others_write_there_too, 42),
+        (the_last_was_aborted, 42),
+        (some_is_no_offset, 42),
+    ],
+)
+def test_c_is_above_the_newest_that_the_group_has_published(write: Callable[[Ends], None], offset: int) -> None:
+    ends = Ends()
+    write(ends)
+    assert ends.found() == offset
+
+
+def test_what_lies_far_behind_others_is_not_looked_for_for_ever() -> None:
+    ends = Ends()
+    ends.forecast(41)
+    for _ in range(2 * MOST):
+        ends.forecast(99, group="other")
+    assert ends.found() == 0
+    assert max(ends.opened) == MOST
+
+
+def test_an_open_transaction_is_waited_for_and_not_for_ever() -> None:
+    ends = Ends()
+    ends.forecast(41)
+    ends.forecast(42, state="open")
+    with pytest.raises(NotYet, match="output-0 is not read to its end"):
+        ends.found(patience_s=60)
+    assert ends.found(patience_s=0) == 42
+
+
+def test_what_cannot_be_unpacked_proves_nothing() -> None:
+    class Damaged(MemoryRead):
+        def read(self, timeout_s: float) -> list[LogRecord]:
+            raise Unreadable("damaged", 0, 1, "mend it")
+
+    ends = Ends()
+    ends.letter(7)
+    open_end = ends.broker.open_end
+    ends.broker.open_end = lambda topic, partition, last: (  # type: ignore[method-assign]
+        Damaged(ends.cluster.logs[topic, partition]) if topic == OUTPUT else open_end(topic, partition, last)
+    )
+    assert ends.found() == 8

@@ -1,0 +1,94 @@
+"""How far a group has published: the newest of its forecasts and dead letters in a partition tell.
+
+The group's own offset may be an old one, or gone: a coordinator that loads its offsets twice at once answers with those
+of long ago (Kafka 4.3.1), and offsets of a group without members expire. What is published is in the log.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+
+from worker.broker.contract import Broker, LogRead, NotYet, Topics, Unreadable
+from worker.dead_letters import refused_offset
+from worker.publish import published_offset
+
+READ_S = 0.05
+FIRST, FURTHER, MOST = 64, 16, 16_384  # offsets before a topic's end: looked at first, times as many, not more than
+
+Headers = Sequence[tuple[str, bytes]]
+
+
+class Published:
+    """Looks through the ends of both topics, further and further back, a moment at a time."""
+
+    def __init__(self, partition: int, topics: Topics, patience_s: float) -> None:
+        """`patience_s`: a transaction of the group is over by then; another's that stays open hides only its own."""
+        self._ends = [
+            _End(topics.output, partition, lambda headers: published_offset(headers, topics, partition)),
+            _End(topics.dead_letters, partition, lambda headers: refused_offset(headers, topics, partition)),
+        ]
+        self._patience_s = patience_s
+        self._waits_since: float | None = None
+
+    @property
+    def offset(self) -> int:
+        """The lowest offset that the group can have committed with what was found; 0 where nothing was."""
+        return max(end.newest for end in self._ends) + 1
+
+    def slice(self, broker: Broker) -> bool:
+        """Look on for a moment; True once all is looked through. Raises NotYet, BrokerError."""
+        began = time.monotonic()
+        for end in self._ends:
+            while not end.over:
+                if (now := time.monotonic()) - began > READ_S:
+                    return False
+                if end.slice(broker):
+                    self._waits_since = None
+                    continue
+                self._waits_since = self._waits_since or now
+                if now - self._waits_since < self._patience_s:
+                    unread = f"{end.name} is not read to its end"
+                    raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
+                end.over = True
+        return True
+
+    def end(self) -> None:
+        """Let go of what is held outside memory."""
+        for end in self._ends:
+            end.close()
+
+
+class _End:
+    """The end of one topic's partition."""
+
+    def __init__(self, topic: str, partition: int, offset_of: Callable[[Headers], int | None]) -> None:
+        self.name = f"{topic}-{partition}"
+        self.newest = -1  # the input's offset of the newest that was found
+        self.over = False
+        self._topic, self._partition, self._offset_of = topic, partition, offset_of
+        self._last = FIRST
+        self._begin: int | None = None
+        self._read: LogRead | None = None
+
+    def slice(self, broker: Broker) -> bool:
+        """Read on; False where nothing came though there is more."""
+        if self._read is None:
+            self._read = broker.open_end(self._topic, self._partition, self._last)
+        try:
+            records = self._read.read(READ_S)
+        except Unreadable:  # somebody else's: nobody can look past it
+            self.over = True
+            return True
+        found = [offset for record in records if (offset := self._offset_of(record.headers)) is not None]
+        self.newest = max([self.newest, *found])
+        if not self._read.done:
+            return bool(records)
+        before, self._begin = self._begin, self._read.begin
+        self.over = self.newest >= 0 or self._begin == before or self._last >= MOST
+        self._last *= FURTHER
+        self.close()
+        return True
+
+    def close(self) -> None:
+        if self._read is not None:
+            self._read.close()
+            self._read = None
