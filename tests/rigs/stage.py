@@ -158,7 +158,7 @@ class Case:
         }
         self.settings = load(None, {**self.environment, "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap})
         self.connection = self.settings.kafka
-        self.topics = topics.names_of(self.settings.kafka)
+        self.topics = topics.names_of(self.settings)
         topics.create(self.settings, partitions, 1)
         self._source = iter(newyork.events())
         self._last = 0
