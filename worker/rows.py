@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from typing import Any
 
+import numpy as np
 import orjson
 
+from pipeline.arrays import Ints
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from worker.broker.contract import Message, Topics
@@ -26,6 +29,12 @@ def _band_name(level: Decimal, levels: Sequence[Decimal]) -> str:
     return side + f"{number.normalize():f}".replace(".", "_")
 
 
+def _iso(times_ms: Ints) -> list[Any]:
+    """Write times as ISO 8601 with milliseconds and Z, in lists of the array's shape."""
+    texts: list[Any] = np.char.add(np.datetime_as_string(times_ms.astype("datetime64[ms]")), "Z").tolist()
+    return texts
+
+
 def row_messages(forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int) -> list[Message]:
     """Return one message per forecast and horizon, in that order, to the event's own partition number; none where there
     is no topic for them. Their numbers are those of the forecast's own message."""
@@ -34,11 +43,12 @@ def row_messages(forecasts: Forecasts, method: Method, version: str, topics: Top
     mean = significant(forecasts.mean).tolist()  # (n, Z)
     quantiles = significant(forecasts.quantiles).tolist()  # (n, Z, Q)
     expected = significant(forecasts.expected).tolist()
-    steps = forecasts.step_ms.tolist()
+    made_at, steps = forecasts.time_ms, forecasts.step_ms
+    times = _iso(made_at[:, None] + method.horizon_array * steps[:, None])  # (n, Z)
     names = band_names(method.quantiles)
     messages = []
-    for i, (offset, made_at, value) in enumerate(
-        zip(forecasts.offset.tolist(), forecasts.time_ms.tolist(), forecasts.value.tolist(), strict=True)
+    for i, (offset, at, value) in enumerate(
+        zip(forecasts.offset.tolist(), _iso(made_at), forecasts.value.tolist(), strict=True)
     ):
         key = forecasts.name[i].encode()
         odd = outside(expected[i], value)
@@ -46,10 +56,10 @@ def row_messages(forecasts: Forecasts, method: Method, version: str, topics: Top
             row = {
                 "id": f"{topics.input}-{partition}-{offset}/{horizon}",
                 "stream": forecasts.name[i],
-                "made_at": made_at,
+                "made_at": at,
                 "value": value,
                 "outside": odd,
-                "time": made_at + horizon * steps[i] if steps[i] else None,
+                "time": times[i][z] if steps[i] else None,
                 "horizon": horizon,
                 "mean": mean[i][z],
                 **dict(zip(names, quantiles[i][z], strict=True)),

@@ -1,6 +1,7 @@
 """Forecasts of one stream, and the rows that a record promises: from it alone, not by the code that makes them."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 from pipeline.events import Decoder, Format
@@ -24,6 +25,11 @@ def folded(values: list[float], method: Method) -> Forecasts:
     return Shard(method, network, 0, {}).advance(batch)
 
 
+def iso(time_ms: int) -> str:
+    """ISO 8601 with milliseconds."""
+    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def rows_of(record: dict[str, Any]) -> list[dict[str, object]]:
     """One row per horizon, in their order."""
     expected, times = record["expected"], record["times"]
@@ -31,10 +37,10 @@ def rows_of(record: dict[str, Any]) -> list[dict[str, object]]:
         {
             "id": f"{record['id']}/{horizon}",
             "stream": record["stream"],
-            "made_at": record["time"],
+            "made_at": iso(record["time"]),
             "value": record["value"],
             "outside": expected and expected["outside"],
-            "time": times and times[z],
+            "time": times and iso(times[z]),
             "horizon": horizon,
             "mean": record["mean"][z],
             **{name: record["quantiles"][level][z] for level, name in NAMES.items()},

@@ -38,7 +38,7 @@ def test_a_row_is_flat_and_has_the_names_that_are_promised() -> None:
         "mean", "lo95", "lo80", "median", "hi80", "hi95", "model",
     ]  # fmt: skip
     assert (row["id"], row["stream"], row["horizon"], row["model"]) == ("readings-3-3/3", "Zürich/1", 3, "gru8-0")
-    assert (row["made_at"], row["value"], row["time"]) == (240_000, 22.5, 420_000)
+    assert (row["made_at"], row["value"], row["time"]) == ("1970-01-01T00:04:00.000Z", 22.5, "1970-01-01T00:07:00.000Z")
     assert all(isinstance(value, str | int | float | bool) for value in row.values())
     assert row["lo95"] <= row["lo80"] <= row["median"] <= row["hi80"] <= row["hi95"]
 
@@ -63,3 +63,7 @@ def test_without_a_band_nothing_is_outside() -> None:
 
 def test_nothing_is_made_where_there_is_no_topic_for_rows() -> None:
     assert row_messages(folded([1.0, 2.0], METHOD), METHOD, "gru8-0", Topics("a", "b", "c", "d"), 0) == []
+
+
+def test_a_batch_without_an_event_makes_no_row() -> None:
+    assert row_messages(folded([], METHOD), METHOD, "gru8-0", TOPICS, 0) == []
