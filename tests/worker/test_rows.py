@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from tests.rigs.rows import folded, rows_of
 from worker.broker.contract import Topics
@@ -66,4 +67,4 @@ def test_nothing_is_made_where_there_is_no_topic_for_rows() -> None:
 
 
 def test_a_batch_without_an_event_makes_no_row() -> None:
-    assert row_messages(folded([], METHOD), METHOD, "gru8-0", TOPICS, 0) == []
+    assert row_messages(Forecasts.blank(0, METHOD), METHOD, "gru8-0", TOPICS, 0) == []
