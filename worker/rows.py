@@ -31,7 +31,7 @@ def _band_name(level: Decimal, levels: Sequence[Decimal]) -> str:
 
 def _iso(times_ms: Ints) -> list[Any]:
     """Write times as ISO 8601 with milliseconds and Z, in lists of the array's shape."""
-    texts: list[Any] = np.char.add(np.datetime_as_string(times_ms.astype("datetime64[ms]")), "Z").tolist()
+    texts: list[Any] = np.datetime_as_string(times_ms.astype("datetime64[ms]"), timezone="UTC").tolist()
     return texts
 
 

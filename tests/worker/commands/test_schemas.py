@@ -1,6 +1,7 @@
 """Schemas hold for what a worker reads and writes, and for nothing else; the command writes them with its topics."""
 
 import json
+import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -53,6 +54,12 @@ def test_what_a_worker_publishes_is_valid_and_has_no_other_field(name: str, quan
     assert all(needed <= record.keys() for record in records)
     assert not any(valid(name, {k: v for k, v in records[-1].items() if k != field}) for field in needed)
     assert not any(valid(name, {**records[-1], field: [[]]}) for field in records[-1])
+
+
+def test_the_row_that_is_shown_is_valid() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "sinks.md").read_text()
+    [shown] = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    Draft202012Validator(SCHEMAS["row"]).validate(json.loads(shown))
 
 
 BODIES: list[object] = [
