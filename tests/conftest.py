@@ -9,6 +9,8 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.rigs.ports import free_port
+from tests.rigs.postgres import WHAT_TO_INSTALL, Postgres, programs
 from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, LocalKafkaUnavailable, local_kafka
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; small models lose by more
@@ -25,6 +27,17 @@ def bootstrap() -> Iterator[str]:
             yield kafka.bootstrap_servers
     except LocalKafkaUnavailable as why:
         pytest.skip(str(why))
+
+
+@pytest.fixture
+def postgres() -> Iterator[Postgres]:
+    """A real PostgreSQL with an empty database."""
+    found = programs()
+    if found is None:
+        pytest.skip(WHAT_TO_INSTALL)
+    server = Postgres(found, free_port())
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
 from worker.publish import forecast_messages
+from worker.rows import row_messages
 from worker.transaction import Pieces, Transaction
 
 POLL_S = 0.1
@@ -192,9 +193,9 @@ class Loop:
         if advanced is None:
             return
         transaction.advanced.append(advanced)
-        transaction.messages += forecast_messages(
-            advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition
-        )
+        made = advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition
+        transaction.messages += forecast_messages(*made)
+        transaction.messages += row_messages(*made)
         transaction.messages += dead_letters(
             advanced.rejected, advanced.records, self._topics, live.partition, self._limits.dead_letter_bytes
         )

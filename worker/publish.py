@@ -64,7 +64,13 @@ def _expected(earlier: list[float], value: float, levels: Sequence[float]) -> di
     mean, low, high = earlier
     if math.isnan(mean) or not levels:
         return None
-    return {"mean": mean, "low": low, "high": high, "level": levels[0], "outside": not low <= value <= high}
+    return {"mean": mean, "low": low, "high": high, "level": levels[0], "outside": outside(earlier, value)}
+
+
+def outside(earlier: list[float], value: float) -> bool | None:
+    """Return whether the value lies outside the earlier forecast (mean, low, high) of it, None where there is none."""
+    mean, low, high = earlier
+    return None if math.isnan(mean) else not low <= value <= high
 
 
 def forecast_messages(

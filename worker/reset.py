@@ -16,7 +16,7 @@ def reset(settings: Settings) -> list[str]:
 
     A cold start is written down: an empty image at C, so that it is told from a changelog that was lost.
     """
-    connection, names = settings.kafka, topics.names_of(settings.kafka)
+    connection, names = settings.kafka, topics.names_of(settings)
     group = settings.kafka.group_id
     if present := members(connection, group):
         ids = ", ".join(member.instance_id or member.client_id for member in present)

@@ -62,7 +62,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
         loop = Loop(
             broker,
             plan,
-            topics.names_of(settings.kafka),
+            topics.names_of(settings),
             wiring.limits(settings, sizes, room.streams),
             wiring.learning(settings, plan, metrics),
             metrics,

@@ -1,4 +1,4 @@
-"""The four topics: made and verified. A mismatch is refused with the fix, never worked around."""
+"""The topics: made and verified. A mismatch is refused with the fix, never worked around."""
 
 import logging
 from collections.abc import Mapping
@@ -14,7 +14,6 @@ from worker.broker.codecs import missing_library
 from worker.broker.contract import Topics
 from worker.broker.producer import BATCH_BYTES
 from worker.refusal import Refusal
-from worker.settings.kafka import Kafka
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
@@ -42,14 +41,16 @@ class Wanted:
         return max(self.changelog, self.dead_letter) + FRAMING_BYTES
 
 
-def names_of(kafka: Kafka) -> Topics:
+def names_of(settings: Settings) -> Topics:
     """Where records come from and go to."""
+    kafka = settings.kafka
     return Topics(
         input=kafka.input_topic,
         output=kafka.output_topic,
         dead_letters=kafka.dead_letter_topic,
         changelog=kafka.changelog_topic,
         group=kafka.group_id,
+        rows=settings.output.rows_topic,
     )
 
 
@@ -64,22 +65,20 @@ def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
 
 
 def create(settings: Settings, partitions: int | None, replication: int) -> list[str]:
-    """Make those of the four topics that are not there. Returns a line for each. Raises Refusal, BrokerError."""
-    connection, topics = settings.kafka, names_of(settings.kafka)
-    there = describe(connection, [topics.input, topics.output, topics.dead_letters, topics.changelog])
+    """Make those of the topics that are not there. Returns a line for each. Raises Refusal, BrokerError."""
+    connection, topics = settings.kafka, names_of(settings)
+    there = describe(connection, topics.names)
     count = partitions or (there[topics.input].partitions if topics.input in there else 0)
     if not count:
         raise Refusal(f"there is no topic {topics.input} to take the number of partitions from: give --partitions N")
     sizes = wanted(settings, there.get(topics.input))
-    specs = [
-        TopicSpec(topics.input, count, replication, KEPT),
-        TopicSpec(topics.output, count, replication, KEPT),
-        TopicSpec(topics.dead_letters, count, replication, {**KEPT, "max.message.bytes": str(sizes.dead_letter)}),
-        TopicSpec(topics.changelog, count, replication, _changelog_configs(settings, sizes)),
-    ]
-    missing = [spec for spec in specs if spec.name not in there]
+    configs = {
+        topics.dead_letters: {**KEPT, "max.message.bytes": str(sizes.dead_letter)},
+        topics.changelog: _changelog_configs(settings, sizes),
+    }
+    missing = [TopicSpec(n, count, replication, configs.get(n, KEPT)) for n in topics.names if n not in there]
     create_topics(connection, missing)
-    return [f"made {spec.name} with {spec.partitions} partitions" for spec in missing] or ["all four topics are there"]
+    return [f"made {spec.name} with {spec.partitions} partitions" for spec in missing] or ["all topics are there"]
 
 
 def _changelog_configs(settings: Settings, sizes: Wanted) -> dict[str, str]:
@@ -94,16 +93,16 @@ def _changelog_configs(settings: Settings, sizes: Wanted) -> dict[str, str]:
 
 def check(settings: Settings) -> tuple[list[str], Wanted]:
     """Return a line per topic and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
-    connection, topics = settings.kafka, names_of(settings.kafka)
-    names = [topics.input, topics.output, topics.dead_letters, topics.changelog]
-    there = describe(connection, names)
-    if missing := [name for name in names if name not in there]:
+    connection, topics = settings.kafka, names_of(settings)
+    there = describe(connection, topics.names)
+    if missing := [name for name in topics.names if name not in there]:
         raise Refusal(f"there is no topic {', '.join(missing)}: make it, or run `foldcast topics create`")
     _check_partitions(topics, there)
     count = there[topics.input].partitions
     sizes = wanted(settings, there[topics.input])
-    limits = {topics.changelog: sizes.changelog, topics.dead_letters: sizes.dead_letter, topics.output: sizes.output}
-    for name, needed in limits.items():
+    limits = {topics.changelog: sizes.changelog, topics.dead_letters: sizes.dead_letter}
+    for name in topics.names[1:]:
+        needed = limits.get(name, sizes.output)
         has = int(there[name].configs["max.message.bytes"])
         if has < needed:
             raise Refusal(
@@ -113,7 +112,7 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
     _check_compression(topics, there)
     shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
     lines = []
-    for name in names:
+    for name in topics.names:
         configs = " ".join(f"{key}={there[name].configs[key]}" for key in shown)
         lines.append(f"{name} partitions={count} replication={there[name].replication} {configs}")
     return lines, sizes
@@ -122,7 +121,7 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
 def _check_partitions(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
     """Raises Refusal where the topics do not go together partition by partition."""
     count = there[topics.input].partitions
-    others = {name: there[name].partitions for name in (topics.output, topics.dead_letters, topics.changelog)}
+    others = {name: there[name].partitions for name in topics.names[1:]}
     before = others[topics.output]
     if {*others.values()} == {before} and before < count:
         raise Refusal(
@@ -143,12 +142,9 @@ def _check_policies(topics: Topics, there: Mapping[str, TopicInfo], skip_gaps: b
     policy = there[topics.changelog].configs["cleanup.policy"]
     if policy != "compact":
         raise Refusal(f"{topics.changelog} has cleanup.policy {policy}, which would lose state: set it to compact")
-    policy = there[topics.dead_letters].configs["cleanup.policy"]
-    if "compact" in policy:
-        raise Refusal(
-            f"{topics.dead_letters} has cleanup.policy {policy}, which keeps one dead letter of each key: set it to "
-            "delete"
-        )
+    for name, kind in ((topics.dead_letters, "dead letter"), (topics.rows, "row")):
+        if name is not None and "compact" in (policy := there[name].configs["cleanup.policy"]):
+            raise Refusal(f"{name} has cleanup.policy {policy}, which keeps one {kind} of each key: set it to delete")
     policy = there[topics.input].configs["cleanup.policy"]
     if "compact" in policy:
         fault = f"{topics.input} has cleanup.policy {policy}, which removes records that a restart has to read again"

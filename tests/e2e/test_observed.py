@@ -16,7 +16,8 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
 from tests.rigs import stage
-from tests.rigs.stage import ROOT, Case, free_port, until
+from tests.rigs.ports import free_port
+from tests.rigs.stage import ROOT, Case, until
 
 DEPLOY = ROOT / "deploy"
 PROMETHEUS = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["prometheus"]

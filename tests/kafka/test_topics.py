@@ -1,4 +1,4 @@
-"""The four topics on a real Kafka: made, verified, the changelog made anew, and the largest records let through."""
+"""The topics on a real Kafka: made, verified, the changelog made anew, and the largest records let through."""
 
 import time
 from collections.abc import Callable
@@ -39,16 +39,18 @@ def named(bootstrap: str, unique: str, **sections: dict[str, object]) -> Setting
             "output_topic": f"{unique}-out",
             "group_id": unique,
         },
+        output={"rows_topic": f"{unique}-rows"},
         **sections,
     )
 
 
 def make(settings: Settings, partitions: int = 2, **configs: dict[str, str]) -> None:
-    """All four by hand, with these settings for some of them."""
-    names, sizes = topics.names_of(settings.kafka), topics.wanted(settings, None)
+    """All by hand, with these settings for some of them."""
+    names, sizes = topics.names_of(settings), topics.wanted(settings, None)
     specs = {
         "input": {},
         "output": {},
+        "rows": {},
         "dead_letters": {"max.message.bytes": str(sizes.dead_letter)},
         "changelog": {"cleanup.policy": "compact", "max.message.bytes": str(sizes.changelog)},
     }
@@ -68,23 +70,22 @@ def eventually(condition: Callable[[], bool], what: str, limit_s: float = 30.0) 
 def test_what_is_made_passes_its_own_check(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique, worker={"changelog_history_s": 60})
     made = topics.create(settings, 3, 1)
-    assert made == [f"made {unique}{end} with 3 partitions" for end in ("-in", "-out", "-dead-letters", "-changelog")]
+    ends = ("-in", "-out", "-rows", "-dead-letters", "-changelog")
+    assert made == [f"made {unique}{end} with 3 partitions" for end in ends]
     lines, sizes = topics.check(settings)
-    assert [line.split()[:3] for line in lines] == [
-        [f"{unique}{end}", "partitions=3", "replication=1"] for end in ("-in", "-out", "-dead-letters", "-changelog")
-    ]
+    assert [line.split()[:3] for line in lines] == [[f"{unique}{end}", "partitions=3", "replication=1"] for end in ends]
     assert sizes.request > sizes.changelog
     info = admin.describe(settings.kafka, [f"{unique}-changelog"])[f"{unique}-changelog"]
     assert info.configs["cleanup.policy"] == "compact"
     assert info.configs["min.compaction.lag.ms"] == "60000"
-    assert topics.create(settings, None, 1) == ["all four topics are there"], "a second time is no error"
+    assert topics.create(settings, None, 1) == ["all topics are there"], "a second time is no error"
 
 
 def test_no_default_of_the_cluster_says_what_is_kept(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique)
     topics.create(settings, 1, 1)
-    names = topics.names_of(settings.kafka)
-    policies = {names.input: "delete", names.output: "delete", names.dead_letters: "delete", names.changelog: "compact"}
+    names = topics.names_of(settings)
+    policies = {**dict.fromkeys(names.names, "delete"), names.changelog: "compact"}
     client = open_admin(settings.kafka)
     resources = [ConfigResource(ConfigResourceType.TOPIC, name) for name in policies]
     own = client.describe_configs(resources, config_filter="modified")["topic"]
@@ -107,7 +108,7 @@ def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: st
         topics.create(settings, None, 1)
     admin.create_topics(settings.kafka, [TopicSpec(f"{unique}-in", 5, 1)])
     assert topics.create(settings, None, 1) == [
-        f"made {unique}{end} with 5 partitions" for end in ("-out", "-dead-letters", "-changelog")
+        f"made {unique}{end} with 5 partitions" for end in ("-out", "-rows", "-dead-letters", "-changelog")
     ]
     topics.check(settings)
 
@@ -115,11 +116,11 @@ def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: st
 def test_topics_that_are_not_there_are_named_with_the_command_that_makes_them(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique)
     admin.create_topics(settings.kafka, [TopicSpec(f"{unique}-in", 1, 1), TopicSpec(f"{unique}-out", 1, 1)])
-    with pytest.raises(Refusal, match=f"no topic {unique}-dead-letters, {unique}-changelog: .*foldcast topics create"):
+    with pytest.raises(Refusal, match=f"no topic {unique}-rows, {unique}-dead-letters, .*foldcast topics create"):
         topics.check(settings)
 
 
-@pytest.mark.parametrize("odd", ["out", "dead-letters", "changelog"])
+@pytest.mark.parametrize("odd", ["out", "rows", "dead-letters", "changelog"])
 def test_a_topic_with_another_number_of_partitions_is_refused_with_the_fix(
     bootstrap: str, unique: str, odd: str
 ) -> None:
@@ -150,6 +151,8 @@ def test_a_topic_with_another_number_of_partitions_is_refused_with_the_fix(
         ({"changelog": {"compression.type": "snappy"}}, "-changelog has compression.type snappy"),
         ({"changelog": MEGABYTE}, "-changelog takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"dead_letters": MEGABYTE}, "-dead-letters takes batches of 1000000 bytes, .*set its max.message.bytes"),
+        ({"rows": {"cleanup.policy": "compact"}}, "-rows has cleanup.policy compact, .*one row of each key: set it to"),
+        ({"rows": MEGABYTE}, "-rows takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"output": MEGABYTE}, "-out takes batches of 1000000 bytes, .*set its max.message.bytes"),
         ({"input": {"max.message.bytes": "5000000"}}, r"-dead-letters takes batches of \d+ bytes, 5004096 are needed"),
     ],

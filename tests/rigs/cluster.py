@@ -209,7 +209,7 @@ class Cluster:
         self.environment = {**outside, **own}
         self.settings: Settings = load(None, self.environment)
         self.plan: Plan = Plan.of(self.settings)
-        self.topics = topics.names_of(self.settings.kafka)
+        self.topics = topics.names_of(self.settings)
         self.connection = self.settings.kafka
         topics.create(self.settings, partitions, replication)
 

@@ -17,7 +17,7 @@ from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
-from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT, MemoryBroker, MemoryCluster
+from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT, ROWS, MemoryBroker, MemoryCluster
 from tests.rigs.memory_log import Transaction
 from worker.broker.contract import BrokerError, CommitError, Message, Polled, Records, Topics
 from worker.dead_letters import DeadLetterCatch, dead_letters
@@ -30,12 +30,13 @@ from worker.observe.metrics import Metrics
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
 from worker.publish import forecast_messages
+from worker.rows import row_messages
 from worker.trainer.messages import Answer, Offer, TrainerSetup
 from worker.trainer.work import Trainer
 
 METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
 SCHEDULE = Schedule(every_events=8, streams=4, learning_rate=0.05)
-TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, CHANGELOG, "group")
+TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, CHANGELOG, "group", ROWS)
 FAILURES = ("refused", "unknown, committed", "unknown, not committed")
 
 
@@ -170,7 +171,8 @@ class Reference:
                 batch, rejected = batch.without([0]), [Rejected(0, *self._reasons[entry.offset])]
             forecasts = self._shard.advance(batch)
             self.messages[entry.offset] = [
-                *forecast_messages(forecasts, METHOD, self._shard.version, TOPICS, self._partition),
+                *forecast_messages(*(made := (forecasts, METHOD, self._shard.version, TOPICS, self._partition))),
+                *row_messages(*made),
                 *dead_letters(rejected, records, TOPICS, self._partition, 1 << 20),
             ]
             self.states[self._shard.position] = state(self._shard)
@@ -217,11 +219,12 @@ class Witness(MemoryBroker):
             assert offset >= low, f"{offset} is below C = {low}"
             said = [m for m in messages if m.partition == partition and m.topic != CHANGELOG]
             expected = reference.between(low, offset)
-            for topic in (OUTPUT, DEAD_LETTERS):
+            for topic in (OUTPUT, ROWS, DEAD_LETTERS):
                 mine = [m for m in said if m.topic == topic]
                 assert [nameless(m) for m in mine] == [m for m in expected if m.topic == topic]
                 named = [len(m.headers) > len(nameless(m).headers) for m in mine]
-                assert named == [topic == DEAD_LETTERS] * (len(mine) - 1) + [True] * (len(mine) > 0)
+                last = [topic != ROWS] * (len(mine) > 0)
+                assert named == [topic == DEAD_LETTERS] * (len(mine) - 1) + last
             records += sum(low <= o < offset for o in reference.messages)
         try:
             super().commit(messages, offsets, membership)
@@ -369,7 +372,7 @@ class Rig:
         for partition, reference in self.references.items():
             reference.follow()
             expected = reference.between(0, 1 << 60)
-            for topic in (OUTPUT, DEAD_LETTERS):
+            for topic in (OUTPUT, ROWS, DEAD_LETTERS):
                 came = [nameless(m) for m in self.cluster.committed_messages(topic) if m.partition == partition]
                 assert came == [m for m in expected if m.topic == topic]
             image = self.image(partition)

@@ -21,7 +21,7 @@ from worker.broker.contract import (
     Unreadable,
 )
 
-INPUT, OUTPUT, CHANGELOG, DEAD_LETTERS = "input", "output", "changelog", "dead-letters"
+INPUT, OUTPUT, ROWS, CHANGELOG, DEAD_LETTERS = "input", "output", "rows", "changelog", "dead-letters"
 
 
 class MemoryCluster:
@@ -30,7 +30,7 @@ class MemoryCluster:
     def __init__(self, partitions: int, max_poll_records: int = 500) -> None:
         self.partitions = partitions
         self.max_poll_records = max_poll_records
-        names = (INPUT, OUTPUT, CHANGELOG, DEAD_LETTERS)
+        names = (INPUT, OUTPUT, ROWS, CHANGELOG, DEAD_LETTERS)
         self.logs = {(name, p): Log() for name in names for p in range(partitions)}
         self.offsets: dict[int, int] = {}
         self.open: dict[str, Transaction] = {}  # by transactional id

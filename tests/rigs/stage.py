@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -19,6 +18,7 @@ from testcontainers.core.container import DockerContainer
 from testcontainers.core.network import Network
 from testcontainers.core.wait_strategies import LogMessageWaitStrategy
 
+from tests.rigs.ports import free_port
 from worker import topics
 from worker.broker import admin
 from worker.broker.contract import BrokerError
@@ -48,13 +48,6 @@ def build_image(tag: str, target: str | None = None) -> float:
     done = subprocess.run([*command, "."], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return time.monotonic() - began
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def until(what: str, condition: Callable[[], object], limit_s: float = LIMIT_S) -> None:
@@ -158,7 +151,7 @@ class Case:
         }
         self.settings = load(None, {**self.environment, "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap})
         self.connection = self.settings.kafka
-        self.topics = topics.names_of(self.settings.kafka)
+        self.topics = topics.names_of(self.settings)
         topics.create(self.settings, partitions, 1)
         self._source = iter(newyork.events())
         self._last = 0

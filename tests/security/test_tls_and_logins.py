@@ -59,12 +59,12 @@ def _no_sockets_in_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 def named(unique: str, kafka: dict[str, object]) -> Settings:
     own = {"input_topic": f"{unique}-in", "output_topic": f"{unique}-out", "group_id": unique, "instance_id": "w0"}
-    return load(None, {}, kafka={**own, **kafka})
+    return load(None, {}, kafka={**own, **kafka}, output={"rows_topic": f"{unique}-rows"})
 
 
 def work(settings: Settings) -> None:
-    """What a worker does to its cluster: check, join, read from all four topics, and commit to three."""
-    names = topics.names_of(settings.kafka)
+    """What a worker does to its cluster: check, join, read from its topics, and commit to all but the input."""
+    names = topics.names_of(settings)
     _, sizes = topics.check(settings)
     broker = KafkaBroker(settings.kafka, Worker(commit_timeout_s=4), sizes.request)
     try:
@@ -81,7 +81,7 @@ def work(settings: Settings) -> None:
                 broker.start(0, broker.bounds(0)[0])
                 started = True
             got = started and bool(polled.records)
-        sent = [Message(topic, 0, b"k", b"v") for topic in (names.output, names.dead_letters, names.changelog)]
+        sent = [Message(topic, 0, b"k", b"v") for topic in names.names[1:]]
         broker.commit(sent, {0: polled.records[0].offsets[-1] + 1}, polled.membership)
     finally:
         broker.close(leave=False)
@@ -323,6 +323,7 @@ def least(settings: Settings) -> list[tuple[str, str, str]]:
     """The ACLs of docs/security.md: operation, kind of the resource, its name."""
     kafka, standard = settings.kafka, Settings().kafka
     names = {getattr(standard, name): getattr(kafka, name) for name in type(kafka).model_fields if "topic" in name}
+    names["<output.rows_topic>"] = settings.output.rows_topic
     names |= {standard.group_id: kafka.group_id, f"{standard.group_id}/<instance_id>": f"{kafka.group_id}/w0"}
     rows = re.findall(r"^\| ([\w ]+) \| `(.+)` \| ([\w, ]+) \|$", (ROOT / "docs" / "security.md").read_text(), re.M)
     return [
@@ -339,12 +340,12 @@ def test_without_any_one_of_the_least_acls_the_operation_and_the_resource_are_na
     topics.create(admin, 1, 1)
     fed(admin, 3)
     settings = named(unique, given(secured, "LOGIN", {"sasl_username": APP, "sasl_password": APP_PASSWORD}))
-    with pytest.raises(Refusal, match=f"allow user app Read on topic {unique}-in"):
+    with pytest.raises(Refusal, match=rf"allow user app (Read|Write) on topic {unique}-[a-z-]+ "):
         topics.check(settings)
     rights = least(settings)
     secured.allow(*rights)
     work(settings)
-    assert len(rights) == 13
+    assert len(rights) == 15
     words = {operation: word for word, operation in OPERATIONS.items()}
     for what, kind, name in rights:
         secured.withdraw(what, kind, name)

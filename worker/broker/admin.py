@@ -201,7 +201,7 @@ def _found(admin: KafkaAdminClient, names: Sequence[str]) -> dict[str, Any]:
         if error is NoError:
             found[topic["name"]] = topic
         elif error is not UnknownTopicOrPartitionError:
-            raise error(topic["name"])
+            raise error({topic["name"]})
     return found
 
 

@@ -21,13 +21,21 @@ def longest_transaction_s(commit_timeout_s: float) -> float:
 
 @dataclass(frozen=True)
 class Topics:
-    """The names of the four topics, and of the group whose they are."""
+    """The names of the topics, and of the group whose they are. `rows` is None where forecasts are published as records
+    alone."""
 
     input: str
     output: str
     dead_letters: str
     changelog: str
     group: str = ""
+    rows: str | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """All topics there are, the input first."""
+        every = (self.input, self.output, self.rows, self.dead_letters, self.changelog)
+        return [name for name in every if name is not None]
 
 
 class Records(NamedTuple):

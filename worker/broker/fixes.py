@@ -77,7 +77,8 @@ def _allow(kafka: Kafka, right: str) -> str:
 def _lacking(error: BaseException, kafka: Kafka, operation: str) -> str | None:
     """The operation that the user may not do, and on what."""
     if isinstance(error, TopicAuthorizationFailedError):
-        return " and ".join(f"{operation or rights(kafka)[name]} on topic {name}" for name in _names(error, kafka))
+        known = rights(kafka)
+        return " and ".join(f"{operation or known.get(name, 'Write')} on topic {name}" for name in _names(error, kafka))
     if isinstance(error, GroupAuthorizationFailedError):
         return f"Read on group {kafka.group_id}"
     if isinstance(error, TransactionalIdAuthorizationFailedError):
@@ -88,14 +89,15 @@ def _lacking(error: BaseException, kafka: Kafka, operation: str) -> str | None:
 
 
 def _names(error: BaseException, kafka: Kafka) -> list[str]:
-    """The topics that an error names, in no particular form (kafka-python 3.0.12); of ours, those it may mean."""
+    """The topics that an error names, in no particular form (kafka-python 3.0.12); else those of ours it may mean."""
     named = error.args[0] if error.args else ()
-    found = {named} if isinstance(named, str) else set(named)
-    return sorted(found & rights(kafka).keys()) or sorted(rights(kafka))
+    found = {named} & rights(kafka).keys() if isinstance(named, str) else set(named)
+    return sorted(found) or sorted(rights(kafka))
 
 
 def rights(kafka: Kafka) -> Mapping[str, str]:
-    """What a worker does to its topics, by name: the least that ACLs have to allow, beside DescribeConfigs."""
+    """What a worker does to its topics, by name: the least that ACLs have to allow, beside DescribeConfigs. To the one
+    that is not named in [kafka], of rows, it writes."""
     return {
         kafka.input_topic: "Read",
         kafka.output_topic: "Read and Write",

@@ -5,5 +5,6 @@ COMMANDS = {  # a module of this folder, and what the command does
     "topics": "make, verify, or start the changelog anew",
     "backtest": "the same engine over a file, no Kafka",
     "demo": "local Kafka, real data, two workers, a summary",
+    "schemas": "what records look like, as JSON Schemas and AsyncAPI",
     "warm": "compile the kernels, so that no worker has to",
 }

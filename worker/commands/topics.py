@@ -1,4 +1,4 @@
-"""`foldcast topics`: the four topics made, verified, or the changelog begun anew."""
+"""`foldcast topics`: the topics made, verified, or the changelog begun anew."""
 
 import argparse
 import sys

@@ -193,7 +193,7 @@ def _drain(replay: Replay, stays: DemoWorker) -> None:
 def _summary(settings: Settings, replay: Replay, handover_s: float, pages: Sequence[Mapping[str, object]]) -> bool:
     """Print the summary of an independent reader; return whether it found no fault."""
     _say("reading the topics for the summary")
-    connection, names = settings.kafka, topics.names_of(settings.kafka)
+    connection, names = settings.kafka, topics.names_of(settings)
     inputs = list(read_all(connection, names.input))
     outputs = list(read_all(connection, names.output))
     report = audit(inputs, outputs, read_all(connection, names.dead_letters), Rules(), names.input)

@@ -14,6 +14,7 @@ from worker.settings.http import Http
 from worker.settings.kafka import Kafka
 from worker.settings.log import Log
 from worker.settings.model import Model
+from worker.settings.output import Output
 from worker.settings.section import Section
 from worker.settings.worker import Worker
 
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
     events: Events = Field(default_factory=Events)
     model: Model = Field(default_factory=Model)
     fine_tune: FineTune = Field(default_factory=FineTune)
+    output: Output = Field(default_factory=Output)
     worker: Worker = Field(default_factory=Worker)
     http: Http = Field(default_factory=Http)
     log: Log = Field(default_factory=Log)
@@ -38,6 +40,10 @@ class Settings(BaseSettings):
                 "events.covariates are read by the linear experts alone, and model.profile is lite, which has none: "
                 "make it full, or leave them out"
             )
+        rows = self.output.rows_topic
+        for name in ("input_topic", "output_topic", "dead_letter_topic", "changelog_topic"):
+            if getattr(self.kafka, name) == rows:
+                raise ValueError(f"output.rows_topic and kafka.{name} are both {rows!r}: give each its own")
         return self
 
     @classmethod
@@ -65,6 +71,7 @@ MEANING = {
     "worker": {"stream_ttl_s"},
 }
 SECTIONS: dict[str, type[Section]] = {
-    "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "worker": Worker, "http": Http, "log": Log,
+    "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "output": Output, "worker": Worker,
+    "http": Http, "log": Log,
 }  # fmt: skip
 NAMES = [f"{section}.{name}" for section, fields in SECTIONS.items() for name in fields.model_fields]

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.rigs.cluster import AdoptionFollower, Cluster, Feeder, Source, Worker, random_weights
+from tests.rigs.ports import free_port
 from tests.rigs.proxy import Proxy
-from tests.rigs.stage import free_port
 from worker.broker.contract import BrokerError
 from worker.demo.local_kafka import LocalKafka, kafka_from_jars
 from worker.settings.sources import load

@@ -15,6 +15,7 @@ KAFKA = Kafka(output_topic="out", group_id="g", instance_id="w0")
 ANSWERS = "see that the broker answers"
 FITTING = [
     (errors.TopicAuthorizationFailedError({"out"}), "allow the worker's user Write on topic out"),
+    (errors.TopicAuthorizationFailedError({"rows"}), "Write on topic rows"),
     (errors.TopicAuthorizationFailedError("g-changelog"), "Write on topic g-changelog"),
     (errors.GroupAuthorizationFailedError("g"), "allow the worker's user Read on group g"),
     (errors.TransactionalIdAuthorizationFailedError(), "Write on transactional id g/w0"),

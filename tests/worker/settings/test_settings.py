@@ -362,6 +362,8 @@ CONTRADICTIONS: list[tuple[str, dict[str, object], str]] = [
     ("events", {"time_field": "stream"}, "are both 'stream': give each its own"),
     ("events", {"covariates": ["a", "a"]}, "names 'a' twice: leave one out"),
     ("events", {"covariates": ["value"]}, "names 'value', which is events.target_field: leave it out"),
+    ("output", {"rows_topic": "events"}, "and kafka.input_topic are both 'events': give each its own"),
+    ("output", {"rows_topic": "foldcast-changelog"}, "and kafka.changelog_topic are both 'foldcast-changelog'"),
     ("model", {"horizons": list(range(901, 1001))}, "ask for fewer long horizons or fewer quantiles"),
     ("worker", {"give_up_s": 5}, "is 5, not more than one commit may take (worker.commit_timeout_s is 8)"),
     ("worker", {"stall_exit_s": 8}, "is 8, not more than one commit may take (worker.commit_timeout_s is 8)"),
