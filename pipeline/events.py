@@ -6,16 +6,16 @@ Judges a record by itself; what a stream makes of it (late, duplicate, missing) 
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
+from pipeline.decoding.paths import Kind, layout, walk
+from pipeline.decoding.times import from_epoch, from_iso
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
 NAME_BYTES = 255
 LARGEST = 1e36  # what waits for labels is kept in float32
 NO_TIMESTAMP = -1
@@ -38,7 +38,7 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Format:
-    """Which fields an event has. `max_ahead_ms`: how far its time may be ahead of the record's timestamp."""
+    """Which fields an event has, by their paths. `max_ahead_ms`: how far it may be ahead of the record's timestamp."""
 
     stream_field: str = "stream"
     time_field: str = "time"
@@ -105,18 +105,13 @@ class Decoder:
         self.form = form
         self.other_keys = 0
         number = float | None | msgspec.UnsetType
-        fields: list[tuple[str, object, object]] = [
-            ("stream", str | None, None),
-            ("time", str | float | int | None, None),
-            ("value", number, msgspec.UNSET),
-        ]
-        fields += [(f"c{i}", number, None) for i in range(len(form.covariates))]
-        rename = {"stream": form.stream_field, "time": form.time_field, "value": form.target_field}
-        rename |= {f"c{i}": name for i, name in enumerate(form.covariates)}
-        self._covariates = [f"c{i}" for i in range(len(form.covariates))]
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(
-            msgspec.defstruct("Event", fields, rename=rename, gc=False)
-        ).decode
+        kinds: list[Kind] = [(str | None, None), (str | float | int | None, None), (number, msgspec.UNSET)]
+        kinds += [(number, None)] * len(form.covariates)
+        struct, self._places = layout([form.stream_field, form.time_field, form.target_field, *form.covariates], kinds)
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(struct).decode
+        self._flat = self._places[:3] == ["f0", "f1", "f2"]
+        self._get = attrgetter(*self._places[:3])
+        self._given = [attrgetter(place) for place in self._places[3:]]
 
     def decode(
         self,
@@ -134,7 +129,7 @@ class Decoder:
         rejected: list[Rejected] = []
         for place, (timestamp, key, value) in enumerate(zip(timestamps_ms, keys, values, strict=True)):
             try:
-                name, time_ms, target, event = self._one(timestamp, key, value)
+                name, time_ms, target, given = self._one(timestamp, key, value)
             except _Refused as refused:
                 rejected.append(Rejected(place, refused.reason, refused.message))
                 continue
@@ -142,42 +137,61 @@ class Decoder:
             names.append(name)
             times.append(time_ms)
             targets.append(target)
-            if self._covariates:
-                given = [getattr(event, c) for c in self._covariates]
-                covariates.append([math.nan if c is None or abs(c) > LARGEST else c for c in given])
+            if given:
+                covariates.append(given)
         batch = Batch(
             np.array([offsets[p] for p in kept], np.int64),
             names,
             np.array(times, np.int64),
             np.array([timestamps_ms[p] for p in kept], np.int64),
             np.array(targets, np.float64),
-            np.array(covariates, np.float64).reshape(len(kept), len(self._covariates)),
+            np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates)),
             len(offsets),
             offsets[-1] + 1,
         )
         return batch, rejected
 
-    def _one(self, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[str, int, float, object]:
+    def _one(
+        self, timestamp_ms: int, key: bytes | None, value: bytes | None
+    ) -> tuple[str, int, float, list[float] | None]:
+        """Return name, time, value and covariates of the record's event. Raises _Refused."""
         if value is None:
             raise _Refused("empty", "the record has no value")
         try:
-            event = self._decode(value)
+            message = self._decode(value)
         except msgspec.ValidationError as error:
             raise _Refused("wrong_type", str(error)) from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise _Refused("undecodable", str(error)) from None
-        name = self._name(event.stream, key)
-        time_ms = self._time(event.time, timestamp_ms)
-        target = event.value
+        if self._flat:  # by names that are constants, which takes a third of the time
+            stream, time, target = message.f0, message.f1, message.f2
+        else:
+            stream, time, target = self._nested(message)
+        name = self._name(stream, key)
+        time_ms = self._time(time, timestamp_ms)
+        given = self._covariates(message) if self._given else None
+        if target is None:
+            return name, time_ms, math.nan, given
         if target is msgspec.UNSET:
             raise _Refused("no_value", f"there is no field {self.form.target_field!r}")
-        if target is None:
-            return name, time_ms, math.nan, event
         if abs(target) > LARGEST:
             raise _Refused("out_of_range", f"{target!r} is beyond {LARGEST:g}")
         if self.form.positive and target <= 0:
             raise _Refused("out_of_range", f"{target!r} has no logarithm (events.transform = log)")
-        return name, time_ms, target, event
+        return name, time_ms, target, given
+
+    def _nested(self, message: object) -> Any:
+        try:
+            return self._get(message)
+        except AttributeError:  # a field lies below what is null
+            return (walk(message, place) for place in self._places[:3])
+
+    def _covariates(self, message: object) -> list[float]:
+        try:
+            given = [get(message) for get in self._given]
+        except AttributeError:
+            given = [walk(message, place) for place in self._places[3:]]
+        return [math.nan if c is None or abs(c) > LARGEST else c for c in given]
 
     def _name(self, field: str | None, key: bytes | None) -> str:
         name = field
@@ -207,36 +221,3 @@ class Decoder:
             ahead = (time_ms - timestamp_ms) / 1000
             raise _Refused("future_time", f"{field!r} is {ahead:g} s ahead of the record's timestamp")
         return time_ms
-
-
-def from_iso(text: str) -> int | None:
-    """Milliseconds since 1970 of an ISO 8601 time (without a zone: UTC), rounded down; None where it is none.
-
-    >>> from_iso("2013-01-01T06:00:00Z"), from_iso("1970-01-01"), from_iso("noon")
-    (1357020000000, 0, None)
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // MILLISECOND
-
-
-def from_epoch(number: float) -> int | None:
-    """Milliseconds since 1970 of epoch seconds, ms, us or ns, told apart by size (seconds up to the year 5138).
-
-    >>> from_epoch(1357020000), from_epoch(1357020000000), from_epoch(1357020000000000)
-    (1357020000000, 1357020000000, 1357020000000000 // 1000)
-    """
-    size = abs(number)
-    if size < 1e11:
-        return math.floor(number * 1000)
-    if size < 1e14:
-        return math.floor(number)
-    if size < 1e17:
-        return math.floor(number / 1000) if isinstance(number, float) else number // 1000
-    if size < 1e19:
-        return math.floor(number / 1_000_000) if isinstance(number, float) else int(number) // 1_000_000
-    return None

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.events import LARGEST, NAME_BYTES, REASONS, Batch, Decoder, Format, Rejected, from_epoch, from_iso
+from pipeline.decoding.times import from_epoch, from_iso
+from pipeline.events import LARGEST, NAME_BYTES, REASONS, Batch, Decoder, Format, Rejected
 
 NOW = 1_700_000_000_000
 TIMES = '"time":1700000000'
@@ -90,6 +91,55 @@ def test_fields_are_found_under_their_own_names() -> None:
     assert (batch.name, batch.time_ms.tolist(), batch.value.tolist()) == (["X"], [NOW], [2.0])
     assert batch.covariates[0, 0] == 3
     assert math.isnan(batch.covariates[0, 1])
+
+
+NESTED = Format("tags.device", "at", "data.readings.1.value", covariates=(r"data.wind\.speed", "data.readings.0.value"))
+
+
+def nested(**changes: object) -> bytes:
+    data = {"wind.speed": 3, "readings": [{"value": 20.5}, {"value": 21.5, "unit": "C"}, 0]}
+    whole = {"more": [1], "at": 1_700_000_000, "data": data, "tags": {"device": "a"}}
+    return json.dumps(whole | changes).encode()
+
+
+def test_a_path_leads_into_objects_and_lists() -> None:
+    batch, rejected = decode(NESTED, (None, nested()))
+    assert not rejected
+    assert (batch.name, batch.time_ms.tolist(), batch.value.tolist()) == (["a"], [NOW], [21.5])
+    assert batch.covariates.tolist() == [[3, 20.5]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "words"),
+    [
+        ({"data": {}}, "no_value", "there is no field 'data.readings.1.value'"),
+        ({"data": {"readings": [{"value": 1}]}}, "no_value", "there is no field"),
+        ({"data": {"readings": {"1": {"value": 1}}}}, "wrong_type", "at `$.data.readings`"),
+        ({"data": {"readings": [{}, {"value": "x"}]}}, "wrong_type", "at `$.data.readings[1].value`"),
+        ({"data": 3}, "wrong_type", "at `$.data`"),
+        ({"tags": {}}, "no_stream", "neither a field 'tags.device' nor a key"),
+    ],
+)
+def test_what_is_not_at_the_end_of_a_path_is_named(changes: dict[str, object], reason: str, words: str) -> None:
+    rejected = decode(NESTED, (None, nested(**changes)))[1]
+    assert [r.reason for r in rejected] == [reason]
+    assert words in rejected[0].message
+
+
+@pytest.mark.parametrize(
+    "data", [None, {"readings": None}, {"readings": [{}, None]}, {"readings": [{}, {"value": None}]}]
+)
+def test_below_null_a_value_is_missing_and_all_else_absent(data: object) -> None:
+    batch, rejected = decode(NESTED, (b"key", nested(data=data, tags=None)))
+    assert not rejected
+    assert (batch.name, batch.time_ms.tolist()) == (["key"], [NOW])
+    assert np.isnan([*batch.value, *batch.covariates[0]]).all()
+
+
+def test_a_list_may_be_the_whole_message() -> None:
+    batch, rejected = decode(Format("0", "1", "2"), (None, b'["a", 1700000000, 5, "more"]'), (b"k", b"[null, null, 6]"))
+    assert not rejected
+    assert (batch.name, batch.value.tolist()) == (["a", "k"], [5, 6])
 
 
 def test_a_covariate_beyond_what_can_be_squared_is_absent() -> None:

@@ -17,7 +17,9 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from pipeline.backtest.backtest import Record
-from pipeline.events import NO_TIMESTAMP, Format, from_epoch, from_iso
+from pipeline.decoding.paths import message
+from pipeline.decoding.times import from_epoch, from_iso
+from pipeline.events import NO_TIMESTAMP, Format
 from worker.refusal import Refusal
 
 MISSING = ("", "NA", "NaN", "nan")
@@ -182,7 +184,7 @@ def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covar
     when = _time(moment) if isinstance(moment, str) else _number(moment)
     time_ms = from_iso(when) if isinstance(when, str) else None if when is None else from_epoch(when)
     event = {form.stream_field: stream, form.time_field: when, form.target_field: _number(value)} | covariates
-    return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(event))
+    return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(message(event)))
 
 
 def _time(text: str) -> str | int | float | None:

@@ -4,20 +4,25 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from worker.settings.section import Count, FieldName, Section, Share, WholeSeconds, check_apart
+from pipeline.decoding.paths import check_paths
+from worker.settings.section import Count, FieldPath, Section, Share, WholeSeconds, check_apart
 
 
 class Events(Section):
     """The fields of an event, and which events are accepted."""
 
-    stream_field: FieldName = Field(
+    stream_field: FieldPath = Field(
         default="stream", description="field with the stream's name; where absent, the record's key"
     )
-    time_field: FieldName = Field(
+    time_field: FieldPath = Field(
         default="time", description="field with the event's time; where absent, the record's timestamp"
     )
-    target_field: FieldName = Field(default="value", description="field with the number to forecast")
-    covariates: tuple[FieldName, ...] = Field(
+    target_field: FieldPath = Field(
+        default="value",
+        description="field with the number to forecast; like every field a path, as in `data.temp` or "
+        "`readings.0.value` (docs/messages.md)",
+    )
+    covariates: tuple[FieldPath, ...] = Field(
         default=(), description="numeric fields that are inputs of the forecast, of the full profile only"
     )
     transform: Literal["none", "log"] = Field(
@@ -55,4 +60,14 @@ class Events(Section):
             if getattr(self, name) in self.covariates:
                 field = getattr(self, name)
                 raise ValueError(f"events.covariates names {field!r}, which is events.{name}: leave it out")
+        self._check_paths(
+            [(name, getattr(self, name)) for name in fields] + [("covariates", c) for c in self.covariates]
+        )
         return self
+
+    def _check_paths(self, named: list[tuple[str, str]]) -> None:
+        for last, (name, _) in enumerate(named):
+            try:
+                check_paths([path for _, path in named[: last + 1]])
+            except ValueError as error:
+                raise ValueError(f"events.{name} cannot be found: {error}") from None
