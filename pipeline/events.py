@@ -4,8 +4,9 @@ Judges a record by itself; what a stream makes of it (late, duplicate, missing) 
 """
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ import msgspec
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
-from pipeline.decoding.paths import Kind, layout, walk
+from pipeline.decoding.paths import Kind, labels_of, layout, walk
 from pipeline.decoding.times import from_epoch, from_iso
 
 NAME_BYTES = 255
@@ -43,6 +44,7 @@ class Format:
     stream_field: str = "stream"
     time_field: str = "time"
     target_field: str = "value"
+    target_fields: tuple[str, ...] = ()  # in place of one: a record has an event of each, of the stream `name/label`
     covariates: tuple[str, ...] = ()
     positive: bool = False  # the target is a logarithm's argument
     max_ahead_ms: int = 3_600_000
@@ -57,7 +59,10 @@ class Rejected(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Events of one partition in offset order (n of them), and how far the batch reaches."""
+    """Events of one partition in offset order (n of them), and how far the batch reaches.
+
+    The events of a record with several targets have one offset.
+    """
 
     offset: Ints  # (n,)
     name: list[str]
@@ -93,6 +98,32 @@ class Batch(NamedTuple):
         )
 
 
+def interleaved(batches: Sequence[Batch]) -> Batch:
+    """The events of several targets of the same records, in offset order, those of one record as the targets are."""
+    order = np.concatenate([batch.offset for batch in batches]).argsort(kind="stable")
+    names = [name for batch in batches for name in batch.name]
+    return batches[0]._replace(
+        offset=np.concatenate([batch.offset for batch in batches])[order],
+        name=[names[e] for e in order.tolist()],
+        time_ms=np.concatenate([batch.time_ms for batch in batches])[order],
+        record_ms=np.concatenate([batch.record_ms for batch in batches])[order],
+        value=np.concatenate([batch.value for batch in batches])[order],
+        covariates=np.concatenate([batch.covariates for batch in batches])[order],
+    )
+
+
+def _one_of(faults: dict[str, Rejected], targets: int) -> Rejected | None:
+    """The one dead letter of a record from its targets' faults; None where only some targets are not in it."""
+    real = {label: each for label, each in faults.items() if each.reason != "no_value"}
+    if not real and len(faults) < targets:
+        return None
+    faults = real or faults
+    first, messages = next(iter(faults.values())), {each.message for each in faults.values()}
+    if len(faults) == targets and len(messages) == 1:
+        return first
+    return first._replace(message="; ".join(f"{label}: {each.message}" for label, each in faults.items()))
+
+
 class _Refused(Exception):  # noqa: N818 - a verdict on somebody's data
     def __init__(self, reason: str, message: str) -> None:
         self.reason, self.message = reason, message
@@ -101,9 +132,15 @@ class _Refused(Exception):  # noqa: N818 - a verdict on somebody's data
 class Decoder:
     """Decodes records of one format. Counts keys that name another stream than the value does."""
 
-    def __init__(self, form: Format) -> None:
+    def __init__(self, form: Format, name_bytes: int = NAME_BYTES) -> None:
+        """`name_bytes` is the most that a name may have."""
         self.form = form
         self.other_keys = 0
+        self._name_bytes = name_bytes
+        self._each = {
+            label: Decoder(replace(form, target_field=path, target_fields=()), name_bytes - len(f"/{label}".encode()))
+            for path, label in zip(form.target_fields, labels_of(form.target_fields), strict=True)
+        }
         number = float | None | msgspec.UnsetType
         kinds: list[Kind] = [(str | None, None), (str | float | int | None, None), (number, msgspec.UNSET)]
         kinds += [(number, None)] * len(form.covariates)
@@ -120,7 +157,9 @@ class Decoder:
         keys: Sequence[bytes | None],
         values: Sequence[bytes | None],
     ) -> tuple[Batch, list[Rejected]]:
-        """A batch of raw records, at least one, in offset order."""
+        """A batch of raw records, at least one, in offset order; of rejected records each is named once."""
+        if self._each:
+            return self._several(offsets, timestamps_ms, keys, values)
         kept: list[int] = []
         names: list[str] = []
         times: list[int] = []
@@ -150,6 +189,24 @@ class Decoder:
             offsets[-1] + 1,
         )
         return batch, rejected
+
+    def _several(
+        self,
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+    ) -> tuple[Batch, list[Rejected]]:
+        """Decode for each target by itself: those that are good are events, whatever the others of their record are."""
+        batches, faults = [], defaultdict[int, dict[str, Rejected]](dict)  # the latter by place and label
+        for label, one in self._each.items():
+            batch, rejected = one.decode(offsets, timestamps_ms, keys, values)
+            batches.append(batch._replace(name=[f"{name}/{label}" for name in batch.name]))
+            for each in rejected:
+                faults[each.place][label] = each
+        self.other_keys = next(iter(self._each.values())).other_keys
+        merged = (_one_of(faults[place], len(self._each)) for place in sorted(faults))
+        return interleaved(batches), [each for each in merged if each is not None]
 
     def _one(
         self, timestamp_ms: int, key: bytes | None, value: bytes | None
@@ -203,8 +260,8 @@ class Decoder:
             except UnicodeDecodeError as error:
                 raise _Refused("no_stream", f"the key is not UTF-8: {error}") from None
         encoded = name.encode()
-        if len(encoded) > NAME_BYTES:
-            raise _Refused("name_too_long", f"the name has {len(encoded)} bytes, at most {NAME_BYTES} are taken")
+        if len(encoded) > self._name_bytes:
+            raise _Refused("name_too_long", f"the name has {len(encoded)} bytes, at most {self._name_bytes} are taken")
         if key and key != encoded:
             self.other_keys += 1
         return name

@@ -105,7 +105,7 @@ class Shard:
         parts = [self._fold(part) for part in self._between_sweeps(batch)]
         self.position = batch.end
         self.counters.records += batch.records
-        self.counters.dead += batch.records - len(batch.name)
+        self.counters.dead += batch.records - len({*batch.offset.tolist()})  # records without an event
         return parts[0] if len(parts) == 1 else joined(parts)
 
     def _between_sweeps(self, batch: Batch) -> Iterator[Batch]:

@@ -193,7 +193,12 @@ class Loop:
             return
         transaction.advanced.append(advanced)
         transaction.messages += forecast_messages(
-            advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition
+            advanced.forecasts,
+            self._plan.method,
+            live.shard.version,
+            self._topics,
+            live.partition,
+            several=bool(self._plan.decoder.form.target_fields),
         )
         transaction.messages += dead_letters(
             advanced.rejected, advanced.records, self._topics, live.partition, self._limits.dead_letter_bytes

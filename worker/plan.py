@@ -74,6 +74,7 @@ def format_of(settings: Settings) -> Format:
         stream_field=events.stream_field,
         time_field=events.time_field,
         target_field=events.target_field,
+        target_fields=events.target_fields,
         covariates=events.covariates,
         positive=events.transform == "log",
         max_ahead_ms=events.max_ahead_s * 1000,

@@ -67,10 +67,15 @@ def _expected(earlier: list[float], value: float, levels: Sequence[float]) -> di
 
 
 def forecast_messages(
-    forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int
+    forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int, several: bool = False
 ) -> list[Message]:
-    """Return one message per accepted event, to the event's own partition number."""
+    """Return one message per accepted event, to the event's own partition number.
+
+    Where records have several targets, an id ends with the target's label, as the stream does.
+    """
     ids = [f"{topics.input}-{partition}-{offset}" for offset in forecasts.offset.tolist()]
+    if several:
+        ids = [f"{key}:{name.rpartition('/')[2]}" for key, name in zip(ids, forecasts.name, strict=True)]
     bodies = forecast_bodies(forecasts, method, version, ids)
     return [
         Message(topics.output, partition, name.encode(), body, (CONTENT_TYPE, ("foldcast-id", key.encode())))

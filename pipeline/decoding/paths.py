@@ -39,6 +39,16 @@ def parts_of(path: str) -> list[str | int]:
     return parts
 
 
+def labels_of(paths: Sequence[str]) -> list[str]:
+    """Return a short name for each path: its last, or where two end alike the whole path.
+
+    >>> labels_of(["data.temp", "in.co2", "out.co2"])
+    ['temp', 'in.co2', 'out.co2']
+    """
+    last = [str(parts_of(path)[-1]) for path in paths]
+    return [name if last.count(name) == 1 else path for name, path in zip(last, paths, strict=True)]
+
+
 def check_paths(paths: Sequence[str]) -> None:
     """Raise ValueError where two paths cannot both lead to a field."""
     for (one, first), (other, second) in combinations([(path, parts_of(path)) for path in paths], 2):

@@ -142,6 +142,57 @@ def test_a_list_may_be_the_whole_message() -> None:
     assert (batch.name, batch.value.tolist()) == (["a", "k"], [5, 6])
 
 
+SEVERAL = Format("device", target_fields=("data.temp", "data.rh", "ok"), covariates=("data.wind",))
+
+
+def test_each_target_that_is_there_is_an_event_of_its_own_stream() -> None:
+    batch, rejected = decode(
+        SEVERAL,
+        (None, b'{"device":"a","data":{"temp":1,"rh":2,"wind":3},"ok":4}'),
+        (None, b'{"device":"b","data":{"rh":null}}'),
+    )
+    assert not rejected
+    assert batch.name == ["a/temp", "a/rh", "a/ok", "b/rh"]
+    assert batch.offset.tolist() == [10, 10, 10, 11]
+    assert batch.value.tolist()[:3] == [1, 2, 4]
+    assert math.isnan(batch.value[3])
+    assert batch.covariates.tolist()[:3] == [[3]] * 3
+    assert (batch.records, batch.end) == (2, 12)
+
+
+@pytest.mark.parametrize(
+    ("body", "names", "reason", "words"),
+    [
+        (b'{"data":{"temp":"x","rh":2},"ok":1e37}', ["k/rh"], "wrong_type", "temp: Expected `float | null`, got `str`"),
+        (b'{"data":{"temp":"x","rh":2},"ok":1e37}', ["k/rh"], "wrong_type", "; ok: 1e+37 is beyond"),
+        (b'{"data":{"wind":"x"},"ok":1}', [], "wrong_type", "Expected `float | null`, got `str` - at `$.data.wind`"),
+        (b'{"data":{}}', [], "no_value", "temp: there is no field 'data.temp'; rh: there is no field"),
+        (b"{", [], "undecodable", "truncated"),
+    ],
+)
+def test_a_bad_target_is_one_dead_letter_beside_the_events_of_the_others(
+    body: bytes, names: list[str], reason: str, words: str
+) -> None:
+    batch, rejected = decode(SEVERAL, (b"before", b'{"ok":1}'), (b"k", body), (b"after", b'{"ok":2}'))
+    assert batch.name == ["before/ok", *names, "after/ok"]
+    assert [(one.place, one.reason) for one in rejected] == [(1, reason)]
+    assert words in rejected[0].message
+
+
+def test_a_name_has_room_for_its_target() -> None:
+    name = "x" * (NAME_BYTES - len("/temp"))
+    batch, rejected = decode(SEVERAL, (None, b'{"device":"%s","data":{"temp":1}}' % name.encode()))
+    assert (batch.name, rejected) == ([f"{name}/temp"], [])
+    batch, [one] = decode(SEVERAL, (None, b'{"device":"%sx","data":{"temp":1,"rh":2}}' % name.encode()))
+    assert (batch.name, one.reason) == ([f"{name}x/rh"], "name_too_long")
+
+
+def test_other_keys_of_several_targets_are_counted_once_a_record() -> None:
+    decoder = Decoder(SEVERAL)
+    decoder.decode([1, 2], [NOW] * 2, [b"b", b"a"], [b'{"device":"a","ok":1,"data":{"rh":1}}'] * 2)
+    assert decoder.other_keys == 1
+
+
 def test_a_covariate_beyond_what_can_be_squared_is_absent() -> None:
     batch, _ = decode(Format(covariates=("c",)), (b"a", b'{"value":1,"c":1e37}'), (b"a", b'{"value":1,"c":1e36}'))
     assert math.isnan(batch.covariates[0, 0])

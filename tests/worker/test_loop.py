@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
+from pipeline.events import Format
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained
-from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
+from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
 from tests.rigs.memory_log import Transaction
 from worker.broker.contract import BrokerError, CommitError, Message
 from worker.dead_letters import DeadLetterCatch
@@ -124,6 +125,39 @@ def test_a_life_that_ended_leaves_its_memory_at_once(ended_by: str, caplog: pyte
         assert [ref() for ref in tables] == [None] * len(tables)
     finally:
         gc.enable()
+
+
+SEVERAL = Format(target_fields=("x", "in.y", "z"))
+
+
+def produce_several(rig: Rig, number: int) -> None:
+    """Records of three targets: mostly all there, some null, some absent, some no numbers."""
+    for n in range(number):
+        x = (f"{n * 7 % 13}.5", "null", '"?"', f"{n}")[n % 4]
+        fields = [f'"stream":"s{n % 3}","time":{n * 60},"x":{x},"in":{{"y":{n * 5 % 11}}}', *['"z":1'] * (n % 2)]
+        body = "{" + ",".join(fields) + "}"
+        rig.cluster.produce(n % 2, b"key", body.encode(), n * 60_000)
+
+
+def test_records_of_several_targets_are_folded_again_to_the_same_bits() -> None:
+    rig = Rig(form=SEVERAL, learning=True)
+    rig.judge(max_streams=5)
+    rig.start()
+    produce_several(rig, 150)
+    for what in ("restart", *FAILURES, "poll", "restart", "stop", "renew"):
+        rig.cycle(times=3)
+        act_on(rig, what, "one")
+    rig.drain()
+    rig.check_topics()
+    made = rig.cluster.committed_messages(OUTPUT)
+    ids = [dict(m.headers)["foldcast-id"].decode() for m in made]
+    assert len(set(ids)) == len(ids) > 50
+    assert {one.rpartition(":")[2] for one in ids} == {"x", "y", "z"}
+    assert all(one.endswith(f":{m.key.decode().rpartition('/')[2]}") for one, m in zip(ids, made, strict=True) if m.key)
+    letters = [dict(m.headers) for m in rig.cluster.committed_messages(DEAD_LETTERS)]
+    assert {h["foldcast-error-reason"] for h in letters} == {b"wrong_type", b"too_many_streams"}
+    places = [(h["foldcast-error-partition"], h["foldcast-error-offset"]) for h in letters]
+    assert len(set(places)) == len(places), "a record has one dead letter, whatever is wrong in it"
 
 
 @pytest.mark.parametrize("failure", FAILURES)

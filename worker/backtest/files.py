@@ -145,7 +145,7 @@ def _maker(header: list[str], form: Format) -> Maker:
         seen.add(name)
     time_at = _column(header, form.time_field, "time")
     stream_at = _column(header, form.stream_field, "stream")
-    value_at = _column(header, form.target_field, "value")
+    value_at = None if form.target_fields else _column(header, form.target_field, "value")
     there = f"among {', '.join(map(repr, header))[:SHOWN]}"
     if time_at is None:
         raise HistoryError(f"there is no column {form.time_field!r} {there}")
@@ -153,13 +153,20 @@ def _maker(header: list[str], form: Format) -> Maker:
         if value_at is not None and len(header) > 2:
             known = f"{form.stream_field!r} for the names of the streams in {header[value_at]!r}"
             raise HistoryError(f"there is no column {known} {there}: name it so, or set events.stream_field")
+        for setting, fields in (("events.covariates", form.covariates), ("events.target_fields", form.target_fields)):
+            if fields:
+                fix = f"add a column {form.stream_field!r}, or leave the setting out"
+                raise HistoryError(f"{setting} are columns of one stream, and here each column is a stream: {fix}")
         return partial(_wide, header, time_at, form)
-    if value_at is None:
+    if value_at is None and not form.target_fields:
         raise HistoryError(f"there is no column {form.target_field!r} {there}")
-    for name in form.covariates:
-        if name not in header:
-            raise HistoryError(f"there is no column {name!r} (events.covariates) {there}")
-    return partial(_long, (stream_at, time_at, value_at), [(c, header.index(c)) for c in form.covariates], form)
+    numbers = [] if value_at is None else [(form.target_field, value_at)]
+    for setting, fields in (("events.target_fields", form.target_fields), ("events.covariates", form.covariates)):
+        for name in fields:
+            if name not in header:
+                raise HistoryError(f"there is no column {name!r} ({setting}) {there}")
+            numbers.append((name, header.index(name)))
+    return partial(_long, stream_at, time_at, numbers, form)
 
 
 def _column(header: list[str], name: str, otherwise: str) -> int | None:
@@ -167,23 +174,23 @@ def _column(header: list[str], name: str, otherwise: str) -> int | None:
 
 
 def _long(
-    at: tuple[int, int, int], covariates: list[tuple[str, int]], form: Format, line: int, row: Row
+    stream_at: int, time_at: int, numbers: list[tuple[str, int]], form: Format, line: int, row: Row
 ) -> Iterator[Record]:
-    stream, moment, value = (row[place] for place in at)
-    more = {name: _number(row[place]) for name, place in covariates}
-    yield _record(line, "" if stream is None else str(stream), moment, value, form, more)
+    stream = row[stream_at]
+    cells = {name: row[place] for name, place in numbers}
+    yield _record(line, "" if stream is None else str(stream), row[time_at], cells, form)
 
 
 def _wide(header: list[str], time_at: int, form: Format, line: int, row: Row) -> Iterator[Record]:
     for place, stream in enumerate(header):
         if place != time_at:
-            yield _record(line, stream, row[time_at], row[place], form, {})
+            yield _record(line, stream, row[time_at], {form.target_field: row[place]}, form)
 
 
-def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covariates: dict[str, Any]) -> Record:
+def _record(line: int, stream: str, moment: Any, cells: dict[str, Any], form: Format) -> Record:
     when = _time(moment) if isinstance(moment, str) else _number(moment)
     time_ms = from_iso(when) if isinstance(when, str) else None if when is None else from_epoch(when)
-    event = {form.stream_field: stream, form.time_field: when, form.target_field: _number(value)} | covariates
+    event = {form.stream_field: stream, form.time_field: when} | {name: _number(c) for name, c in cells.items()}
     return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(message(event)))
 
 

@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.decoding.paths import check_paths
+from pipeline.decoding.paths import check_paths, labels_of
 from worker.settings.section import Count, FieldPath, Section, Share, WholeSeconds, check_apart
 
 
@@ -21,6 +21,11 @@ class Events(Section):
         default="value",
         description="field with the number to forecast; like every field a path, as in `data.temp` or "
         "`readings.0.value` (docs/messages.md)",
+    )
+    target_fields: tuple[FieldPath, ...] = Field(
+        default=(),
+        description="several such fields in place of `target_field`: of `data.temp` and `data.rh`, each that is there "
+        "is an event, of the streams `<name>/temp` and `<name>/rh`",
     )
     covariates: tuple[FieldPath, ...] = Field(
         default=(), description="numeric fields that are inputs of the forecast, of the full profile only"
@@ -60,14 +65,23 @@ class Events(Section):
             if getattr(self, name) in self.covariates:
                 field = getattr(self, name)
                 raise ValueError(f"events.covariates names {field!r}, which is events.{name}: leave it out")
-        self._check_paths(
-            [(name, getattr(self, name)) for name in fields] + [("covariates", c) for c in self.covariates]
-        )
+        if self.target_fields and "target_field" in self.model_fields_set:
+            raise ValueError("events.target_field and events.target_fields are both given: leave one of them out")
+        named = [(name, getattr(self, name)) for name in fields if name != "target_field" or not self.target_fields]
+        named += [(name, path) for name in ("target_fields", "covariates") for path in getattr(self, name)]
+        self._check_paths(named)
+        for label in labels_of(self.target_fields):
+            if "/" in label:
+                raise ValueError(
+                    f"events.target_fields names {label!r}, but `/` stands between a stream's name and its field's: "
+                    "rename that field where it is produced"
+                )
         return self
 
     def _check_paths(self, named: list[tuple[str, str]]) -> None:
-        for last, (name, _) in enumerate(named):
-            try:
-                check_paths([path for _, path in named[: last + 1]])
-            except ValueError as error:
-                raise ValueError(f"events.{name} cannot be found: {error}") from None
+        for last, (name, path) in enumerate(named):
+            for others, paths in ((name, [path]), *((f"{n} and events.{name}", [p, path]) for n, p in named[:last])):
+                try:
+                    check_paths(paths)
+                except ValueError as error:
+                    raise ValueError(f"events.{others} cannot be found: {error}") from None
