@@ -5,21 +5,24 @@ Judges a record by itself; what a stream makes of it (late, duplicate, missing) 
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 import numpy as np
 
-from pipeline.arrays import Floats, Ints
-from pipeline.decoding.paths import Kind, labels_of, layout, walk
+from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected, interleaved
+from pipeline.decoding.numbers import Numbers
+from pipeline.decoding.paths import WHOLE, Kind, labels_of, layout, walk
 from pipeline.decoding.times import from_epoch, from_iso
 
 NAME_BYTES = 255
 LARGEST = 1e36  # what waits for labels is kept in float32
 NO_TIMESTAMP = -1
+PLAIN = Numbers()
+FRAMING = 5  # bytes before a message that a schema registry knows: 0, and the schema's id
 
 # every reason a record goes to the dead letters
 REASONS = (
@@ -48,68 +51,8 @@ class Format:
     covariates: tuple[str, ...] = ()
     positive: bool = False  # the target is a logarithm's argument
     max_ahead_ms: int = 3_600_000
-
-
-class Rejected(NamedTuple):
-    """A record that is no event, by its place in the batch."""
-
-    place: int
-    reason: str
-    message: str
-
-
-class Batch(NamedTuple):
-    """Events of one partition in offset order (n of them), and how far the batch reaches.
-
-    The events of a record with several targets have one offset.
-    """
-
-    offset: Ints  # (n,)
-    name: list[str]
-    time_ms: Ints  # (n,)
-    record_ms: Ints  # (n,)
-    value: Floats  # (n,) NaN: missing
-    covariates: Floats  # (n, C) NaN: absent
-    records: int  # events and rejected records together
-    end: int  # the offset after the last record
-
-    def part(self, low: int, high: int) -> "Batch":
-        """Events low to high; `records` and `end` stay the whole batch's."""
-        between = slice(low, high)
-        return self._replace(
-            offset=self.offset[between],
-            name=self.name[between],
-            time_ms=self.time_ms[between],
-            record_ms=self.record_ms[between],
-            value=self.value[between],
-            covariates=self.covariates[between],
-        )
-
-    def without(self, places: Iterable[int]) -> "Batch":
-        """The batch with fewer events; its others have become dead letters, which `records` and `end` know."""
-        kept = np.delete(np.arange(len(self.name)), list(places))
-        return self._replace(
-            offset=self.offset[kept],
-            name=[self.name[e] for e in kept.tolist()],
-            time_ms=self.time_ms[kept],
-            record_ms=self.record_ms[kept],
-            value=self.value[kept],
-            covariates=self.covariates[kept],
-        )
-
-
-def interleaved(batches: Sequence[Batch]) -> Batch:
-    """The events of several targets of the same records, in offset order, those of one record as the targets are."""
-    order = np.concatenate([batch.offset for batch in batches]).argsort(kind="stable")
-    names = [name for batch in batches for name in batch.name]
-    return batches[0]._replace(
-        offset=np.concatenate([batch.offset for batch in batches])[order],
-        name=[names[e] for e in order.tolist()],
-        time_ms=np.concatenate([batch.time_ms for batch in batches])[order],
-        record_ms=np.concatenate([batch.record_ms for batch in batches])[order],
-        value=np.concatenate([batch.value for batch in batches])[order],
-        covariates=np.concatenate([batch.covariates for batch in batches])[order],
-    )
+    numbers: Numbers = PLAIN
+    outside_is_dead: bool = False  # a target outside the range of `numbers` is a dead letter, else it is dropped
 
 
 def _one_of(faults: dict[str, Rejected], targets: int) -> Rejected | None:
@@ -137,15 +80,25 @@ class Decoder:
         self.form = form
         self.other_keys = 0
         self._name_bytes = name_bytes
+        self._flat = False
         self._each = {
             label: Decoder(replace(form, target_field=path, target_fields=()), name_bytes - len(f"/{label}".encode()))
             for path, label in zip(form.target_fields, labels_of(form.target_fields), strict=True)
         }
-        number = float | None | msgspec.UnsetType
-        kinds: list[Kind] = [(str | None, None), (str | float | int | None, None), (number, msgspec.UNSET)]
-        kinds += [(number, None)] * len(form.covariates)
+        self._plain = form.numbers.plain
+        self._drop = 0  # of the event that was read last
+        number = float | str | None if form.numbers.lenient else float | None
+        if form.target_field == WHOLE:
+            self._places, self._given = list[str](), list[Any]()
+            self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(number).decode
+            return
+        kinds: list[Kind] = [(str | int | None, None), (str | float | int | None, None)]
+        kinds += [
+            (number | msgspec.UnsetType, msgspec.UNSET),
+            *[(number | msgspec.UnsetType, None)] * len(form.covariates),
+        ]
         struct, self._places = layout([form.stream_field, form.time_field, form.target_field, *form.covariates], kinds)
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(struct).decode
+        self._decode = msgspec.json.Decoder(struct).decode
         self._flat = self._places[:3] == ["f0", "f1", "f2"]
         self._get = attrgetter(*self._places[:3])
         self._given = [attrgetter(place) for place in self._places[3:]]
@@ -165,6 +118,7 @@ class Decoder:
         times: list[int] = []
         targets: list[float] = []
         covariates: list[list[float]] = []
+        drops, plain = dict[int, int](), self._plain
         rejected: list[Rejected] = []
         for place, (timestamp, key, value) in enumerate(zip(timestamps_ms, keys, values, strict=True)):
             try:
@@ -178,6 +132,8 @@ class Decoder:
             targets.append(target)
             if given:
                 covariates.append(given)
+            if not plain and self._drop:
+                drops[len(kept) - 1], self._drop = self._drop, 0
         batch = Batch(
             np.array([offsets[p] for p in kept], np.int64),
             names,
@@ -187,7 +143,10 @@ class Decoder:
             np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates)),
             len(offsets),
             offsets[-1] + 1,
+            np.zeros(len(kept), np.int64),
         )
+        for event, why in drops.items():
+            batch.drop[event] = why
         return batch, rejected
 
     def _several(
@@ -217,9 +176,10 @@ class Decoder:
         try:
             message = self._decode(value)
         except msgspec.ValidationError as error:
-            raise _Refused("wrong_type", str(error)) from None
+            fix = ' (events.numbers = "lenient" reads numbers in text)' if "float" in str(error) else ""
+            raise _Refused("wrong_type", f"{error}{fix if 'got `str`' in str(error) else ''}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _Refused("undecodable", str(error)) from None
+            raise _Refused("undecodable", _framing(value) or str(error)) from None
         if self._flat:  # by names that are constants, which takes a third of the time
             stream, time, target = message.f0, message.f1, message.f2
         else:
@@ -227,17 +187,39 @@ class Decoder:
         name = self._name(stream, key)
         time_ms = self._time(time, timestamp_ms)
         given = self._covariates(message) if self._given else None
-        if target is None:
-            return name, time_ms, math.nan, given
         if target is msgspec.UNSET:
             raise _Refused("no_value", f"there is no field {self.form.target_field!r}")
+        if not self._plain:
+            target = self._judged(target)
+        if target is None:
+            return name, time_ms, math.nan, given
         if abs(target) > LARGEST:
             raise _Refused("out_of_range", f"{target!r} is beyond {LARGEST:g}")
         if self.form.positive and target <= 0:
             raise _Refused("out_of_range", f"{target!r} has no logarithm (events.transform = log)")
         return name, time_ms, target, given
 
+    def _judged(self, given: float | str | None) -> float | None:
+        """Return the number, None where there is none; says in `_drop` why. Raises _Refused."""
+        if given is None:
+            return None
+        numbers = self.form.numbers
+        try:
+            number = numbers.read(given)
+        except ValueError as error:
+            raise _Refused("wrong_type", str(error)) from None
+        if number is None:
+            self._drop = SENTINEL
+        elif not numbers.low <= number <= numbers.high:
+            if self.form.outside_is_dead:
+                limits = f"{numbers.low!r} to {numbers.high!r}"
+                raise _Refused("out_of_range", f"{number!r} is outside {limits} (events.range)")
+            self._drop, number = OUTSIDE, None
+        return number
+
     def _nested(self, message: object) -> Any:
+        if not self._places:  # the message is the target
+            return None, None, message
         try:
             return self._get(message)
         except AttributeError:  # a field lies below what is null
@@ -248,23 +230,33 @@ class Decoder:
             given = [get(message) for get in self._given]
         except AttributeError:
             given = [walk(message, place) for place in self._places[3:]]
+        if not self._plain:
+            try:
+                given = [None if c is None else self.form.numbers.read(c) for c in given]
+            except ValueError as error:
+                raise _Refused("wrong_type", f"a covariate: {error}") from None
         return [math.nan if c is None or abs(c) > LARGEST else c for c in given]
 
-    def _name(self, field: str | None, key: bytes | None) -> str:
-        name = field
-        if not name:
+    def _name(self, field: str | int | None, key: bytes | None) -> str:
+        name: Any = field
+        if not name and name != 0:
             if not key:
                 raise _Refused("no_stream", f"there is neither a field {self.form.stream_field!r} nor a key")
             try:
                 name = key.decode()
             except UnicodeDecodeError as error:
                 raise _Refused("no_stream", f"the key is not UTF-8: {error}") from None
-        encoded = name.encode()
+        try:
+            encoded = name.encode()
+        except AttributeError:  # a number; to ask each time takes longer
+            name = str(name)
+            encoded = name.encode()
         if len(encoded) > self._name_bytes:
             raise _Refused("name_too_long", f"the name has {len(encoded)} bytes, at most {self._name_bytes} are taken")
         if key and key != encoded:
             self.other_keys += 1
-        return name
+        named: str = name
+        return named
 
     def _time(self, field: str | float | int | None, timestamp_ms: int) -> int:
         if field is None:
@@ -278,3 +270,14 @@ class Decoder:
             ahead = (time_ms - timestamp_ms) / 1000
             raise _Refused("future_time", f"{field!r} is {ahead:g} s ahead of the record's timestamp")
         return time_ms
+
+
+def _framing(value: bytes) -> str:
+    """Return a sentence about the bytes that a schema registry's clients put before a message; empty without them."""
+    if len(value) < FRAMING or value[0]:
+        return ""
+    schema = int.from_bytes(value[1:FRAMING])
+    return (
+        f"this looks like a schema registry's framing (a zero byte, then the id of schema {schema}): only plain JSON "
+        "is read, so let the producer use a JSON serializer without a registry"
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from pipeline.decoding.numbers import Numbers
 from pipeline.events import Decoder, Format
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
@@ -78,6 +79,8 @@ def format_of(settings: Settings) -> Format:
         covariates=events.covariates,
         positive=events.transform == "log",
         max_ahead_ms=events.max_ahead_s * 1000,
+        numbers=Numbers(events.numbers == "lenient", frozenset(events.missing_values), *events.range),
+        outside_is_dead=events.outside_range == "dead_letter",
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+WHOLE = "."  # the whole message, where it is the target
 MOST_PLACES = 100  # of a list: its struct has a field for each
 DOT = re.compile(r"(?<!\\)\.")
 ABSENT = msgspec.Raw(b"null")

@@ -12,7 +12,7 @@ import numpy as np
 from report import Report, options
 from stand import FIRST_MS, STEP_MS, Sections, add_variants, variants
 
-from pipeline.events import Batch
+from pipeline.batch import Batch
 from pipeline.shard import Shard
 from worker.plan import Plan
 from worker.settings.sources import load
@@ -40,7 +40,10 @@ class Fed:
             self._level = self._level + self._random.normal(size=rows)
             first, times = turn * rows, np.full(rows, FIRST_MS + turn * STEP_MS)
             offsets = np.arange(first, first + rows)
-            made.append(Batch(offsets, self._names, times, times, self._level, self._covariates, rows, first + rows))
+            drop = np.zeros(rows, np.int64)
+            made.append(
+                Batch(offsets, self._names, times, times, self._level, self._covariates, rows, first + rows, drop)
+            )
         self._turn += turns
         return made
 

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected
+from pipeline.decoding.numbers import Numbers
 from pipeline.decoding.times import from_epoch, from_iso
-from pipeline.events import LARGEST, NAME_BYTES, REASONS, Batch, Decoder, Format, Rejected
+from pipeline.events import LARGEST, NAME_BYTES, REASONS, Decoder, Format
 
 NOW = 1_700_000_000_000
 TIMES = '"time":1700000000'
@@ -34,7 +36,7 @@ REFUSED = [
     ("wrong_type", b"a", b'{"value":"1"}', NOW),
     ("wrong_type", b"a", b'{"value":true}', NOW),
     ("wrong_type", b"a", b'{"value":1e999}', NOW),
-    ("wrong_type", b"a", b'{"stream":7,"value":1}', NOW),
+    ("wrong_type", b"a", b'{"stream":7.5,"value":1}', NOW),
     ("wrong_type", b"a", b'{"time":[1],"value":1}', NOW),
     ("wrong_type", b"a", b'{"value":1,"wind":"x"}', NOW),
     ("no_stream", None, b'{"value":1}', NOW),
@@ -193,6 +195,69 @@ def test_other_keys_of_several_targets_are_counted_once_a_record() -> None:
     assert decoder.other_keys == 1
 
 
+def test_a_number_may_be_a_stream_s_name() -> None:
+    batch, rejected = decode(Format(), (b"7", b'{"stream":7,"value":1}'), (b"k", b'{"stream":0,"value":1}'))
+    assert (batch.name, rejected) == (["7", "0"], [])
+
+
+BARE = Format(target_field=".")
+
+
+def test_a_message_may_be_the_value_alone() -> None:
+    batch, rejected = decode(BARE, (b"a", b" 21.5\n"), (b"b", b"-3"), (b"c", b"null"), (b"d", b'"1"'), (None, b"1"))
+    assert (batch.name, batch.value.tolist()[:2], batch.time_ms.tolist()) == (["a", "b", "c"], [21.5, -3], [NOW] * 3)
+    assert math.isnan(batch.value[2])
+    assert [(one.place, one.reason) for one in rejected] == [(3, "wrong_type"), (4, "no_stream")]
+
+
+LENIENT = Numbers(lenient=True, sentinels=frozenset({-9999.0, "unavailable"}), low=-50, high=60)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("3.5", 3.5), (" -1e1 ", -10), ("+.5", 0.5), ("60", 60), ("7.", 7), ("-50.0", -50)]
+)
+def test_lenient_numbers_may_be_text(text: str, value: float) -> None:
+    form = Format(covariates=("c",), numbers=LENIENT)
+    batch, rejected = decode(form, (b"a", json.dumps({"value": text, "c": text}).encode()))
+    assert (batch.value.tolist(), batch.covariates.tolist(), rejected) == ([value], [[value]], [])
+    rejected = decode(Format(), (b"a", json.dumps({"value": text}).encode()))[1]
+    assert 'events.numbers = "lenient"' in rejected[0].message
+
+
+@pytest.mark.parametrize("text", ["3,5", "", "nan", "inf", "1_000", "0x1", "21 C", "٣", "1" * 30 + "x"])
+def test_other_text_is_no_number(text: str) -> None:
+    for body in ({"value": text}, {"value": 1, "c": text}):
+        batch, [one] = decode(Format(covariates=("c",), numbers=LENIENT), (b"a", json.dumps(body).encode()))
+        assert (batch.name, one.reason) == ([], "wrong_type")
+        assert "is no number" in one.message
+        assert ("comma" in one.message) == ("," in text)
+
+
+def test_sentinels_and_values_outside_the_range_are_dropped_by_their_own_names() -> None:
+    bodies = [b"-9999", b'"-9999.0"', b'"unavailable"', b"60.1", b"-50.1", b"1e99", b"null", b"5"]
+    records = [(b"a", b'{"value":%s,"c":-9999}' % body) for body in bodies]
+    batch, rejected = decode(Format(covariates=("c",), numbers=LENIENT), *records)
+    assert not rejected
+    assert batch.drop.tolist() == [SENTINEL] * 3 + [OUTSIDE] * 3 + [0, 0]
+    assert np.isnan(batch.value).tolist() == [True] * 7 + [False]
+    assert np.isnan(batch.covariates).all(), "a sentinel is absent"
+    positive = Format(positive=True, numbers=LENIENT)
+    assert decode(positive, (b"a", b'{"value":-9999}'))[0].drop.tolist() == [SENTINEL], "before it has no logarithm"
+
+
+def test_a_value_outside_the_range_may_be_a_dead_letter() -> None:
+    form = Format(numbers=Numbers(low=0, high=1), outside_is_dead=True)
+    batch, [one] = decode(form, (b"a", b'{"value":1}'), (b"a", b'{"value":1.5}'), (b"a", b'{"value":null}'))
+    assert (len(batch.name), one.reason) == (2, "out_of_range")
+    assert "1.5 is outside 0 to 1 (events.range)" in one.message
+
+
+def test_a_schema_registry_s_framing_is_named() -> None:
+    [one] = decode(Format(), (b"a", b"\0\0\0\0\x2a\x02abc"))[1]
+    assert one.reason == "undecodable"
+    assert "schema registry's framing (a zero byte, then the id of schema 42)" in one.message
+
+
 def test_a_covariate_beyond_what_can_be_squared_is_absent() -> None:
     batch, _ = decode(Format(covariates=("c",)), (b"a", b'{"value":1,"c":1e37}'), (b"a", b'{"value":1,"c":1e36}'))
     assert math.isnan(batch.covariates[0, 0])
@@ -257,7 +322,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
-EVENT = st.fixed_dictionaries({}, optional=dict.fromkeys(("stream", "time", "value", "wind"), JSON))
+INNER = st.fixed_dictionaries({}, optional=dict.fromkeys(("a", "b"), JSON | st.lists(JSON, max_size=2))) | JSON
+EVENT = st.fixed_dictionaries({}, optional=dict.fromkeys(("stream", "time", "value", "wind"), INNER)) | JSON
 BYTES = st.none() | st.binary(max_size=40)
 
 
@@ -275,9 +341,26 @@ BYTES = st.none() | st.binary(max_size=40)
 @example([(None, b'{"stream":"a","time":"0001-01-01T00:00:00+23:59","value":1}', 0)])
 def test_anything_is_an_event_or_refused_and_never_an_exception(records) -> None:  # type: ignore[no-untyped-def]
     keys, values, timestamps = ([r[i] for r in records] for i in range(3))
-    batch, rejected = Decoder(Format(covariates=("wind",))).decode(range(len(records)), timestamps, keys, values)
-    places = sorted([*batch.offset.tolist(), *(r.place for r in rejected)])
-    assert places == list(range(len(records)))
+    for form in FORMS:
+        judge_all(form, keys, values, timestamps)
+
+
+FORMS = [
+    Format(covariates=("wind",)),
+    Format(covariates=("wind",), numbers=LENIENT, positive=True),
+    Format("stream.a", "time.0", "value.a.0", covariates=("wind.a", "value.b")),
+    Format("stream.a", target_fields=("value", "wind.a"), numbers=LENIENT),
+    BARE,
+    Format("0", "1.a", "2"),
+]
+
+
+def judge_all(form, keys, values, timestamps) -> None:  # type: ignore[no-untyped-def]
+    batch, rejected = Decoder(form).decode(range(len(keys)), timestamps, keys, values)
+    dead = [r.place for r in rejected]
+    assert {*batch.offset.tolist(), *dead} == {*range(len(keys))}
+    assert len(set(dead)) == len(dead)
+    assert form.target_fields or not {*batch.offset.tolist()} & {*dead}
     assert all(r.reason in REASONS and r.message for r in rejected)
     assert all(0 < len(name.encode()) <= NAME_BYTES for name in batch.name)
     assert not np.isinf(batch.value).any()

@@ -10,8 +10,9 @@ from threading import Event
 
 import msgspec
 
+from pipeline.batch import Rejected
 from pipeline.durable.image import MARKER_KEY, REFUSED_PREFIX, Refused, read_image
-from pipeline.events import Decoder, Format, Rejected
+from pipeline.events import Decoder, Format
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method

@@ -1,6 +1,7 @@
 """The loop over a broker in memory: what leaves it, what it remembers, and when it declines to go on."""
 
 import gc
+import json
 import weakref
 from collections.abc import Iterator
 from dataclasses import replace
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.batch import DROPS
+from pipeline.decoding.numbers import Numbers
 from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
 from pipeline.events import Format
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained
@@ -158,6 +161,22 @@ def test_records_of_several_targets_are_folded_again_to_the_same_bits() -> None:
     assert {h["foldcast-error-reason"] for h in letters} == {b"wrong_type", b"too_many_streams"}
     places = [(h["foldcast-error-partition"], h["foldcast-error-offset"]) for h in letters]
     assert len(set(places)) == len(places), "a record has one dead letter, whatever is wrong in it"
+
+
+def test_sentinels_and_values_outside_the_range_are_counted_as_such_and_folded_again_as_such() -> None:
+    rig = Rig(partitions=1, form=Format(numbers=Numbers(sentinels=frozenset({-9999.0}), high=100.0)))
+    rig.start()
+    for n, value in enumerate((1, -9999, 2, 100.5, None, -9999, 3)):
+        rig.cluster.produce(0, b"a", b'{"value":%s}' % json.dumps(value).encode(), n * 60_000)
+    rig.drain()
+    dropped = {reason: rig.sample("events_dropped_total", reason=reason) for reason in DROPS}
+    assert dropped == {"late": 0, "duplicate": 0, "missing": 1, "sentinel": 2, "outside_range": 1}
+    rig.start()
+    rig.cycle(times=10)
+    rig.check_topics()
+    counters = rig.loops["one"].lives[0].shard.counters
+    assert (counters.records, counters.forecasts, counters.sentinel, counters.outside_range) == (7, 3, 2, 1)
+    assert (counters.missing, counters.dead) == (1, 0)
 
 
 @pytest.mark.parametrize("failure", FAILURES)

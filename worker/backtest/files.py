@@ -17,7 +17,7 @@ from typing import Any, BinaryIO, cast
 import orjson
 
 from pipeline.backtest.backtest import Record
-from pipeline.decoding.paths import message
+from pipeline.decoding.paths import WHOLE, message
 from pipeline.decoding.times import from_epoch, from_iso
 from pipeline.events import NO_TIMESTAMP, Format
 from worker.refusal import Refusal
@@ -191,7 +191,8 @@ def _record(line: int, stream: str, moment: Any, cells: dict[str, Any], form: Fo
     when = _time(moment) if isinstance(moment, str) else _number(moment)
     time_ms = from_iso(when) if isinstance(when, str) else None if when is None else from_epoch(when)
     event = {form.stream_field: stream, form.time_field: when} | {name: _number(c) for name, c in cells.items()}
-    return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(message(event)))
+    body = event[WHOLE] if form.target_field == WHOLE else message(event)
+    return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(body))
 
 
 def _time(text: str) -> str | int | float | None:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from pipeline.backtest.backtest import Refused, backtest
 from pipeline.backtest.inline import InlineTrainer
 from pipeline.backtest.scoring import Scoring, Tallies, Trace, scores
+from pipeline.batch import DROPS
 from pipeline.shard import Shard
 from worker.backtest import plot
 from worker.backtest.files import HistoryError, records
@@ -29,7 +30,6 @@ UPDATE_WORDS = {
     "nonfinite": "not finite",
     "too_few_windows": "without windows",
 }
-DROPPED = ("late", "duplicate", "missing")
 RECORD = 200  # bytes of one that was refused, on the terminal
 QUIET_S = 2.0  # no progress bar on what is done sooner
 
@@ -134,7 +134,8 @@ def fold(
 
 
 def _dropped(shards: Sequence[Shard]) -> dict[str, int]:
-    return {name: sum(getattr(shard.counters, name) for shard in shards) for name in DROPPED}
+    dropped = {name: sum(getattr(shard.counters, name) for shard in shards) for name in DROPS}
+    return {name: number for name, number in dropped.items() if number or name in DROPS[:3]}
 
 
 def _words(numbers: dict[str, int]) -> str:

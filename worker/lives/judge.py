@@ -11,8 +11,8 @@ from itertools import groupby
 
 import numpy as np
 
+from pipeline.batch import Batch, Rejected
 from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
-from pipeline.events import Batch, Rejected
 from pipeline.shard import Shard
 
 log = logging.getLogger(__name__)

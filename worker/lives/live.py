@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.events import Batch, Rejected
+from pipeline.batch import Batch, Rejected
 from pipeline.forecasts import Forecasts
 from pipeline.shard import Shard
 from worker.broker.contract import Records

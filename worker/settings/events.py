@@ -4,7 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.decoding.paths import check_paths, labels_of
+from pipeline.decoding.paths import WHOLE, check_paths, labels_of
 from worker.settings.section import Count, FieldPath, Section, Share, WholeSeconds, check_apart
 
 
@@ -20,7 +20,7 @@ class Events(Section):
     target_field: FieldPath = Field(
         default="value",
         description="field with the number to forecast; like every field a path, as in `data.temp` or "
-        "`readings.0.value` (docs/messages.md)",
+        "`readings.0.value` (docs/messages.md); `.` where the whole message is the number",
     )
     target_fields: tuple[FieldPath, ...] = Field(
         default=(),
@@ -29,6 +29,20 @@ class Events(Section):
     )
     covariates: tuple[FieldPath, ...] = Field(
         default=(), description="numeric fields that are inputs of the forecast, of the full profile only"
+    )
+    numbers: Literal["strict", "lenient"] = Field(
+        default="strict", description='numbers in text, such as "3.5", are dead letters, or read as numbers'
+    )
+    missing_values: tuple[float | str, ...] = Field(
+        default=(),
+        description="values that stand for none, such as -9999, or text where `numbers` is `lenient`: dropped and "
+        "counted as sentinel",
+    )
+    range: tuple[float, ...] = Field(
+        default=(), description="least and greatest value of a target, as in `[-50, 60]`; without it any"
+    )
+    outside_range: Literal["drop", "dead_letter"] = Field(
+        default="drop", description="a value outside `range` is dropped and counted, or a dead letter"
     )
     transform: Literal["none", "log"] = Field(
         default="none",
@@ -69,7 +83,10 @@ class Events(Section):
             raise ValueError("events.target_field and events.target_fields are both given: leave one of them out")
         named = [(name, getattr(self, name)) for name in fields if name != "target_field" or not self.target_fields]
         named += [(name, path) for name in ("target_fields", "covariates") for path in getattr(self, name)]
-        self._check_paths(named)
+        if self.target_field == WHOLE:
+            self._check_whole()
+        else:
+            self._check_paths(named)
         for label in labels_of(self.target_fields):
             if "/" in label:
                 raise ValueError(
@@ -77,6 +94,28 @@ class Events(Section):
                     "rename that field where it is produced"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _check_numbers(self) -> Self:
+        if self.range and not (len(self.range) == 2 and self.range[0] < self.range[1]):
+            raise ValueError(
+                f"events.range is {[*self.range]}: write the least value and a greater one, as in [-50, 60]"
+            )
+        texts = [value for value in self.missing_values if isinstance(value, str)]
+        if texts and self.numbers == "strict":
+            raise ValueError(
+                f"events.missing_values names the text {texts[0]!r}, and events.numbers is strict, which takes none: "
+                "make it lenient, or leave the text out"
+            )
+        return self
+
+    def _check_whole(self) -> None:
+        for name in ("stream_field", "time_field", "covariates"):
+            if name in self.model_fields_set:
+                raise ValueError(
+                    f"events.{name} is given, and events.target_field is {WHOLE!r}, a message without fields: the "
+                    "record's key names the stream, its timestamp is the time; leave one of the two settings out"
+                )
 
     def _check_paths(self, named: list[tuple[str, str]]) -> None:
         for last, (name, path) in enumerate(named):

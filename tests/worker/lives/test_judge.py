@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 
+from pipeline.batch import Batch
 from pipeline.durable.image import MOST_REFUSED, read_image
-from pipeline.events import Batch, Decoder, Format
+from pipeline.events import Decoder, Format
 from pipeline.table import PAGE_BYTES
 from tests.rigs.clock import Clock
 from worker.lives.judge import Judge, RefusedEvents
