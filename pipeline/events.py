@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import attrgetter
-from typing import Any
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
@@ -16,12 +16,12 @@ import numpy as np
 from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected, interleaved
 from pipeline.decoding.numbers import Numbers
 from pipeline.decoding.paths import WHOLE, Kind, labels_of, layout, walk
-from pipeline.decoding.times import from_epoch, from_iso
+from pipeline.decoding.times import YEAR_MS, Times, from_epoch, from_iso, likely
 
 NAME_BYTES = 255
 LARGEST = 1e36  # what waits for labels is kept in float32
 NO_TIMESTAMP = -1
-PLAIN = Numbers()
+PLAIN, ANY_TIME = Numbers(), Times()
 FRAMING = 5  # bytes before a message that a schema registry knows: 0, and the schema's id
 
 # every reason a record goes to the dead letters
@@ -51,6 +51,7 @@ class Format:
     covariates: tuple[str, ...] = ()
     positive: bool = False  # the target is a logarithm's argument
     max_ahead_ms: int = 3_600_000
+    times: Times = ANY_TIME
     numbers: Numbers = PLAIN
     outside_is_dead: bool = False  # a target outside the range of `numbers` is a dead letter, else it is dropped
 
@@ -86,6 +87,7 @@ class Decoder:
             for path, label in zip(form.target_fields, labels_of(form.target_fields), strict=True)
         }
         self._plain = form.numbers.plain
+        self._times, self._zone, self._earliest_ms = form.times, form.times.zone, form.times.earliest_ms
         self._drop = 0  # of the event that was read last
         number = float | str | None if form.numbers.lenient else float | None
         if form.target_field == WHOLE:
@@ -263,13 +265,27 @@ class Decoder:
             if timestamp_ms == NO_TIMESTAMP:
                 raise _Refused("no_time", f"there is neither a field {self.form.time_field!r} nor a record timestamp")
             return timestamp_ms
-        time_ms = from_iso(field) if isinstance(field, str) else from_epoch(field)
-        if time_ms is None:
-            raise _Refused("bad_time", f"{field!r} is neither ISO 8601 nor epoch seconds, ms, us or ns")
+        try:
+            if isinstance(field, str):
+                time_ms = from_iso(field, self._zone)
+                if time_ms is None or field[4:5] != "-":
+                    time_ms = self._times.from_text(field)
+            else:
+                time_ms = from_epoch(field)
+                if time_ms is None or time_ms < self._earliest_ms:
+                    time_ms = self._times.from_number(field)
+        except ValueError as error:
+            raise _Refused("bad_time", str(error)) from None
         if timestamp_ms != NO_TIMESTAMP and time_ms > timestamp_ms + self.form.max_ahead_ms:
-            ahead = (time_ms - timestamp_ms) / 1000
-            raise _Refused("future_time", f"{field!r} is {ahead:g} s ahead of the record's timestamp")
+            _refuse_future(field, time_ms - timestamp_ms)
         return time_ms
+
+
+def _refuse_future(field: str | float, ahead_ms: int) -> NoReturn:
+    """Raise _Refused for a time that is ahead of its record's timestamp, by a year where it was not meant so."""
+    cause = "" if isinstance(field, str) and field[4:5] == "-" else likely(field)
+    reason = "bad_time" if cause and ahead_ms > YEAR_MS else "future_time"
+    raise _Refused(reason, f"{field!r} is {ahead_ms / 1000:g} s ahead of the record's timestamp{cause}")
 
 
 def _framing(value: bytes) -> str:

@@ -3,6 +3,7 @@
 import json
 import math
 from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected
 from pipeline.decoding.numbers import Numbers
-from pipeline.decoding.times import from_epoch, from_iso
+from pipeline.decoding.times import Times, from_epoch, from_iso
 from pipeline.events import LARGEST, NAME_BYTES, REASONS, Decoder, Format
 
 NOW = 1_700_000_000_000
@@ -323,7 +324,8 @@ JSON = st.recursive(
     max_leaves=5,
 )
 INNER = st.fixed_dictionaries({}, optional=dict.fromkeys(("a", "b"), JSON | st.lists(JSON, max_size=2))) | JSON
-EVENT = st.fixed_dictionaries({}, optional=dict.fromkeys(("stream", "time", "value", "wind"), INNER)) | JSON
+DIGITS = st.from_regex(r"[-+ ]?[0-9]{1,20}[-:T. ]?[0-9]{0,9}( UTC)?", fullmatch=True)
+EVENT = st.fixed_dictionaries({}, optional=dict.fromkeys(("stream", "time", "value", "wind"), INNER | DIGITS)) | JSON
 BYTES = st.none() | st.binary(max_size=40)
 
 
@@ -352,6 +354,7 @@ FORMS = [
     Format("stream.a", target_fields=("value", "wind.a"), numbers=LENIENT),
     BARE,
     Format("0", "1.a", "2"),
+    Format(times=Times(ZoneInfo("America/New_York"), 0, lenient=True)),
 ]
 
 
@@ -364,3 +367,95 @@ def judge_all(form, keys, values, timestamps) -> None:  # type: ignore[no-untype
     assert all(r.reason in REASONS and r.message for r in rejected)
     assert all(0 < len(name.encode()) <= NAME_BYTES for name in batch.name)
     assert not np.isinf(batch.value).any()
+
+
+# ---- times that people send
+
+
+BERLIN = Format(times=Times(ZoneInfo("Europe/Berlin"), 631_152_000_000))
+SINCE_1990 = Format(times=Times(earliest_ms=631_152_000_000), max_ahead_ms=10**18)
+
+
+def time_of(form: Format, time: object, timestamp: int = NOW) -> int | str:
+    """The time in ms, or the reason and the message of a refusal."""
+    batch, rejected = decode(form, (b"a", json.dumps({"value": 1, "time": time}).encode()), timestamp=timestamp)
+    return f"{rejected[0].reason}: {rejected[0].message}" if rejected else int(batch.time_ms[0])
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("2016-07-01 12:30:00 UTC", "2016-07-01T12:30:00Z"),
+        ("2016-07-01T24:00", "2016-07-02T00:00Z"),
+        ("2016-12-31 24:00:00.000+02:00", "2017-01-01T00:00:00+02:00"),
+        ("1960-01", "1960-01-01T00:00Z"),
+        ("1711-12-13", "1711-12-13T00:00Z"),
+        ("20160701", "2016-07-01T00:00Z"),
+        ("20160701T123000Z", "2016-07-01T12:30Z"),
+        (631_152_000, "1990-01-01T00:00Z"),
+    ],
+)
+def test_times_with_dashes_are_taken_however_old_and_others_since_1990(text: object, same: str) -> None:
+    assert time_of(SINCE_1990, text) == from_iso(same)
+
+
+@pytest.mark.parametrize("text", ["2016-07-01T24:01", "2016-07-01T24:00:00.5", "9999-12-31T24:00", "2016-13", "24:00"])
+def test_what_is_like_those_is_no_time(text: str) -> None:
+    assert str(time_of(SINCE_1990, text)).startswith("bad_time: ")
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [
+        (
+            20160701,
+            "UTC, before events.earliest (1990-01-01): it looks like a date of 8 digits, write it as 2016-07-01",
+        ),
+        (201607011230, "a date of 12 digits, write it as 2016-07-01T12:30"),
+        (42552, "a spreadsheet's day number"),
+        (42552.5, "a spreadsheet's day number"),
+        (2016, "a year, write it as 2016-01-01"),
+        (0, "a clock that was never set"),
+        (-5, "before events.earliest (1990-01-01)"),
+        ("1711121312345", 'is a number in text: send a number, or set events.numbers = "lenient"'),
+        ("2016070112", "is a number in text"),
+        ("17111213T2345", "would be 1711-12-13 23:45 UTC, before events.earliest (1990-01-01): write it with dashes"),
+        ("20161301", "is a number in text"),
+    ],
+)
+def test_digits_that_are_no_epoch_are_refused_with_the_likely_cause(time: object, words: str) -> None:
+    answer = str(time_of(SINCE_1990, time))
+    assert answer.startswith("bad_time: ")
+    assert words in answer
+
+
+@pytest.mark.parametrize(("time", "words"), [(2016070112, "as 2016-07-01T12:00"), (20160701123000, "T12:30:00")])
+def test_a_date_in_digits_a_year_ahead_is_named_as_one(time: int, words: str) -> None:
+    answer = str(time_of(Format(), time))
+    assert answer.startswith("bad_time: ")
+    assert "ahead of the record's timestamp: it looks like a date of" in answer
+    assert words in answer
+    assert str(time_of(Format(), "2016-07-01", timestamp=0)).startswith("future_time: "), "with dashes it is meant so"
+
+
+@pytest.mark.parametrize(
+    ("text", "time_ms"),
+    [("1711121312345", 1711121312345), (" 1711121312 ", 1711121312000), ("1711121312.5", 1711121312500)],
+)
+def test_lenient_times_may_be_epochs_in_text(text: str, time_ms: int) -> None:
+    form = Format(times=Times(earliest_ms=0, lenient=True), max_ahead_ms=10**18)
+    assert time_of(form, text) == time_ms
+    assert "a date of 10 digits" in str(time_of(Format(times=form.times), "2016070112"))
+
+
+def test_a_time_without_a_zone_is_in_the_one_that_is_set() -> None:
+    """Europe/Berlin put its clocks back at 03:00 on 2023-10-29 and ahead at 02:00 on 2023-03-26."""
+    for text, same in (
+        ("2023-07-01T12:00", "2023-07-01T10:00Z"),
+        ("2023-10-29T02:30", "2023-10-29T00:30Z"),  # comes twice: the first
+        ("2023-03-26T02:30", "2023-03-26T01:30Z"),  # was left out: so much later, 03:30
+        ("2023-07-01T12:00Z", "2023-07-01T12:00Z"),
+        ("20230701", "2023-06-30T22:00Z"),
+        ("2023-06-30T24:00", "2023-06-30T22:00Z"),
+    ):
+        assert time_of(BERLIN, text) == from_iso(same), text

@@ -17,7 +17,8 @@ from pipeline.backtest.scoring import Scoring, Tallies, Trace, scores
 from pipeline.batch import DROPS
 from pipeline.shard import Shard
 from worker.backtest import plot
-from worker.backtest.files import HistoryError, records
+from worker.backtest.dates import HistoryError
+from worker.backtest.files import records
 from worker.backtest.table import table
 from worker.plan import Plan
 from worker.refusal import Refusal, printable

@@ -1,8 +1,10 @@
 """Settings of events, their fields and their acceptance: the section `events`."""
 
+from datetime import date
 from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.decoding.paths import WHOLE, check_paths, labels_of
 from worker.settings.section import Count, FieldPath, Section, Share, WholeSeconds, check_apart
@@ -52,6 +54,15 @@ class Events(Section):
         default="drop",
         description="another value at the stream's last time is late, or an event as trades are",
     )
+    timezone: str = Field(
+        default="UTC",
+        description="of times in text that name none, as `Europe/Berlin`; of an hour that comes twice it is the first",
+    )
+    earliest: date = Field(
+        default=date(1990, 1, 1),
+        description="a number that would be an earlier time is a dead letter, since it is hardly an epoch: dates in "
+        "digits, days of a spreadsheet, clocks that were never set; text with dashes may be older",
+    )
     max_ahead_s: WholeSeconds = Field(
         default=3600,
         description="an event further ahead of its record's timestamp, or of the worker's clock by either (by which "
@@ -94,6 +105,22 @@ class Events(Section):
                     "rename that field where it is produced"
                 )
         return self
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        try:
+            ZoneInfo(name)
+        except (OSError, ValueError, ZoneInfoNotFoundError):
+            raise ValueError(
+                "name a zone of the IANA list that this machine has, such as UTC or Europe/Berlin"
+            ) from None
+        return name
+
+    @property
+    def earliest_ms(self) -> int:
+        """The first millisecond of `earliest`."""
+        return (self.earliest - date(1970, 1, 1)).days * 86_400_000
 
     @model_validator(mode="after")
     def _check_numbers(self) -> Self:
