@@ -137,7 +137,8 @@ def produce_several(rig: Rig, number: int) -> None:
     """Records of three targets: mostly all there, some null, some absent, some no numbers."""
     for n in range(number):
         x = (f"{n * 7 % 13}.5", "null", '"?"', f"{n}")[n % 4]
-        fields = [f'"stream":"s{n % 3}","time":{n * 60},"x":{x},"in":{{"y":{n * 5 % 11}}}', *['"z":1'] * (n % 2)]
+        stream = f"new{n}" if n % 4 == 2 else f"s{n % 3}"  # a bad field and no room, in one record
+        fields = [f'"stream":"{stream}","time":{n * 60},"x":{x},"in":{{"y":{n * 5 % 11}}}', *['"z":1'] * (n % 2)]
         body = "{" + ",".join(fields) + "}"
         rig.cluster.produce(n % 2, b"key", body.encode(), n * 60_000)
 

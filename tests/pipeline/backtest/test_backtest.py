@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -507,6 +508,16 @@ def test_times_are_read_as_the_whole_column_says(
     )
     assert batch.time_ms.tolist() == [from_iso(day) for day in days]
     assert len(rejected) == len(texts) - len(days), "there is no 31st of February"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_read_twice_is_whole_however_large(tmp_path: Path, packed: bool) -> None:
+    rng = np.random.default_rng(1)
+    days = [f"{1 + day // 28}/{1 + day % 28}/2010" for day in range(336)]
+    text = "time,a\n" + "".join(f"{day} {hour}:00,{rng.random()}\n" for day in days for hour in range(24))
+    some = read(written(tmp_path, gzip.compress(text.encode()) if packed else text))
+    assert [r.place for r in some] == [*range(2, 2 + 336 * 24)]
+    assert all(a.timestamp_ms < b.timestamp_ms for a, b in pairwise(some))
 
 
 @pytest.mark.parametrize(
