@@ -4,21 +4,25 @@ Judges a record by itself; what a stream makes of it (late, duplicate, missing) 
 """
 
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Any, NoReturn
 
 import msgspec
 import numpy as np
 
-from pipeline.arrays import Floats, Ints
+from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected, interleaved
+from pipeline.decoding.numbers import Numbers
+from pipeline.decoding.paths import WHOLE, Kind, labels_of, layout, walk
+from pipeline.decoding.times import YEAR_MS, Times, from_epoch, from_iso, likely
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MILLISECOND = timedelta(milliseconds=1)
 NAME_BYTES = 255
 LARGEST = 1e36  # what waits for labels is kept in float32
 NO_TIMESTAMP = -1
+PLAIN, ANY_TIME = Numbers(), Times()
+FRAMING = 5  # bytes before a message that a schema registry knows: 0, and the schema's id
 
 # every reason a record goes to the dead letters
 REASONS = (
@@ -38,59 +42,30 @@ REASONS = (
 
 @dataclass(frozen=True)
 class Format:
-    """Which fields an event has. `max_ahead_ms`: how far its time may be ahead of the record's timestamp."""
+    """Which fields an event has, by their paths. `max_ahead_ms`: how far it may be ahead of the record's timestamp."""
 
     stream_field: str = "stream"
     time_field: str = "time"
     target_field: str = "value"
+    target_fields: tuple[str, ...] = ()  # in place of one: a record has an event of each, of the stream `name/label`
     covariates: tuple[str, ...] = ()
     positive: bool = False  # the target is a logarithm's argument
     max_ahead_ms: int = 3_600_000
+    times: Times = ANY_TIME
+    numbers: Numbers = PLAIN
+    outside_is_dead: bool = False  # a target outside the range of `numbers` is a dead letter, else it is dropped
 
 
-class Rejected(NamedTuple):
-    """A record that is no event, by its place in the batch."""
-
-    place: int
-    reason: str
-    message: str
-
-
-class Batch(NamedTuple):
-    """Events of one partition in offset order (n of them), and how far the batch reaches."""
-
-    offset: Ints  # (n,)
-    name: list[str]
-    time_ms: Ints  # (n,)
-    record_ms: Ints  # (n,)
-    value: Floats  # (n,) NaN: missing
-    covariates: Floats  # (n, C) NaN: absent
-    records: int  # events and rejected records together
-    end: int  # the offset after the last record
-
-    def part(self, low: int, high: int) -> "Batch":
-        """Events low to high; `records` and `end` stay the whole batch's."""
-        between = slice(low, high)
-        return self._replace(
-            offset=self.offset[between],
-            name=self.name[between],
-            time_ms=self.time_ms[between],
-            record_ms=self.record_ms[between],
-            value=self.value[between],
-            covariates=self.covariates[between],
-        )
-
-    def without(self, places: Iterable[int]) -> "Batch":
-        """The batch with fewer events; its others have become dead letters, which `records` and `end` know."""
-        kept = np.delete(np.arange(len(self.name)), list(places))
-        return self._replace(
-            offset=self.offset[kept],
-            name=[self.name[e] for e in kept.tolist()],
-            time_ms=self.time_ms[kept],
-            record_ms=self.record_ms[kept],
-            value=self.value[kept],
-            covariates=self.covariates[kept],
-        )
+def _one_of(faults: dict[str, Rejected], targets: int) -> Rejected | None:
+    """The one dead letter of a record from its targets' faults; None where only some targets are not in it."""
+    real = {label: each for label, each in faults.items() if each.reason != "no_value"}
+    if not real and len(faults) < targets:
+        return None
+    faults = real or faults
+    first, messages = next(iter(faults.values())), {each.message for each in faults.values()}
+    if len(faults) == targets and len(messages) == 1:
+        return first
+    return first._replace(message="; ".join(f"{label}: {each.message}" for label, each in faults.items()))
 
 
 class _Refused(Exception):  # noqa: N818 - a verdict on somebody's data
@@ -101,22 +76,34 @@ class _Refused(Exception):  # noqa: N818 - a verdict on somebody's data
 class Decoder:
     """Decodes records of one format. Counts keys that name another stream than the value does."""
 
-    def __init__(self, form: Format) -> None:
+    def __init__(self, form: Format, name_bytes: int = NAME_BYTES) -> None:
+        """`name_bytes` is the most that a name may have."""
         self.form = form
         self.other_keys = 0
-        number = float | None | msgspec.UnsetType
-        fields: list[tuple[str, object, object]] = [
-            ("stream", str | None, None),
-            ("time", str | float | int | None, None),
-            ("value", number, msgspec.UNSET),
+        self._name_bytes = name_bytes
+        self._flat = False
+        self._each = {
+            label: Decoder(replace(form, target_field=path, target_fields=()), name_bytes - len(f"/{label}".encode()))
+            for path, label in zip(form.target_fields, labels_of(form.target_fields), strict=True)
+        }
+        self._plain = form.numbers.plain
+        self._times, self._zone, self._earliest_ms = form.times, form.times.zone, form.times.earliest_ms
+        self._drop = 0  # of the event that was read last
+        number = float | str | None if form.numbers.lenient else float | None
+        if form.target_field == WHOLE:
+            self._places, self._given = list[str](), list[Any]()
+            self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(number).decode
+            return
+        kinds: list[Kind] = [(str | int | None, None), (str | float | int | None, None)]
+        kinds += [
+            (number | msgspec.UnsetType, msgspec.UNSET),
+            *[(number | msgspec.UnsetType, None)] * len(form.covariates),
         ]
-        fields += [(f"c{i}", number, None) for i in range(len(form.covariates))]
-        rename = {"stream": form.stream_field, "time": form.time_field, "value": form.target_field}
-        rename |= {f"c{i}": name for i, name in enumerate(form.covariates)}
-        self._covariates = [f"c{i}" for i in range(len(form.covariates))]
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(
-            msgspec.defstruct("Event", fields, rename=rename, gc=False)
-        ).decode
+        struct, self._places = layout([form.stream_field, form.time_field, form.target_field, *form.covariates], kinds)
+        self._decode = msgspec.json.Decoder(struct).decode
+        self._flat = self._places[:3] == ["f0", "f1", "f2"]
+        self._get = attrgetter(*self._places[:3])
+        self._given = [attrgetter(place) for place in self._places[3:]]
 
     def decode(
         self,
@@ -125,16 +112,19 @@ class Decoder:
         keys: Sequence[bytes | None],
         values: Sequence[bytes | None],
     ) -> tuple[Batch, list[Rejected]]:
-        """A batch of raw records, at least one, in offset order."""
+        """A batch of raw records, at least one, in offset order; of rejected records each is named once."""
+        if self._each:
+            return self._several(offsets, timestamps_ms, keys, values)
         kept: list[int] = []
         names: list[str] = []
         times: list[int] = []
         targets: list[float] = []
         covariates: list[list[float]] = []
+        drops, plain = dict[int, int](), self._plain
         rejected: list[Rejected] = []
         for place, (timestamp, key, value) in enumerate(zip(timestamps_ms, keys, values, strict=True)):
             try:
-                name, time_ms, target, event = self._one(timestamp, key, value)
+                name, time_ms, target, given = self._one(timestamp, key, value)
             except _Refused as refused:
                 rejected.append(Rejected(place, refused.reason, refused.message))
                 continue
@@ -142,101 +132,168 @@ class Decoder:
             names.append(name)
             times.append(time_ms)
             targets.append(target)
-            if self._covariates:
-                given = [getattr(event, c) for c in self._covariates]
-                covariates.append([math.nan if c is None or abs(c) > LARGEST else c for c in given])
+            if given:
+                covariates.append(given)
+            if not plain and self._drop:
+                drops[len(kept) - 1], self._drop = self._drop, 0
         batch = Batch(
             np.array([offsets[p] for p in kept], np.int64),
             names,
             np.array(times, np.int64),
             np.array([timestamps_ms[p] for p in kept], np.int64),
             np.array(targets, np.float64),
-            np.array(covariates, np.float64).reshape(len(kept), len(self._covariates)),
+            np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates)),
             len(offsets),
             offsets[-1] + 1,
+            np.zeros(len(kept), np.int64),
         )
+        for event, why in drops.items():
+            batch.drop[event] = why
         return batch, rejected
 
-    def _one(self, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[str, int, float, object]:
+    def _several(
+        self,
+        offsets: Sequence[int],
+        timestamps_ms: Sequence[int],
+        keys: Sequence[bytes | None],
+        values: Sequence[bytes | None],
+    ) -> tuple[Batch, list[Rejected]]:
+        """Decode for each target by itself: those that are good are events, whatever the others of their record are."""
+        batches, faults = [], defaultdict[int, dict[str, Rejected]](dict)  # the latter by place and label
+        for label, one in self._each.items():
+            batch, rejected = one.decode(offsets, timestamps_ms, keys, values)
+            batches.append(batch._replace(name=[f"{name}/{label}" for name in batch.name]))
+            for each in rejected:
+                faults[each.place][label] = each
+        self.other_keys = next(iter(self._each.values())).other_keys
+        merged = (_one_of(faults[place], len(self._each)) for place in sorted(faults))
+        return interleaved(batches), [each for each in merged if each is not None]
+
+    def _one(
+        self, timestamp_ms: int, key: bytes | None, value: bytes | None
+    ) -> tuple[str, int, float, list[float] | None]:
+        """Return name, time, value and covariates of the record's event. Raises _Refused."""
         if value is None:
             raise _Refused("empty", "the record has no value")
         try:
-            event = self._decode(value)
+            message = self._decode(value)
         except msgspec.ValidationError as error:
-            raise _Refused("wrong_type", str(error)) from None
+            fix = ' (events.numbers = "lenient" reads numbers in text)' if "float" in str(error) else ""
+            raise _Refused("wrong_type", f"{error}{fix if 'got `str`' in str(error) else ''}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _Refused("undecodable", str(error)) from None
-        name = self._name(event.stream, key)
-        time_ms = self._time(event.time, timestamp_ms)
-        target = event.value
+            raise _Refused("undecodable", _framing(value) or str(error)) from None
+        if self._flat:  # by names that are constants, which takes a third of the time
+            stream, time, target = message.f0, message.f1, message.f2
+        else:
+            stream, time, target = self._nested(message)
+        name = self._name(stream, key)
+        time_ms = self._time(time, timestamp_ms)
+        given = self._covariates(message) if self._given else None
         if target is msgspec.UNSET:
             raise _Refused("no_value", f"there is no field {self.form.target_field!r}")
+        if not self._plain:
+            target = self._judged(target)
         if target is None:
-            return name, time_ms, math.nan, event
+            return name, time_ms, math.nan, given
         if abs(target) > LARGEST:
             raise _Refused("out_of_range", f"{target!r} is beyond {LARGEST:g}")
         if self.form.positive and target <= 0:
             raise _Refused("out_of_range", f"{target!r} has no logarithm (events.transform = log)")
-        return name, time_ms, target, event
+        return name, time_ms, target, given
 
-    def _name(self, field: str | None, key: bytes | None) -> str:
-        name = field
-        if not name:
+    def _judged(self, given: float | str | None) -> float | None:
+        """Return the number, None where there is none; says in `_drop` why. Raises _Refused."""
+        if given is None:
+            return None
+        numbers = self.form.numbers
+        try:
+            number = numbers.read(given)
+        except ValueError as error:
+            raise _Refused("wrong_type", str(error)) from None
+        if number is None:
+            self._drop = SENTINEL
+        elif not numbers.low <= number <= numbers.high:
+            if self.form.outside_is_dead:
+                limits = f"{numbers.low!r} to {numbers.high!r}"
+                raise _Refused("out_of_range", f"{number!r} is outside {limits} (events.range)")
+            self._drop, number = OUTSIDE, None
+        return number
+
+    def _nested(self, message: object) -> Any:
+        if not self._places:  # the message is the target
+            return None, None, message
+        try:
+            return self._get(message)
+        except AttributeError:  # a field lies below what is null
+            return (walk(message, place) for place in self._places[:3])
+
+    def _covariates(self, message: object) -> list[float]:
+        try:
+            given = [get(message) for get in self._given]
+        except AttributeError:
+            given = [walk(message, place) for place in self._places[3:]]
+        if not self._plain:
+            try:
+                given = [None if c is None else self.form.numbers.read(c) for c in given]
+            except ValueError as error:
+                raise _Refused("wrong_type", f"a covariate: {error}") from None
+        return [math.nan if c is None or abs(c) > LARGEST else c for c in given]
+
+    def _name(self, field: str | int | None, key: bytes | None) -> str:
+        name: Any = field
+        if not name and name != 0:
             if not key:
                 raise _Refused("no_stream", f"there is neither a field {self.form.stream_field!r} nor a key")
             try:
                 name = key.decode()
             except UnicodeDecodeError as error:
                 raise _Refused("no_stream", f"the key is not UTF-8: {error}") from None
-        encoded = name.encode()
-        if len(encoded) > NAME_BYTES:
-            raise _Refused("name_too_long", f"the name has {len(encoded)} bytes, at most {NAME_BYTES} are taken")
+        try:
+            encoded = name.encode()
+        except AttributeError:  # a number; to ask each time takes longer
+            name = str(name)
+            encoded = name.encode()
+        if len(encoded) > self._name_bytes:
+            raise _Refused("name_too_long", f"the name has {len(encoded)} bytes, at most {self._name_bytes} are taken")
         if key and key != encoded:
             self.other_keys += 1
-        return name
+        named: str = name
+        return named
 
     def _time(self, field: str | float | int | None, timestamp_ms: int) -> int:
         if field is None:
             if timestamp_ms == NO_TIMESTAMP:
                 raise _Refused("no_time", f"there is neither a field {self.form.time_field!r} nor a record timestamp")
             return timestamp_ms
-        time_ms = from_iso(field) if isinstance(field, str) else from_epoch(field)
-        if time_ms is None:
-            raise _Refused("bad_time", f"{field!r} is neither ISO 8601 nor epoch seconds, ms, us or ns")
+        try:
+            if isinstance(field, str):
+                time_ms = from_iso(field, self._zone)
+                if time_ms is None or field[4:5] != "-":
+                    time_ms = self._times.from_text(field)
+            else:
+                time_ms = from_epoch(field)
+                if time_ms is None or time_ms < self._earliest_ms:
+                    time_ms = self._times.from_number(field)
+        except ValueError as error:
+            raise _Refused("bad_time", str(error)) from None
         if timestamp_ms != NO_TIMESTAMP and time_ms > timestamp_ms + self.form.max_ahead_ms:
-            ahead = (time_ms - timestamp_ms) / 1000
-            raise _Refused("future_time", f"{field!r} is {ahead:g} s ahead of the record's timestamp")
+            _refuse_future(field, time_ms - timestamp_ms)
         return time_ms
 
 
-def from_iso(text: str) -> int | None:
-    """Milliseconds since 1970 of an ISO 8601 time (without a zone: UTC), rounded down; None where it is none.
-
-    >>> from_iso("2013-01-01T06:00:00Z"), from_iso("1970-01-01"), from_iso("noon")
-    (1357020000000, 0, None)
-    """
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - EPOCH) // MILLISECOND
+def _refuse_future(field: str | float, ahead_ms: int) -> NoReturn:
+    """Raise _Refused for a time that is ahead of its record's timestamp, by a year where it was not meant so."""
+    cause = "" if isinstance(field, str) and field[4:5] == "-" else likely(field)
+    reason = "bad_time" if cause and ahead_ms > YEAR_MS else "future_time"
+    raise _Refused(reason, f"{field!r} is {ahead_ms / 1000:g} s ahead of the record's timestamp{cause}")
 
 
-def from_epoch(number: float) -> int | None:
-    """Milliseconds since 1970 of epoch seconds, ms, us or ns, told apart by size (seconds up to the year 5138).
-
-    >>> from_epoch(1357020000), from_epoch(1357020000000), from_epoch(1357020000000000)
-    (1357020000000, 1357020000000, 1357020000000000 // 1000)
-    """
-    size = abs(number)
-    if size < 1e11:
-        return math.floor(number * 1000)
-    if size < 1e14:
-        return math.floor(number)
-    if size < 1e17:
-        return math.floor(number / 1000) if isinstance(number, float) else number // 1000
-    if size < 1e19:
-        return math.floor(number / 1_000_000) if isinstance(number, float) else int(number) // 1_000_000
-    return None
+def _framing(value: bytes) -> str:
+    """Return a sentence about the bytes that a schema registry's clients put before a message; empty without them."""
+    if len(value) < FRAMING or value[0]:
+        return ""
+    schema = int.from_bytes(value[1:FRAMING])
+    return (
+        f"this looks like a schema registry's framing (a zero byte, then the id of schema {schema}): only plain JSON "
+        "is read, so let the producer use a JSON serializer without a registry"
+    )

@@ -13,9 +13,9 @@ import msgspec
 import numpy as np
 
 from pipeline.arrays import Ints
+from pipeline.batch import DROPS, Batch
 from pipeline.durable.image import UNCHECKED, Counters, ImageError, Marker, Page
 from pipeline.durable.snapshot import Snapshot
-from pipeline.events import Batch
 from pipeline.forecasts import Forecasts, joined
 from pipeline.learning import watchdog, windows
 from pipeline.method import VERSION, Method
@@ -105,7 +105,7 @@ class Shard:
         parts = [self._fold(part) for part in self._between_sweeps(batch)]
         self.position = batch.end
         self.counters.records += batch.records
-        self.counters.dead += batch.records - len(batch.name)
+        self.counters.dead += batch.records - len({*batch.offset.tolist()})  # records without an event
         return parts[0] if len(parts) == 1 else joined(parts)
 
     def _between_sweeps(self, batch: Batch) -> Iterator[Batch]:
@@ -140,6 +140,8 @@ class Shard:
         rows = self.table.changing(index)
         admission.admit(rows, events, self._fixed)
         verdict = events["verdict"].copy()
+        if batch.drop.any():
+            verdict = np.where(batch.drop, batch.drop, verdict)
         self._count(verdict)
         accepted = (verdict == admission.ACCEPTED).nonzero()[0]
         if len(accepted) < len(index):
@@ -182,11 +184,11 @@ class Shard:
             watchdog.forgive(self.watch, offset)
 
     def _count(self, verdict: Ints) -> None:
-        accepted, late, duplicate, missing = np.bincount(verdict, minlength=4).tolist()
+        accepted, *dropped = np.bincount(verdict, minlength=1 + len(DROPS)).tolist()
         self.counters.forecasts += accepted
-        self.counters.late += late
-        self.counters.duplicate += duplicate
-        self.counters.missing += missing
+        for reason, number in zip(DROPS, dropped, strict=True):
+            if number:
+                setattr(self.counters, reason, getattr(self.counters, reason) + number)
 
     # ---- snapshot
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 
-from pipeline.events import Rejected
+from pipeline.batch import Rejected
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
 from worker.refusal import Refusal

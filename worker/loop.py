@@ -193,7 +193,8 @@ class Loop:
         if advanced is None:
             return
         transaction.advanced.append(advanced)
-        made = advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition
+        several = bool(self._plan.decoder.form.target_fields)
+        made = advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition, several
         transaction.messages += forecast_messages(*made)
         transaction.messages += row_messages(*made)
         transaction.messages += dead_letters(

@@ -2,9 +2,12 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import torch
 
+from pipeline.decoding.numbers import Numbers
+from pipeline.decoding.times import Times
 from pipeline.events import Decoder, Format
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
@@ -74,9 +77,13 @@ def format_of(settings: Settings) -> Format:
         stream_field=events.stream_field,
         time_field=events.time_field,
         target_field=events.target_field,
+        target_fields=events.target_fields,
         covariates=events.covariates,
         positive=events.transform == "log",
         max_ahead_ms=events.max_ahead_s * 1000,
+        times=Times(ZoneInfo(events.timezone), events.earliest_ms, events.numbers == "lenient"),
+        numbers=Numbers(events.numbers == "lenient", frozenset(events.missing_values), *events.range),
+        outside_is_dead=events.outside_range == "dead_letter",
     )
 
 

@@ -73,11 +73,19 @@ def outside(earlier: list[float], value: float) -> bool | None:
     return None if math.isnan(mean) else not low <= value <= high
 
 
+def ids_of(forecasts: Forecasts, topics: Topics, partition: int, several: bool) -> list[str]:
+    """Return the ids of forecasts; where records have `several` targets, with the target's label behind a colon."""
+    ids = [f"{topics.input}-{partition}-{offset}" for offset in forecasts.offset.tolist()]
+    if several:
+        ids = [f"{key}:{name.rpartition('/')[2]}" for key, name in zip(ids, forecasts.name, strict=True)]
+    return ids
+
+
 def forecast_messages(
-    forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int
+    forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int, several: bool = False
 ) -> list[Message]:
     """Return one message per accepted event, to the event's own partition number; the last one names the group."""
-    ids = [f"{topics.input}-{partition}-{offset}" for offset in forecasts.offset.tolist()]
+    ids = ids_of(forecasts, topics, partition, several)
     bodies = forecast_bodies(forecasts, method, version, ids)
     messages = [
         Message(topics.output, partition, name.encode(), body, (CONTENT_TYPE, (ID, key.encode())))
@@ -91,6 +99,7 @@ def forecast_messages(
 def published_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> int | None:
     """Return the offset of the event that a forecast is of, None where it does not say that it is this group's."""
     facts = dict(headers)
-    source, _, offset = facts.get(ID, b"").decode(errors="replace").rpartition("-")
-    mine = facts.get(GROUP) == topics.group.encode() and source == f"{topics.input}-{partition}"
+    key, prefix = facts.get(ID, b"").decode(errors="replace"), f"{topics.input}-{partition}-"
+    offset = key.removeprefix(prefix).partition(":")[0]
+    mine = facts.get(GROUP) == topics.group.encode() and key.startswith(prefix)
     return int(offset) if mine and offset.isdecimal() else None

@@ -11,7 +11,7 @@ from pipeline.arrays import Ints
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from worker.broker.contract import Message, Topics
-from worker.publish import CONTENT_TYPE, outside, significant
+from worker.publish import CONTENT_TYPE, ids_of, outside, significant
 
 
 def band_names(quantiles: Sequence[float]) -> list[str]:
@@ -35,7 +35,9 @@ def _iso(times_ms: Ints) -> list[Any]:
     return texts
 
 
-def row_messages(forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int) -> list[Message]:
+def row_messages(
+    forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int, several: bool = False
+) -> list[Message]:
     """Return one message per forecast and horizon, in that order, to the event's own partition number; none where there
     is no topic for them. Their numbers are those of the forecast's own message."""
     if topics.rows is None:
@@ -47,14 +49,13 @@ def row_messages(forecasts: Forecasts, method: Method, version: str, topics: Top
     times = _iso(made_at[:, None] + method.horizon_array * steps[:, None])  # (n, Z)
     names = band_names(method.quantiles)
     messages = []
-    for i, (offset, at, value) in enumerate(
-        zip(forecasts.offset.tolist(), _iso(made_at), forecasts.value.tolist(), strict=True)
-    ):
+    ids = ids_of(forecasts, topics, partition, several)
+    for i, (own, at, value) in enumerate(zip(ids, _iso(made_at), forecasts.value.tolist(), strict=True)):
         key = forecasts.name[i].encode()
         odd = outside(expected[i], value)
         for z, horizon in enumerate(method.horizons):
             row = {
-                "id": f"{topics.input}-{partition}-{offset}/{horizon}",
+                "id": f"{own}/{horizon}",
                 "stream": forecasts.name[i],
                 "made_at": at,
                 "value": value,

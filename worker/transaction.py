@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from pipeline.batch import DROPS
 from worker.broker.contract import Message
 from worker.dead_letters import DeadLetterCatch
 from worker.failures import Failures
@@ -74,8 +75,8 @@ class Transaction:
 def _count(advanced: Advanced, metrics: Metrics, now: float, held: Mapping[int, Live]) -> None:
     metrics.events.inc(len(advanced.records.offsets))
     metrics.forecasted(advanced.forecasts, now)
-    verdicts = np.bincount(advanced.forecasts.verdict, minlength=4).tolist()
-    for reason, number in zip(("late", "duplicate", "missing"), verdicts[1:], strict=True):
+    verdicts = np.bincount(advanced.forecasts.verdict, minlength=1 + len(DROPS)).tolist()
+    for reason, number in zip(DROPS, verdicts[1:], strict=True):
         metrics.dropped.labels(reason).inc(number)
     metrics.other_keys.inc(advanced.other_keys)
     for rejected in advanced.rejected:

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from zlib import crc32
 
 from pipeline.backtest.inline import InlineTrainer
-from pipeline.events import Decoder, Rejected
+from pipeline.batch import Rejected
+from pipeline.events import Decoder
 from pipeline.forecasts import Forecasts
 from pipeline.shard import Shard
 

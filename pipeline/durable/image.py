@@ -49,6 +49,8 @@ class Counters(msgspec.Struct):
     late: int = 0
     duplicate: int = 0
     missing: int = 0
+    sentinel: int = 0
+    outside_range: int = 0
     dead: int = 0
 
 

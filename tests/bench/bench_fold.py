@@ -1,4 +1,4 @@
-"""What the pipeline alone costs per event, neither Kafka nor JSON: one shard, batches that are one wave each.
+"""What the pipeline alone costs per event, no Kafka: one shard, batches that are one wave each; and decoding JSON.
 
 A wave of N is one event of each of N streams, handed to the shard as a batch; so a wave of one is a batch of one. Rows
 are warmed up with `--warm` events each, more than the longest horizon, so that every part of the method is at work.
@@ -12,7 +12,8 @@ import numpy as np
 from report import Report, options
 from stand import FIRST_MS, STEP_MS, Sections, add_variants, variants
 
-from pipeline.events import Batch
+from pipeline.batch import Batch
+from pipeline.events import Decoder, Format
 from pipeline.shard import Shard
 from worker.plan import Plan
 from worker.settings.sources import load
@@ -40,7 +41,10 @@ class Fed:
             self._level = self._level + self._random.normal(size=rows)
             first, times = turn * rows, np.full(rows, FIRST_MS + turn * STEP_MS)
             offsets = np.arange(first, first + rows)
-            made.append(Batch(offsets, self._names, times, times, self._level, self._covariates, rows, first + rows))
+            drop = np.zeros(rows, np.int64)
+            made.append(
+                Batch(offsets, self._names, times, times, self._level, self._covariates, rows, first + rows, drop)
+            )
         self._turn += turns
         return made
 
@@ -52,6 +56,32 @@ class Fed:
         for wave in waves:
             self._shard.advance(wave)
         return (time.process_time() - before) / (len(waves) * len(self._names)) * 1e6
+
+
+EVENT = b'"time": %d, "value": %d.25'
+SHAPES = {  # a message, and where its fields are
+    "flat": (b'{"stream": "sensor-7", %s}' % EVENT, Format()),
+    "nested": (
+        b'{"device": {"id": "sensor-7"}, "data": {%s}}' % EVENT,
+        Format("device.id", "data.time", "data.value"),
+    ),
+    "in a list": (
+        b'{"stream": "sensor-7", "readings": [{"unit": "C", %s}]}' % EVENT,
+        Format(time_field="readings.0.time", target_field="readings.0.value"),
+    ),
+}
+
+
+def decode_us(shape: str, events: int) -> float:
+    """CPU per event of decoding messages of a shape."""
+    body, form = SHAPES[shape]
+    bodies = [body % (FIRST_MS + n * STEP_MS, n % 50) for n in range(events)]
+    decoder, stamps, keys = Decoder(form), [FIRST_MS + events * STEP_MS] * events, [b"sensor-7"] * events
+    gc.collect()
+    before = time.process_time()
+    batch, _ = decoder.decode(range(events), stamps, keys, bodies)
+    assert len(batch.name) == events
+    return (time.process_time() - before) / events * 1e6
 
 
 def main() -> None:
@@ -71,6 +101,7 @@ def main() -> None:
         for (name, rows), shard in fed.items():
             events = given.events if rows > 1 else given.events // 10
             report.add(name, {f"wave of {rows:,}, CPU us/event": shard.cost_us(events)})
+        report.add("decode", {f"{shape}, CPU us/event": decode_us(shape, given.events) for shape in SHAPES})
     report.show(given.json)
 
 

@@ -21,8 +21,8 @@ from urllib.request import urlopen
 import torch
 from kafka.errors import KafkaError
 
+from pipeline.batch import Batch
 from pipeline.durable.image import Image, read_image
-from pipeline.events import Batch
 from pipeline.learning.adoption import Adoption
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard

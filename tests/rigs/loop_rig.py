@@ -10,8 +10,9 @@ from threading import Event
 
 import msgspec
 
+from pipeline.batch import Rejected
 from pipeline.durable.image import MARKER_KEY, REFUSED_PREFIX, Refused, read_image
-from pipeline.events import Decoder, Format, Rejected
+from pipeline.events import Decoder, Format
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
@@ -167,11 +168,14 @@ class Reference:
             records = Records([entry.offset], [entry.timestamp_ms], [m.key], [m.value], [m.headers])
             batch, rejected = self._decoder.decode(*records[:4])
             if entry.offset in self._refused:
-                assert not rejected, "a record that is no event needs no refusal"
-                batch, rejected = batch.without([0]), [Rejected(0, *self._reasons[entry.offset])]
+                assert batch.name, "a record that is no event needs no refusal"
+                batch, rejected = batch.without(range(len(batch.name))), [Rejected(0, *self._reasons[entry.offset])]
             forecasts = self._shard.advance(batch)
+            several = bool(self._decoder.form.target_fields)
             self.messages[entry.offset] = [
-                *forecast_messages(*(made := (forecasts, METHOD, self._shard.version, TOPICS, self._partition))),
+                *forecast_messages(
+                    *(made := (forecasts, METHOD, self._shard.version, TOPICS, self._partition, several))
+                ),
                 *row_messages(*made),
                 *dead_letters(rejected, records, TOPICS, self._partition, 1 << 20),
             ]
@@ -249,10 +253,11 @@ class Rig:
         snapshot_events: int | None = 12,
         max_poll_records: int = 7,
         learning: bool = False,
+        form: Format | None = None,
         **changes: object,
     ) -> None:
         given = {"seed": 0, "checkpoint": CHECKPOINT, "start": "earliest", "skip_gaps": False, **changes}
-        self.plan = Plan(METHOD, {"model.cell": "gru"}, Decoder(Format()), **given)  # type: ignore[arg-type]
+        self.plan = Plan(METHOD, {"model.cell": "gru"}, Decoder(form or Format()), **given)  # type: ignore[arg-type]
         self.limits = Limits(0, 1e9, SnapshotPolicy(snapshot_events, 1e9), 0, DeadLetterCatch())
         self.cluster = MemoryCluster(partitions, max_poll_records)
         self.references = {p: Reference(self.plan, self.cluster, p) for p in range(partitions)}

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 import torch
 
-from pipeline.events import Batch
+from pipeline.batch import Batch
 from pipeline.forecasts import Forecasts, joined
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
@@ -65,6 +65,7 @@ def batch_of(records: Sequence[Record], method: Method) -> Batch:
         np.array(given, np.float64).reshape(len(events), len(method.covariates)),
         len(records),
         records[-1].offset + 1,
+        np.zeros(len(events), np.int64),
     )
 
 

@@ -148,6 +148,7 @@ class Case:
             "FOLDCAST_KAFKA__GROUP_ID": name,
             "FOLDCAST_KAFKA__SESSION_TIMEOUT_S": f"{SESSION_S:g}",
             "FOLDCAST_WORKER__COMMIT_TIMEOUT_S": "4",
+            "FOLDCAST_EVENTS__EARLIEST": "1970-01-01",  # minutes are counted from there
         }
         self.settings = load(None, {**self.environment, "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap})
         self.connection = self.settings.kafka

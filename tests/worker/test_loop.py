@@ -1,6 +1,7 @@
 """The loop over a broker in memory: what leaves it, what it remembers, and when it declines to go on."""
 
 import gc
+import json
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -9,7 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.batch import DROPS
+from pipeline.decoding.numbers import Numbers
 from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
+from pipeline.events import Format
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained, nameless
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
 from tests.rigs.memory_log import Transaction
@@ -124,6 +128,56 @@ def test_a_life_that_ended_leaves_its_memory_at_once(ended_by: str, caplog: pyte
         assert [ref() for ref in tables] == [None] * len(tables)
     finally:
         gc.enable()
+
+
+SEVERAL = Format(target_fields=("x", "in.y", "z"))
+
+
+def produce_several(rig: Rig, number: int) -> None:
+    """Records of three targets: mostly all there, some null, some absent, some no numbers."""
+    for n in range(number):
+        x = (f"{n * 7 % 13}.5", "null", '"?"', f"{n}")[n % 4]
+        stream = f"new{n}" if n % 4 == 2 else f"s{n % 3}"  # a bad field and no room, in one record
+        fields = [f'"stream":"{stream}","time":{n * 60},"x":{x},"in":{{"y":{n * 5 % 11}}}', *['"z":1'] * (n % 2)]
+        body = "{" + ",".join(fields) + "}"
+        rig.cluster.produce(n % 2, b"key", body.encode(), n * 60_000)
+
+
+def test_records_of_several_targets_are_folded_again_to_the_same_bits() -> None:
+    rig = Rig(form=SEVERAL, learning=True)
+    rig.judge(max_streams=5)
+    rig.start()
+    produce_several(rig, 150)
+    for what in ("restart", *FAILURES, "poll", "restart", "stop", "renew"):
+        rig.cycle(times=3)
+        act_on(rig, what, "one")
+    rig.drain()
+    rig.check_topics()
+    made = rig.cluster.committed_messages(OUTPUT)
+    ids = [dict(m.headers)["foldcast-id"].decode() for m in made]
+    assert len(set(ids)) == len(ids) > 50
+    assert {one.rpartition(":")[2] for one in ids} == {"x", "y", "z"}
+    assert all(one.endswith(f":{m.key.decode().rpartition('/')[2]}") for one, m in zip(ids, made, strict=True) if m.key)
+    letters = [dict(m.headers) for m in rig.cluster.committed_messages(DEAD_LETTERS)]
+    assert {h["foldcast-error-reason"] for h in letters} == {b"wrong_type", b"too_many_streams"}
+    places = [(h["foldcast-error-partition"], h["foldcast-error-offset"]) for h in letters]
+    assert len(set(places)) == len(places), "a record has one dead letter, whatever is wrong in it"
+
+
+def test_sentinels_and_values_outside_the_range_are_counted_as_such_and_folded_again_as_such() -> None:
+    rig = Rig(partitions=1, form=Format(numbers=Numbers(sentinels=frozenset({-9999.0}), high=100.0)))
+    rig.start()
+    for n, value in enumerate((1, -9999, 2, 100.5, None, -9999, 3)):
+        rig.cluster.produce(0, b"a", b'{"value":%s}' % json.dumps(value).encode(), n * 60_000)
+    rig.drain()
+    dropped = {reason: rig.sample("events_dropped_total", reason=reason) for reason in DROPS}
+    assert dropped == {"late": 0, "duplicate": 0, "missing": 1, "sentinel": 2, "outside_range": 1}
+    rig.start()
+    rig.cycle(times=10)
+    rig.check_topics()
+    counters = rig.loops["one"].lives[0].shard.counters
+    assert (counters.records, counters.forecasts, counters.sentinel, counters.outside_range) == (7, 3, 2, 1)
+    assert (counters.missing, counters.dead) == (1, 0)
 
 
 @pytest.mark.parametrize("failure", FAILURES)

@@ -1,27 +1,29 @@
 """Files of history as records, in file order: CSV (gzip or not) and Parquet, long or wide.
 
 Long: columns stream, time, value and covariates. Wide: time, then one stream per column. Where the first time of a CSV
-is eight digits that are a date, such as 20200131, all dates are written so; else digits are epoch time. A record's
-timestamp is its event's time. The decoder judges single values, as it does in a worker.
+is eight digits that are a date, such as 20200131, all dates are written so; else digits are epoch time, and dates.py
+reads slashes. A record's timestamp is its event's time. The decoder judges single values, as it does in a worker.
 """
 
 import csv
 import gzip
 import io
 import math
-import re
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from functools import partial
 from typing import Any, BinaryIO, cast
 
 import orjson
 
 from pipeline.backtest.backtest import Record
-from pipeline.events import NO_TIMESTAMP, Format, from_epoch, from_iso
-from worker.refusal import Refusal
+from pipeline.decoding.paths import WHOLE, message
+from pipeline.decoding.times import EPOCH, MILLISECOND, YEAR_MS, from_epoch, from_iso
+from pipeline.events import NO_TIMESTAMP, Format
+from worker.backtest.dates import HistoryError, reader_of
 
 MISSING = ("", "NA", "NaN", "nan")
-DATE = re.compile(r"\A((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])\Z")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 EPOCH_DIGITS = 19  # more would not fit what JSON decoders take as an integer
 SHOWN = 200  # characters of a header
@@ -30,10 +32,6 @@ UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 Row = Sequence[Any]  # text in CSV, what the column's type makes of it in Parquet
 Maker = Callable[[int, Row], Iterator[Record]]  # from a line's number and cells
-
-
-class HistoryError(Refusal):
-    """The file cannot be used; the message is one sentence with line and column."""
 
 
 def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
@@ -47,32 +45,49 @@ def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
 
 
 def _csv(raw: BinaryIO, form: Format) -> Iterator[Record]:
+    with closing(_lines(raw)) as lines:
+        _, header = next(lines, (1, []))
+        if not header:
+            raise HistoryError("line 1 has no columns: it must name them, as in stream,time,value")
+        make, reads = _maker(header, form), None
+        time_at = cast(int, _column(header, form.time_field, "time"))
+        for line, row in lines:
+            if len(row) == len(header):
+                if reads is None:
+                    reads = reader_of(row[time_at], partial(_column_again, raw, time_at))
+                row[time_at] = reads(row[time_at])
+                yield from make(line, row)
+            elif row:
+                raise HistoryError(f"line {line} {_misfit(row, header)}")
+
+
+def _lines(raw: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
+    """Yield each line's number and cells, from the first one on. Raises HistoryError where they are no CSV."""
+    raw.seek(0)
     packed = raw.read(len(GZIP)) == GZIP
     raw.seek(0)
     plain = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
     text = io.TextIOWrapper(plain, encoding="utf-8-sig", newline="")
     rows = csv.reader(text, strict=True)
     try:
-        header = next(rows, None)
-        if not header:
-            raise HistoryError("line 1 has no columns: it must name them, as in stream,time,value")
-        make, dated = _maker(header, form), None
-        time_at = cast(int, _column(header, form.time_field, "time"))
         for row in rows:
-            if len(row) == len(header):
-                if dated is None:  # the first time decides: a count of seconds may come past such digits
-                    dated = bool(DATE.match(row[time_at]))
-                if dated:
-                    row[time_at] = DATE.sub(r"\1-\2-\3", row[time_at])
-                yield from make(rows.line_num, row)
-            elif row:
-                raise HistoryError(f"line {rows.line_num} {_misfit(row, header)}")
+            yield rows.line_num, row
     except csv.Error as error:
         raise HistoryError(f"line {rows.line_num} is no CSV: {error}") from error
     except UnicodeDecodeError as error:
         raise HistoryError(f"it is no text in UTF-8 ({error.reason}): give CSV in UTF-8 or Parquet") from error
     finally:
         text.detach()  # else it closes the file, which is not ours
+
+
+def _column_again(raw: BinaryIO, place: int) -> Generator[tuple[int, str], None, None]:
+    """Yield each line's number and its cell, while another reader of the file stands still."""
+    at = raw.tell()
+    with closing(_lines(raw)) as lines:
+        for line, row in lines:
+            if len(row) > place:
+                yield line, row[place]
+    raw.seek(at)
 
 
 def _misfit(row: Row, header: Row) -> str:
@@ -121,11 +136,12 @@ def _plain(name: str, column: Any) -> list[Any]:
         raise HistoryError(f"column {name!r} cannot be read as {kind} ({error}): {fix}") from error
 
 
-def _epoch(ms: int) -> int | float | str:
-    """Return the time as a number that `from_epoch` reads, or as text where no such number stands for it."""
-    if abs(ms) < 1e11:
-        return ms / 1000
-    return ms if abs(ms) < 1e14 else f"{ms} ms"
+def _epoch(ms: int) -> str:
+    """Return the time as text that the decoder takes however old it is; of one beyond the calendar it says so."""
+    try:
+        return (EPOCH + ms * MILLISECOND).isoformat()
+    except OverflowError:
+        return f"{ms} ms"
 
 
 def _cell(cell: object) -> object:
@@ -143,7 +159,7 @@ def _maker(header: list[str], form: Format) -> Maker:
         seen.add(name)
     time_at = _column(header, form.time_field, "time")
     stream_at = _column(header, form.stream_field, "stream")
-    value_at = _column(header, form.target_field, "value")
+    value_at = None if form.target_fields else _column(header, form.target_field, "value")
     there = f"among {', '.join(map(repr, header))[:SHOWN]}"
     if time_at is None:
         raise HistoryError(f"there is no column {form.time_field!r} {there}")
@@ -151,13 +167,20 @@ def _maker(header: list[str], form: Format) -> Maker:
         if value_at is not None and len(header) > 2:
             known = f"{form.stream_field!r} for the names of the streams in {header[value_at]!r}"
             raise HistoryError(f"there is no column {known} {there}: name it so, or set events.stream_field")
+        for setting, fields in (("events.covariates", form.covariates), ("events.target_fields", form.target_fields)):
+            if fields:
+                fix = f"add a column {form.stream_field!r}, or leave the setting out"
+                raise HistoryError(f"{setting} are columns of one stream, and here each column is a stream: {fix}")
         return partial(_wide, header, time_at, form)
-    if value_at is None:
+    if value_at is None and not form.target_fields:
         raise HistoryError(f"there is no column {form.target_field!r} {there}")
-    for name in form.covariates:
-        if name not in header:
-            raise HistoryError(f"there is no column {name!r} (events.covariates) {there}")
-    return partial(_long, (stream_at, time_at, value_at), [(c, header.index(c)) for c in form.covariates], form)
+    numbers = [] if value_at is None else [(form.target_field, value_at)]
+    for setting, fields in (("events.target_fields", form.target_fields), ("events.covariates", form.covariates)):
+        for name in fields:
+            if name not in header:
+                raise HistoryError(f"there is no column {name!r} ({setting}) {there}")
+            numbers.append((name, header.index(name)))
+    return partial(_long, stream_at, time_at, numbers, form)
 
 
 def _column(header: list[str], name: str, otherwise: str) -> int | None:
@@ -165,24 +188,34 @@ def _column(header: list[str], name: str, otherwise: str) -> int | None:
 
 
 def _long(
-    at: tuple[int, int, int], covariates: list[tuple[str, int]], form: Format, line: int, row: Row
+    stream_at: int, time_at: int, numbers: list[tuple[str, int]], form: Format, line: int, row: Row
 ) -> Iterator[Record]:
-    stream, moment, value = (row[place] for place in at)
-    more = {name: _number(row[place]) for name, place in covariates}
-    yield _record(line, "" if stream is None else str(stream), moment, value, form, more)
+    stream = row[stream_at]
+    cells = {name: row[place] for name, place in numbers}
+    yield _record(line, "" if stream is None else str(stream), row[time_at], cells, form)
 
 
 def _wide(header: list[str], time_at: int, form: Format, line: int, row: Row) -> Iterator[Record]:
     for place, stream in enumerate(header):
         if place != time_at:
-            yield _record(line, stream, row[time_at], row[place], form, {})
+            yield _record(line, stream, row[time_at], {form.target_field: row[place]}, form)
 
 
-def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covariates: dict[str, Any]) -> Record:
+def _record(line: int, stream: str, moment: Any, cells: dict[str, Any], form: Format) -> Record:
     when = _time(moment) if isinstance(moment, str) else _number(moment)
-    time_ms = from_iso(when) if isinstance(when, str) else None if when is None else from_epoch(when)
-    event = {form.stream_field: stream, form.time_field: when, form.target_field: _number(value)} | covariates
-    return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(event))
+    if isinstance(when, str):
+        time_ms = from_iso(when, form.times.zone)
+    else:
+        time_ms = None if when is None else _believed(from_epoch(when))
+    event = {form.stream_field: stream, form.time_field: when} | {name: _number(c) for name, c in cells.items()}
+    body = event[WHOLE] if form.target_field == WHOLE else message(event)
+    return Record(line, stream, NO_TIMESTAMP if time_ms is None else time_ms, orjson.dumps(body))
+
+
+def _believed(time_ms: int | None) -> int | None:
+    """Return an epoch as a record's timestamp; now, where it is a year ahead, so that the decoder doubts it."""
+    now_ms = round(time.time() * 1000)
+    return now_ms if time_ms is not None and time_ms > now_ms + YEAR_MS else time_ms
 
 
 def _time(text: str) -> str | int | float | None:

@@ -14,9 +14,11 @@ from tqdm import tqdm
 from pipeline.backtest.backtest import Refused, backtest
 from pipeline.backtest.inline import InlineTrainer
 from pipeline.backtest.scoring import Scoring, Tallies, Trace, scores
+from pipeline.batch import DROPS
 from pipeline.shard import Shard
 from worker.backtest import plot
-from worker.backtest.files import HistoryError, records
+from worker.backtest.dates import HistoryError
+from worker.backtest.files import records
 from worker.backtest.table import table
 from worker.plan import Plan
 from worker.refusal import Refusal, printable
@@ -29,7 +31,6 @@ UPDATE_WORDS = {
     "nonfinite": "not finite",
     "too_few_windows": "without windows",
 }
-DROPPED = ("late", "duplicate", "missing")
 RECORD = 200  # bytes of one that was refused, on the terminal
 QUIET_S = 2.0  # no progress bar on what is done sooner
 
@@ -134,7 +135,8 @@ def fold(
 
 
 def _dropped(shards: Sequence[Shard]) -> dict[str, int]:
-    return {name: sum(getattr(shard.counters, name) for shard in shards) for name in DROPPED}
+    dropped = {name: sum(getattr(shard.counters, name) for shard in shards) for name in DROPS}
+    return {name: number for name, number in dropped.items() if number or name in DROPS[:3]}
 
 
 def _words(numbers: dict[str, int]) -> str:

@@ -160,8 +160,10 @@ def _event(record: TopicRecord, rules: Rules) -> tuple[str, int, float | None]:
     if not isinstance(fields, dict):
         raise TypeError("not an object")
     named = fields.get(rules.stream_field)
+    if isinstance(named, int) and not isinstance(named, bool):
+        named = str(named)
     if not isinstance(named, str | None):
-        raise TypeError("a stream's name is a text")
+        raise TypeError("a stream's name is a text or a whole number")
     stream = named or (record.key or b"").decode()
     if not 0 < len(stream.encode()) <= 255:
         raise ValueError("a name of no or too many bytes")

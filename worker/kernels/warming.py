@@ -1,8 +1,8 @@
 """Compiles every kernel once for these settings; numba keeps them on disk."""
 
 import numpy as np
-import orjson
 
+from pipeline.batch import Batch
 from pipeline.compiled import compilations
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
@@ -18,13 +18,18 @@ def warm(plan: Plan) -> tuple[int, int]:
     Waves of two rows and of one: an array of one row may count as laid out otherwise.
     """
     shard = plan.shard(0, parts=True)
-    form = plan.decoder.form
-    bodies = [
-        orjson.dumps({form.stream_field: f"warm {i % 2}", form.time_field: 60 * i, form.target_field: 1 + i})
-        for i in range(EVENTS)
-    ]
-    batch, rejected = plan.decoder.decode(range(EVENTS), [300_000] * EVENTS, [None] * EVENTS, bodies)
-    assert not rejected, f"warming events are events: {rejected}"
+    count = np.arange(EVENTS)
+    batch = Batch(
+        offset=count,
+        name=[f"warm {i % 2}" for i in range(EVENTS)],
+        time_ms=60_000 * count,
+        record_ms=60_000 * count,
+        value=np.arange(1.0, 1 + EVENTS),
+        covariates=np.full((EVENTS, len(plan.method.covariates)), np.nan),
+        records=EVENTS,
+        end=EVENTS,
+        drop=np.zeros(EVENTS, np.int64),
+    )
     shard.advance(batch)
     shape = shard.network.shape
     hidden = np.zeros((1, shape.layers, states(shape.cell), shape.hidden_size), np.float32)

@@ -7,11 +7,12 @@ A replay refuses what is logged and judges nothing: by then the clock has moved 
 import logging
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import groupby
 
 import numpy as np
 
+from pipeline.batch import Batch, Rejected
 from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
-from pipeline.events import Batch, Rejected
 from pipeline.shard import Shard
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,10 @@ class Judge:
         self.room = self.max_streams - sum(len(shard.table.index) for shard in shards)
 
     def sift(self, batch: Batch, offsets: Sequence[int], known: Container[str]) -> tuple[Batch, list[Rejected]]:
-        """The events that are not refused, and those that are, by their places among the records' `offsets`."""
+        """The events that are not refused, and the records that are, by their places among `offsets`.
+
+        A record is refused with all its events, since refusals are logged by offset.
+        """
         limit_ms = round(time.time() * 1000) + self._max_ahead_ms
         latest_ms = np.maximum(batch.time_ms, batch.record_ms)
         ahead = len(latest_ms) > 0 and latest_ms[latest_ms.argmax()] > limit_ms  # argmax costs a fifth of any
@@ -49,26 +53,27 @@ class Judge:
         if not why:
             return batch, []
         places = np.searchsorted(offsets, batch.offset).tolist()
-        refused = [Rejected(places[e], *why[e]) for e in sorted(why)]
+        refused = [*{places[e]: Rejected(places[e], *why[e]) for e in sorted(why)}.values()]
         self._tell(refused)
         return batch.without(why), refused
 
     def _without_room(self, batch: Batch, known: Container[str], refused: Container[int]) -> Iterator[int]:
         """Events of new streams beyond those that there is room for. A missing value makes no stream."""
         new = set[str]()
-        for e, name in enumerate(batch.name):
-            if name in known or name in new or e in refused or np.isnan(batch.value[e]):
-                continue
-            if len(new) < self.room:
-                new.add(name)
+        for _, record in groupby(range(len(batch.name)), batch.offset.tolist().__getitem__):
+            events = [e for e in record if e not in refused]
+            names = {batch.name[e] for e in events if not np.isnan(batch.value[e])} - new
+            names = {name for name in names if name not in known}
+            if not names or len(new) + len(names) <= self.room:
+                new |= names
             else:
-                yield e
+                yield from events
 
     def _tell(self, refused: list[Rejected]) -> None:
         now = time.monotonic()
         if now >= self._tell_after:
             self._tell_after = now + QUIET_S
-            log.warning("refused %d events of one batch: %s; they are dead letters", len(refused), refused[0].message)
+            log.warning("refused %d records of one batch: %s; they are dead letters", len(refused), refused[0].message)
 
 
 def _ahead(beyond_ms: int) -> str:

@@ -10,7 +10,7 @@ from bisect import bisect_left
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from pipeline.events import Batch, Rejected
+from pipeline.batch import Batch, Rejected
 from pipeline.forecasts import Forecasts
 from pipeline.shard import Shard
 from worker.broker.contract import Records
@@ -120,9 +120,8 @@ class Live:
         lap("decode")
         forecasts = self._fold(batch, judge, lap)
         offsets = [rest.offsets[one.place] for one in refused]
-        return Advanced(
-            forecasts, sorted([*rejected, *refused]), rest, offsets, self.plan.decoder.other_keys - other_keys
-        )
+        letters = {one.place: one for one in [*refused, *rejected]}  # a record has one, whatever is wrong in it
+        return Advanced(forecasts, sorted(letters.values()), rest, offsets, self.plan.decoder.other_keys - other_keys)
 
     def _catch_up(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> None:
         """Fold silently, cut where other weights came into service."""

@@ -12,6 +12,7 @@ from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.arrays import Floats
+from pipeline.batch import DROPS
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
@@ -196,7 +197,7 @@ class Metrics:
         """Make every known series: a rate over a series that is not there yet misses its first step."""
         known = (
             (self.loop_seconds, PHASES),
-            (self.dropped, ("late", "duplicate", "missing")),
+            (self.dropped, DROPS),
             (self.dead_letters, REASONS),
             (self.commits, ("committed", "refused", "unknown")),
             (self.fine_tunes, FINE_TUNE_OUTCOMES),

@@ -24,7 +24,10 @@ def _like(pattern: str, fix: str) -> AfterValidator:
 
 # What is no text would end in the parser of paths, of hosts or of JSON, and in the log
 Name = Annotated[str, Field(min_length=1), _like(r"[^\x00-\x1f\x7f]*", "leave out control characters")]
-FieldName = Annotated[Name, _like(r'[^"\\]*', "leave out double quotes and backslashes")]  # the JSON decoder's terms
+# the JSON decoder takes neither double quotes nor backslashes as part of a name
+FieldPath = Annotated[
+    Name, _like(r'(?:[^"\\]|\\[.0-9])*', "leave out double quotes, and backslashes but those before a dot or a digit")
+]
 Topic = Annotated[str, _like(r"[A-Za-z0-9._-]{1,249}", "use at most 249 letters, digits, dots, dashes and underscores")]
 Server = r"(\[[\da-fA-F:]+\]|[^\s,:]+):\d+"
 Servers = Annotated[str, _like(f"{Server}(,{Server})*", "write host:port, or host:port,host:port")]

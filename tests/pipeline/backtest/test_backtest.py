@@ -5,10 +5,12 @@ It learns as it goes; whatever the data and the rate, forecasts stay finite and 
 
 import gzip
 import json
+import re
 import sys
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from pyarrow import parquet
 from pipeline.backtest.backtest import Record, backtest, partition_of
 from pipeline.backtest.inline import InlineTrainer
 from pipeline.backtest.scoring import Scoring, scores
+from pipeline.decoding.times import Times, from_iso
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts, joined
 from pipeline.learning.fine_tune import Schedule
@@ -483,6 +486,78 @@ def times_of(folder: Path, *texts: str) -> tuple[list[int], list[tuple[int, str]
     form = [r.timestamp_ms for r in some], [b"a"] * len(some), [r.value for r in some]
     batch, rejected = Decoder(Format()).decode(range(len(some)), *form)
     return batch.time_ms.tolist(), [(r.place, r.reason) for r in rejected]
+
+
+@pytest.mark.parametrize(
+    ("texts", "days"),
+    [
+        (("2016/7/1 0:00", "2016/12/31 23:30:15"), ("2016-07-01", "2016-12-31T23:30:15")),
+        (("1/2/2010 0:00", "1/31/2010 1:00"), ("2010-01-02", "2010-01-31T01:00")),
+        (("1/2/2010", "31/2/2010", "28/2/2010"), ("2010-02-01", "2010-02-28")),
+        (("1277942400", "1277942460"), ("2010-07-01", "2010-07-01T00:01")),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_times_are_read_as_the_whole_column_says(
+    tmp_path: Path, texts: tuple[str, ...], days: tuple[str, ...], packed: bool
+) -> None:
+    text = ("time,a\n" + "".join(f"{text},1\n" for text in texts)).encode()
+    some = read(written(tmp_path, gzip.compress(text) if packed else text))
+    batch, rejected = Decoder(Format()).decode(
+        range(len(some)), [r.timestamp_ms for r in some], [None] * len(some), [r.value for r in some]
+    )
+    assert batch.time_ms.tolist() == [from_iso(day) for day in days]
+    assert len(rejected) == len(texts) - len(days), "there is no 31st of February"
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_what_is_read_twice_is_whole_however_large(tmp_path: Path, packed: bool) -> None:
+    rng = np.random.default_rng(1)
+    days = [f"{1 + day // 28}/{1 + day % 28}/2010" for day in range(336)]
+    text = "time,a\n" + "".join(f"{day} {hour}:00,{rng.random()}\n" for day in days for hour in range(24))
+    some = read(written(tmp_path, gzip.compress(text.encode()) if packed else text))
+    assert [r.place for r in some] == [*range(2, 2 + 336 * 24)]
+    assert all(a.timestamp_ms < b.timestamp_ms for a, b in pairwise(some))
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        (("1/2/2010", "NA", "3/4/2010"), "times such as '1/2/2010' may have the month first or the day first"),
+        (("1/31/2010", "31/1/2010"), "line 3 has the time '31/1/2010', and those above have the month first"),
+    ],
+)
+def test_slashes_that_do_not_say_what_they_mean_are_refused(tmp_path: Path, texts: tuple[str, ...], words: str) -> None:
+    with pytest.raises(HistoryError, match=re.escape(words)):
+        read(written(tmp_path, "time,a\n" + "".join(f"{text},1\n" for text in texts)))
+
+
+def test_digits_of_a_file_that_are_no_epoch_are_named(tmp_path: Path) -> None:
+    form = Format(times=Times(earliest_ms=631_152_000_000))
+    path = tmp_path / "x.parquet"
+    parquet.write_table(arrow.table({"time": [20160701, 2016070112, 1_467_331_200], "a": [1, 2, 3]}), path)
+    some = read(path, form)
+    batch, rejected = Decoder(form).decode(
+        range(3), [r.timestamp_ms for r in some], [None] * 3, [r.value for r in some]
+    )
+    assert batch.time_ms.tolist() == [1_467_331_200_000]
+    assert [r.reason for r in rejected] == ["bad_time"] * 2
+    assert "a date of 8 digits, write it as 2016-07-01" in rejected[0].message
+    assert "a date of 10 digits, write it as 2016-07-01T12:00" in rejected[1].message
+
+
+def test_a_file_s_paths_and_targets_are_columns(tmp_path: Path) -> None:
+    form = Format("tags.id", "at", target_fields=("data.temp", "data.rh"), covariates=("data.list.1",))
+    path = written(tmp_path, "tags.id,at,data.temp,data.rh,data.list.1\na,2020-01-01,1,,3\n")
+    [record] = read(path, form)
+    batch, _ = Decoder(form).decode([0], [record.timestamp_ms], [None], [record.value])
+    assert (batch.name, batch.value.tolist()[0], batch.covariates.tolist()) == (["a/temp", "a/rh"], 1, [[3], [3]])
+
+
+@pytest.mark.parametrize("form", [Format(covariates=("wind",)), Format(target_fields=("a", "b"))])
+def test_a_wide_file_takes_neither_covariates_nor_targets(tmp_path: Path, form: Format) -> None:
+    with pytest.raises(HistoryError, match="are columns of one stream, and here each column is a stream"):
+        read(written(tmp_path, "time,a,b\n2020-01-01,1,2\n"), form)
 
 
 def test_eight_digits_are_a_date_where_the_first_time_is_one(tmp_path: Path) -> None:

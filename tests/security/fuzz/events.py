@@ -7,14 +7,19 @@ nor a dead letter, or an event outside what is documented.
 import math
 from collections.abc import Iterator
 
+from pipeline.decoding.numbers import Numbers
+from pipeline.decoding.times import Times
 from pipeline.events import LARGEST, NAME_BYTES, REASONS, Decoder, Format
 from tests.security.fuzz import parts, promise
 from worker.broker.contract import Records, Topics
 from worker.dead_letters import dead_letters
 
+LENIENT = Numbers(lenient=True, sentinels=frozenset({-9999.0, "unknown"}), low=-1e9, high=1e9)
 FORMS = (
     Format(),
     Format(covariates=("humid", "wind"), positive=True),
+    Format("tags.id", "at.0", "x", covariates=("tags.y",), numbers=LENIENT, times=Times(earliest_ms=0, lenient=True)),
+    Format(target_field="."),
     Format(stream_field="id", time_field="at", target_field="x", covariates=("y",), max_ahead_ms=0),
 )
 DECODERS = tuple(map(Decoder, FORMS))
@@ -50,6 +55,8 @@ def seeds() -> Iterator[bytes]:
     for choice in range(len(FORMS) * len(TIMESTAMPS)):
         yield bytes([choice]) + b'a\n{"stream": "a", "time": "2013-01-01T06:00:00Z", "value": 39.02, "humid": 61}'
         yield bytes([choice]) + b'\n{"id": "a", "at": 1357020000000, "x": 1e3, "y": null, "z": [{}]}'
+        yield bytes([choice]) + b'k\n{"tags": {"id": 7, "y": "3.5"}, "at": ["1357020000"], "x": "-9999"}'
+        yield bytes([choice]) + b"k\n21.5"
     for value in (b"1e308", b"null", b"-0.0", b"1" * 30, b'"1"', b"[[[", b"true", b"1e-400"):
         yield b'\0k\n{"stream": "\\u00e4", "time": ' + value + b', "value": ' + value + b"}"
     yield b"\xf0k\n"

@@ -68,6 +68,7 @@ BODIES: list[object] = [
     {"value": None},
     {"stream": "s", "time": 1.5e9},
     {"stream": 7, "value": 1},
+    {"stream": 7.5, "value": 1},
     {"time": True, "value": 1},
     {"value": "7"},
     {"value": True},

@@ -14,7 +14,9 @@ from worker.settings.settings import Settings
 @pytest.mark.parametrize("horizons", [(1,), (1, 5), (2, 4, 5, 7)])
 def test_after_it_no_wave_of_any_size_compiles_a_kernel(horizons: tuple[int, ...]) -> None:
     """Few horizons make arrays whose layout numba takes for another one. No other test has these hidden sizes."""
-    plan = Plan.of(Settings(model={"horizons": horizons, "hidden_size": 9 + len(horizons)}))
+    plan = Plan.of(
+        Settings(model={"horizons": horizons, "hidden_size": 9 + len(horizons)}, events={"earliest": "1970-01-01"})
+    )
     before, _ = warm(plan)
     assert before > 0
     shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)

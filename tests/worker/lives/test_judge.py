@@ -5,8 +5,9 @@ import logging
 import numpy as np
 import pytest
 
+from pipeline.batch import Batch
 from pipeline.durable.image import MOST_REFUSED, read_image
-from pipeline.events import Batch, Decoder, Format
+from pipeline.events import Decoder, Format
 from pipeline.table import PAGE_BYTES
 from tests.rigs.clock import Clock
 from worker.lives.judge import Judge, RefusedEvents
@@ -33,6 +34,23 @@ def test_places_are_those_of_records_and_an_event_from_the_future_takes_no_room(
     assert kept.name == ["a", "b", "known"]
     assert kept.offset.tolist() == [11, 13, 15]
     assert (kept.records, kept.end) == (6, 16), "the others are dead letters of the same batch"
+
+
+def test_a_record_is_refused_with_all_its_events_and_takes_no_room(wall: Clock) -> None:
+    several = Decoder(Format(target_fields=("x", "y", "z")))
+    bodies = [
+        b'{"stream":"a","x":1,"y":1}',
+        b'{"stream":"b","x":1}',
+        b'{"stream":"c","x":1,"y":1,"z":null}',
+        b'{"x":"?"}',
+    ]
+    batch, _ = several.decode(range(4), [0] * 4, [b"k"] * 4, bodies)
+    kept, refused = Judge(max_streams=2).sift(batch, range(4), {"c/x"})
+    assert [(one.place, one.reason) for one in refused] == [(1, "too_many_streams"), (2, "too_many_streams")]
+    assert kept.name == ["a/x", "a/y"]
+    kept, refused = Judge(max_streams=1).sift(batch, range(4), {"c/x"})
+    assert [one.place for one in refused] == [0, 2]
+    assert kept.name == ["b/x"], "a record that is refused leaves its room to others"
 
 
 def test_clocks_that_differ_by_less_than_a_second_refuse_nothing(wall: Clock) -> None:

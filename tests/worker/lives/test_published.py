@@ -66,6 +66,10 @@ def others_write_there_too(ends: Ends) -> None:
         ends.letter(offset + 50, group="other")
 
 
+def a_record_has_several_targets(ends: Ends) -> None:
+    ends.forecast("41:room-7")
+
+
 def the_last_was_aborted(ends: Ends) -> None:
     ends.forecast(41)
     ends.forecast(42, state="aborted")
@@ -84,6 +88,7 @@ def some_is_no_offset(ends: Ends) -> None:
         (a_letter_is_newer, 42),
         (a_forecast_is_newer, 42),
         (others_write_there_too, 42),
+        (a_record_has_several_targets, 42),
         (the_last_was_aborted, 42),
         (some_is_no_offset, 42),
     ],

@@ -1,0 +1,58 @@
+"""The envelopes of docs/messages.md: their settings load, their messages decode to the events that are shown."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.decoding.times import from_iso
+from pipeline.events import Decoder
+from worker.plan import format_of
+from worker.settings.sources import load
+
+ROOT = Path(__file__).parents[1]
+ENVELOPES = ROOT / "configs" / "envelopes"
+SECTIONS = re.findall(
+    r"^Settings: \[(\w+)\.toml\](.*?)```json\n(.*?)^```\n\n```text\n(.*?)^```",
+    (ROOT / "docs" / "messages.md").read_text(),
+    re.MULTILINE | re.DOTALL,
+)
+SENT_MS = 1_711_121_313_000
+
+
+def decoder(name: str) -> Decoder:
+    return Decoder(format_of(load(ENVELOPES / f"{name}.toml", {})))
+
+
+def test_every_envelope_is_shown() -> None:
+    assert {section[0] for section in SECTIONS} == {path.stem for path in ENVELOPES.glob("*.toml")}
+
+
+@pytest.mark.parametrize(("name", "words", "body", "events"), SECTIONS, ids=[section[0] for section in SECTIONS])
+def test_an_envelope_decodes_to_the_events_that_are_shown(name: str, words: str, body: str, events: str) -> None:
+    key = re.search(r"key is `(.+?)`", words)
+    batch, rejected = decoder(name).decode([0], [SENT_MS], [key[1].encode() if key else None], [body.encode()])
+    assert not rejected
+    shown = [line.split() for line in events.splitlines()]
+    found = list(zip(batch.name, batch.time_ms.tolist(), batch.value.tolist(), strict=True))
+    assert found == [(stream, from_iso(time), float(value)) for stream, time, value in shown]
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "outcome"),
+    [
+        ("debezium", b'{"payload":{"before":{"sensor_id":1},"after":null,"op":"d"}}', "missing"),
+        ("debezium", None, "empty"),
+        ("home_assistant", b'{"entity_id":"sensor.x","state":"unavailable"}', "sentinel"),
+        ("home_assistant", b'{"entity_id":"light.x","state":"on"}', "wrong_type"),
+        ("aws_iot", b'{"state":{"reported":{"temperature":-127}}}', "sentinel"),
+        ("aws_iot", b'{"state":{"desired":{"temperature":20}}}', "no_value"),
+        ("telegraf", b'{"fields":{"usage_user":101},"tags":{"host":"a"}}', "out_of_range"),
+        ("trades", b'{"data":{"s":"X","p":"0"}}', "out_of_range"),
+        ("trades", b'{"result":null,"id":1}', "no_value"),
+    ],
+)
+def test_what_else_such_topics_hold_has_a_name(name: str, body: bytes | None, outcome: str) -> None:
+    batch, rejected = decoder(name).decode([0], [SENT_MS], [b"key"], [body])
+    drops = ["missing" if not drop else ("sentinel", "outside_range")[drop - 4] for drop in batch.drop.tolist()]
+    assert [one.reason for one in rejected] + drops == [outcome]
