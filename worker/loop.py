@@ -97,13 +97,17 @@ class Loop:
         """Records behind the end of the log, by partition."""
         return self._broker.lag()
 
+    def silence(self) -> str | None:
+        """Return which brokers leave fetches without an answer, in words; None where all answer."""
+        return self._broker.silence()
+
     @property
     def why_not_ready(self) -> str | None:
         """None once joined, restored and caught up."""
         if not self.joined:
             return "not joined"
         why = [f"commits fail: {self._failures.last}"] if self._failures.failing else []
-        why += self._unreadable.why
+        why += [*self._unreadable.why, *filter(None, [self._broker.silence()])]
         if waiting := self._held.waiting:
             why += [f"restoring partitions {waiting}", *self._held.waits_for[:3]]
         return "; ".join(why) or None

@@ -1,5 +1,6 @@
 """The partitions that this worker holds: which are restored, which live, and the way from one to the other."""
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -53,7 +54,7 @@ class Held:
         new.last_record_ms = before.last_record_ms if before else 0
         new.must_commit = must_commit
         new.floor = self._floors.get(partition, 0)
-        log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
+        log_event("restoring", _level(before), partition=partition, incarnation=self._incarnations, why=why)
         return new
 
     def end(self, partition: int, why: str) -> None:
@@ -66,7 +67,7 @@ class Held:
             ended = self.restoring.pop(partition)
             ended.end()
         if ended is not None:
-            log_event("dropped", partition=partition, incarnation=ended.incarnation, why=why)
+            log_event("dropped", _level(ended), partition=partition, incarnation=ended.incarnation, why=why)
 
     def restore(self, broker: Broker) -> bool:
         """Restore one slice of each, in turn: a partition that cannot be read now holds up no other.
@@ -105,3 +106,8 @@ class Held:
         new = self.begin(one.partition, why, one.must_commit)
         new.not_before = time.monotonic() + pause_s
         new.waits_for = str(reason)
+
+
+def _level(ended: Live | Restoring | None) -> int:
+    """While brokers are away every attempt ends restores that have hardly begun: no news."""
+    return logging.DEBUG if isinstance(ended, Restoring) else logging.INFO

@@ -250,6 +250,47 @@ def test_what_restores_is_said_and_a_failure_hides_no_lag() -> None:
     assert (rig.sample("shards_restoring"), rig.sample("shards")) == (0, 2)
 
 
+def test_while_no_broker_answers_a_worker_gets_further_behind_and_says_so_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rig, now = drained(60), [1e6]
+    loop, status, broker = rig.loops["one"], Status(rig.loops["one"]._metrics, "one"), rig.brokers["one"]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr("worker.http.status.time.monotonic", lambda: now[0])
+    status.update(loop)
+
+    def after(seconds: int) -> tuple[object, ...]:
+        now[0] += seconds
+        status.update(loop)
+        units = ("records", "seconds")
+        return tuple(
+            loop._metrics.registry.get_sample_value(f"foldcast_consumer_lag_{unit}", {"partition": "0"})
+            for unit in units
+        )
+
+    assert after(1) == (0, 0)
+    broker.silent = True
+    assert [after(seconds) for seconds in (9, 10, 10)] == [(None, 9), (None, 19), (None, 29)]
+    page = status.page["partitions"]["0"]  # type: ignore[index]
+    assert (page["lag"], page["behind_s"]) == (None, 29)
+    assert status.page["reason"] == "no answer from memory:1 for 9 s"
+    assert after(10) == (None, 39)
+    lines = [record.message for record in caplog.records if "answer" in record.message]
+    assert lines == ["no answer from memory:1 for 9 s; see that they run and can be reached"] * 2
+    broker.fail_poll = True  # and now the client notices: both are restored
+    with monkeypatch.context() as no_pause:
+        no_pause.setattr(loop._failures, "pause_after", lambda _: 0.0)
+        rig.turn()
+    assert {*loop.restoring} == {0, 1}
+    assert after(10) == (None, 49), "it is as far behind as it was, and further"
+    broker.silent = False
+    while len(loop.lives) < 2 or any(loop.lag().values()):
+        rig.turn()
+    assert after(1) == (0, 0)
+    assert caplog.records[-1].message == "brokers answer again"
+
+
 def test_a_worker_that_reads_nothing_since_it_started_gets_further_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     rig = drained(20)
     rig.stop_cleanly()
