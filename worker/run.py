@@ -76,7 +76,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
         loop.run(stop, leave, after_cycle)
         status.update(loop)
-        log.info("totals %s", status.totals())
+        log_event("totals", **status.totals())
     finally:
         server.close()
     return 0
@@ -91,9 +91,9 @@ def _connected(
         pulse.beat()
         watch.lap("idle")  # a worker that waits for its brokers does not hang
         try:
-            lines, sizes = topics.check(settings)
-            for line in lines:
-                log.info("topic %s", line)
+            checked, sizes = topics.check(settings)
+            for topic in checked:
+                log_event("topic", **topic)
             return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes
         except BrokerError as error:
             metrics.failures.inc()

@@ -69,9 +69,9 @@ def test_what_is_made_passes_its_own_check(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique, worker={"changelog_history_s": 60})
     made = topics.create(settings, 3, 1)
     assert made == [f"made {unique}{end} with 3 partitions" for end in ("-in", "-out", "-dead-letters", "-changelog")]
-    lines, sizes = topics.check(settings)
-    assert [line.split()[:3] for line in lines] == [
-        [f"{unique}{end}", "partitions=3", "replication=1"] for end in ("-in", "-out", "-dead-letters", "-changelog")
+    checked, sizes = topics.check(settings)
+    assert [(topic["name"], topic["partitions"], topic["replication"]) for topic in checked] == [
+        (f"{unique}{end}", 3, 1) for end in ("-in", "-out", "-dead-letters", "-changelog")
     ]
     assert sizes.request > sizes.changelog
     info = admin.describe(settings.kafka, [f"{unique}-changelog"])[f"{unique}-changelog"]

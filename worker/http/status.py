@@ -2,18 +2,21 @@
 
 import logging
 import time
+from collections import deque
 
 from prometheus_client import Gauge
 
+from pipeline.arrays import Ints
 from worker.loop import Loop
 from worker.observe.log import event as log_event
-from worker.observe.metrics import FINE_TUNE_OUTCOMES, Metrics, rounded, total
+from worker.observe.metrics import Metrics, by_label, rounded, total
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 TOTALS_EVERY_S = 60.0
 SILENCE_EVERY_S = 30.0
+LATENCY_OF_S = 60.0
 
 
 class Status:
@@ -31,6 +34,8 @@ class Status:
         self._shown: dict[Gauge, set[int]] = {}  # partitions that a gauge of lag has a series of
         self._silent_since: float | None = None
         self._next_silence = 0.0
+        # Of the last minute: when, and how many there had been by then, by bucket
+        self._latencies = deque([(time.monotonic(), metrics.latency.counts.copy())])
         self._most_partitions = 0  # the input has had
 
     def __call__(self, loop: Loop) -> None:
@@ -42,7 +47,7 @@ class Status:
         self.update(loop)
         if now >= self._next_totals:
             self._next_totals = now + TOTALS_EVERY_S
-            log.info("totals %s", self.totals())
+            log_event("totals", **self.totals())
 
     def update(self, loop: Loop) -> None:
         """Bring gauges and page up to date."""
@@ -130,26 +135,40 @@ class Status:
     def _quality(self) -> dict[str, object]:
         metrics, horizons = self._metrics, self._metrics.method.horizons
         recent = metrics.recent
+        before = self._latency_before()
         coverage = {str(h): rounded(recent.coverage[j]) for j, h in enumerate(horizons)}
         return {
             "horizons": horizons,
             "skill": dict(zip(map(str, horizons), rounded(recent.skill), strict=True)),
             "coverage": {"levels": metrics.method.band_levels, **coverage},
-            "latency_s": {"p50": metrics.latency.quantile(0.5), "p99": metrics.latency.quantile(0.99)},
+            "labels": dict(zip(map(str, horizons), recent.labels.round().tolist(), strict=True)),
+            "latency_s": {"p50": metrics.latency.quantile(0.5, before), "p99": metrics.latency.quantile(0.99, before)},
             "forecasts": total(metrics.forecasts),
             "events": total(metrics.events),
+            "dropped": by_label(metrics.dropped),
+            "dead_letters": by_label(metrics.dead_letters),
             "replayed": total(metrics.replayed),
             "snapshot_records": total(metrics.snapshot_records),
-            "fine_tunes": {outcome: total(metrics.fine_tunes, outcome=outcome) for outcome in FINE_TUNE_OUTCOMES},
+            "fine_tunes": by_label(metrics.fine_tunes),
             "fine_tune_updates": total(metrics.fine_tune_updates),
             "longest_snapshot_s": self._longest_snapshot_s,
         }
 
-    def totals(self) -> str:
-        """Return the totals as one line for the log."""
-        page = self.page
-        names = ("events", "forecasts", "skill", "latency_s", "fine_tunes")
-        return " ".join(f"{name}={page.get(name)}" for name in names)
+    def _latency_before(self) -> Ints:
+        """Return the latencies counted up to a minute ago, by bucket; remember those up to now."""
+        now, counts = time.monotonic(), self._metrics.latency.counts.copy()
+        self._latencies.append((now, counts))
+        while len(self._latencies) > 1 and self._latencies[1][0] <= now - LATENCY_OF_S:
+            self._latencies.popleft()
+        return self._latencies[0][1]
+
+    def totals(self) -> dict[str, object]:
+        """Return the totals as fields of a line for the log: counts since the start, without what never happened."""
+        page, recent = self.page, self._metrics.recent
+        (skill,) = rounded([recent.overall_skill])
+        counted = {name: _without_zeros(page.get(name)) for name in ("dropped", "dead_letters", "fine_tunes")}
+        figures = {name: page.get(name) for name in ("events", "forecasts", "latency_s")}
+        return {**figures, **counted, "skill": skill, "labels": round(recent.labels.sum())}
 
 
 def _partition(loop: Loop, partition: int) -> dict[str, object]:
@@ -166,3 +185,7 @@ def _partition(loop: Loop, partition: int) -> dict[str, object]:
         "streams": len(live.shard.table.index),
         "model": live.shard.version,
     }
+
+
+def _without_zeros(counts: object) -> object:
+    return {name: count for name, count in counts.items() if count} if isinstance(counts, dict) else counts

@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Advanced:
-    """What a run of records at or above C became."""
+    """What a run of a partition's records at or above C became."""
 
+    partition: int
     forecasts: Forecasts
     rejected: list[Rejected]
     records: Records
@@ -120,9 +121,8 @@ class Live:
         lap("decode")
         forecasts = self._fold(batch, judge, lap)
         offsets = [rest.offsets[one.place] for one in refused]
-        return Advanced(
-            forecasts, sorted([*rejected, *refused]), rest, offsets, self.plan.decoder.other_keys - other_keys
-        )
+        other_keys = self.plan.decoder.other_keys - other_keys
+        return Advanced(self.partition, forecasts, sorted([*rejected, *refused]), rest, offsets, other_keys)
 
     def _catch_up(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> None:
         """Fold silently, cut where other weights came into service."""

@@ -105,6 +105,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 def _text(value: object) -> str:
     """Return a value as text that cannot run into the next field."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{_text(part)}" for name, part in value.items()) or "none"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     plain = text.isprintable() and text != "" and not any(c in text for c in ' ="')
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())

@@ -186,6 +186,63 @@ def test_nothing_is_known_of_skill_before_a_label_came() -> None:
     assert rounded([0.123456, 1.0]) == [0.1235, 1.0]
 
 
+def test_the_overall_skill_weighs_horizons_by_their_labels() -> None:
+    recent, early = Recent(METHOD), forecasts(30)
+    assert np.isnan(recent.overall_skill)
+    early.error[:, 1] = early.naive[:, 1] = np.nan
+    early.error[10:, 0] = early.naive[10:, 0] = np.nan
+    early.error[:10, 0], early.naive[:10, 0] = 1.0, 2.0
+    recent.add(early)
+    assert recent.overall_skill == pytest.approx(0.75), "of what has labels"
+    late = forecasts(30)
+    late.error[:, 0] = late.naive[:, 0] = np.nan
+    late.error[:, 1] = late.naive[:, 1] = 1.0
+    recent.add(late)
+    assert recent.overall_skill == pytest.approx(0.75 * 10 / 40, rel=1e-2)
+
+
+def test_latency_on_the_page_is_of_the_last_minute_and_totals_hold_what_happened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, now = Rig(partitions=1, streams=1), [0.0]
+    loop = rig.start()
+    monkeypatch.setattr("worker.http.status.time.monotonic", lambda: now[0])
+    status, latency = Status(loop._metrics, "one"), loop._metrics.latency
+
+    def p99_after(seconds: float, latency_s: float | None) -> object:
+        now[0] += seconds
+        if latency_s is not None:
+            latency.observe(np.array([latency_s]))
+        status.update(loop)
+        return status.page["latency_s"]["p99"]  # type: ignore[index]
+
+    assert p99_after(1, 5.0) == 5.0
+    assert p99_after(30, 0.01) == 5.0, "of the last minute"
+    assert p99_after(40, 0.01) == 0.01
+    assert p99_after(20, None) == 0.01
+    assert p99_after(60, None) is None
+    rig.cluster.produce(0, b"s", b"{")
+    rig.drain()
+    status.update(loop)
+    totals = status.totals()
+    assert (totals["events"], totals["dead_letters"], totals["dropped"]) == (1, {"undecodable": 1}, {})
+    assert list(totals) == [
+        "events",
+        "forecasts",
+        "latency_s",
+        "dropped",
+        "dead_letters",
+        "fine_tunes",
+        "skill",
+        "labels",
+    ]
+
+
+def test_no_counter_brings_a_series_of_when_it_was_made() -> None:
+    names = {sample.name for family in Metrics(METHOD, "1").registry.collect() for sample in family.samples}
+    assert [name for name in names if name.endswith("_created")] == []
+
+
 def test_values_outside_are_counted_by_level_where_there_is_a_label() -> None:
     metrics, said = Metrics(METHOD, "1"), forecasts(200)
     metrics.forecasted(said, 0.0)
@@ -469,6 +526,11 @@ def test_the_status_is_json_for_programs_and_for_people(site: Site) -> None:
     assert {p: part["committed"] for p, part in page["partitions"].items()} == {str(p): o for p, o in offsets.items()}
     assert {part["state"] for part in page["partitions"].values()} == {"live"}
     assert page["forecasts"] == site.rig.sample("forecasts_total")
+    dropped = {r: site.rig.sample("events_dropped_total", reason=r) for r in ("late", "duplicate", "missing")}
+    assert page["dropped"] == dropped
+    assert page["dead_letters"] == {r: site.rig.sample("dead_letters_total", reason=r) for r in REASONS}
+    assert min(sum(page["dropped"].values()), sum(page["dead_letters"].values())) > 0
+    assert list(page["labels"]) == ["1", "3"]
     assert list(page["skill"]) == ["1", "3"]
     assert json.loads(site.get("/")[2]) == page
 
@@ -482,7 +544,7 @@ def test_a_status_without_any_forecast_is_json_too(site: Site) -> None:
     status.update(loop)
     json.dumps(status.page, allow_nan=False)
     assert status.page["latency_s"] == {"p50": None, "p99": None}
-    assert "skill=" in status.totals()
+    assert json.loads(json.dumps(status.totals(), allow_nan=False))["skill"] is None
 
 
 def test_other_paths_are_told_what_there_is(site: Site) -> None:
