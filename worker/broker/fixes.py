@@ -75,6 +75,11 @@ def allow(kafka: Kafka, operation: str, topic: str) -> str:
     return _allow(kafka, f"{operation} on topic {topic}")
 
 
+def allow_group(kafka: Kafka) -> str:
+    """What to do where the user may not be in the group."""
+    return _allow(kafka, f"Read on group {kafka.group_id}")
+
+
 def _allow(kafka: Kafka, right: str) -> str:
     user = "the worker's user" if kafka.sasl_username is None else f"user {kafka.sasl_username}"
     return f"allow {user} {right} (docs/security.md has the ACLs)"
