@@ -113,6 +113,7 @@ class Metrics:
     def __init__(self, method: Method, version: str) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each counter, which nobody reads
         self.registry = CollectorRegistry()
+        self.labels_of: dict[str, tuple[str, ...]] = {}  # by metric
         self.method = method
         self.recent = Recent(method)
         self.latency = Latency()
@@ -199,9 +200,11 @@ class Metrics:
         self._updates, self._norm, self._clipped = 0, 0.0, 0.0
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.labels_of[f"foldcast_{name}"] = labels
         return Counter(f"foldcast_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.labels_of[f"foldcast_{name}"] = labels
         return Gauge(f"foldcast_{name}", text, labels, registry=self.registry)
 
     def _start_at_zero(self) -> None:

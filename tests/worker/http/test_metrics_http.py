@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -24,8 +25,10 @@ from worker.http.server import Server
 from worker.http.status import Status
 from worker.observe.metrics import LARGEST, LATENCY_S, PHASES, RECENT, Latency, Metrics, Recent, Stopwatch, rounded
 from worker.observe.pulse import Pulse
+from worker.observe.reference import reference
 from worker.refusal import Refusal
 
+ROOT = Path(__file__).resolve().parents[3]
 PROMISED = {
     "events_total": set(),
     "forecasts_total": set(),
@@ -84,6 +87,18 @@ def test_every_metric_has_the_prefix_and_says_what_it_is() -> None:
     for family in Metrics(METHOD, "1").registry.collect():
         assert family.name.startswith("foldcast_")
         assert len(family.documentation) > 5
+
+
+def test_the_page_of_metrics_is_the_reference() -> None:
+    make = "PYTHONPATH=. python -c 'from worker.observe.reference import reference; print(reference(), end=str())'"
+    assert (ROOT / "docs" / "metrics.md").read_text() == reference(), f"{make} > docs/metrics.md"
+
+
+def test_the_reference_names_all_labels() -> None:
+    metrics = drained(60).loops["one"]._metrics
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            assert {*sample.labels} - {"le"} == {*metrics.labels_of.get(family.name, ())}, family.name
 
 
 def test_series_are_there_from_the_start_so_that_a_rate_misses_no_first_step() -> None:
