@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 
-.PHONY: setup demo test faults soak fuzz bench lint lock clean
+.PHONY: setup demo test faults soak fuzz bench lint lock sbom clean
 
 setup: $(SETUP)
 
@@ -55,15 +55,26 @@ lint: setup
 	$(BIN)/lint-imports
 
 # Exact versions with hashes. torch.lock holds torch and what it brings, the others leave that out;
-# requirements.lock is what an image needs, test.lock the same and the test tools, fuzz.lock the fuzzer alone.
+# requirements.lock is what an image needs, test.lock the same and the test tools, fuzz.lock the fuzzer alone,
+# sbom.lock what writes the bill of materials.
 LOCK := --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --python-version 3.11
 lock: setup
 	$(BIN)/pip install --quiet uv
 	echo 'torch==2.13.0' | $(BIN)/uv pip compile - $(LOCK) -o torch.lock
 	echo 'atheris==3.0.0' | $(BIN)/uv pip compile - $(LOCK) -o fuzz.lock
+	echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile - $(LOCK) -o sbom.lock
 	without=$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' torch.lock); \
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -c torch.lock $$without -o requirements.lock; \
 	$(BIN)/uv pip compile pyproject.toml --extra test $(LOCK) -c torch.lock -c requirements.lock $$without -o test.lock
+
+# What an image holds of Python packages, with their hashes: a bill of materials as CycloneDX has it.
+SBOM := .cache/sbom-venv/bin
+sbom:
+	$(PYTHON) -m venv .cache/sbom-venv
+	$(SBOM)/pip install --quiet --require-hashes -r sbom.lock
+	mkdir -p dist
+	cat torch.lock requirements.lock | $(SBOM)/cyclonedx-py requirements - --pyproject pyproject.toml \
+		--mc-type application --output-reproducible --of JSON -o dist/foldcast.cdx.json
 
 clean:
 	rm -rf $(VENV) .cache build *.egg-info

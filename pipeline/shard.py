@@ -71,8 +71,8 @@ class Shard:
 
     def load(self, marker: Marker, pages: Iterable[Page]) -> None:
         """Become an image; `network` must already have its weights. Raises ImageError where the method is another."""
-        if marker.method != self._fingerprint:
-            raise ImageError(self._difference(marker))
+        if why := self.difference(marker):
+            raise ImageError(why)
         for page in pages:
             try:
                 self.table.put_page(page.number, page.names, page.rows)
@@ -91,7 +91,10 @@ class Shard:
         self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
         self._page_checksums = list(marker.page_checksums) or [UNCHECKED] * len(marker.letters)
 
-    def _difference(self, marker: Marker) -> str:
+    def difference(self, marker: Marker) -> str | None:
+        """Return what keeps an image of this marker from being this method's, in words; None where it can be loaded."""
+        if marker.method == self._fingerprint:
+            return None
         mine = json.loads(json.dumps(self._settings, default=list))
         changed = sorted(k for k in mine.keys() | marker.settings.keys() if mine.get(k) != marker.settings.get(k))
         words = [f"{k} was {marker.settings.get(k)!r} and is {mine.get(k)!r}" for k in changed]

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.events import Rejected
 from pipeline.method import Method
 from pipeline.table import layout
+from worker.broker.contract import Records, Topics
 from worker.commands import COMMANDS
+from worker.dead_letters import dead_letters
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 
@@ -153,3 +156,18 @@ def test_what_the_docs_say_of_a_streams_size_is_so():
     methods += [Method(covariates=tuple("abcde")), Method(horizons=tuple(range(1, 25)))]
     assert [size for method in methods if (size := f"{layout(method).itemsize:,}") not in text] == []
     assert f"{layout(Method()).itemsize:,} bytes" in README
+
+
+def test_every_header_of_a_dead_letter_is_explained() -> None:
+    value, key = bytes(2000), bytes(1999)
+    records = Records([7], [0], [key], [value], [[("own", bytes(1998))]])
+    facts = [("foldcast-error-reason", b"")]
+    for limit in (1 << 20, 3000, 2500, 1000):
+        [letter] = dead_letters([Rejected(0, "undecodable", "")], records, Topics("in", "", "", ""), 0, limit)
+        facts += letter.headers
+    page = (ROOT / "docs" / "guarantees.md").read_text().partition("## Headers of a dead letter")[2]
+    rows = [row.split("|")[1] for row in page.splitlines() if row.startswith("| `")]
+    explained = {
+        f"foldcast-error{name.removeprefix('foldcast-error')}" for row in rows for name in re.findall("`(.*?)`", row)
+    }
+    assert explained == {name for name, _ in facts if name.startswith("foldcast-")}

@@ -1,17 +1,24 @@
 """Records that are no events, as messages that fit, and the catch that stops a worker which makes too many of them."""
 
 import hashlib
+import logging
+import time
+from collections import Counter
 from collections.abc import Sequence
 
 from pipeline.batch import Rejected
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
+from worker.observe.log import event as log_event
 from worker.refusal import Refusal
 
 MESSAGE_BYTES = 500  # of a dead letter's explanation
 FRAMING_BYTES = 128  # of a batch and its one record beyond key, value and headers
 PREFIX = "foldcast-error-"
 RATIO_OF = 1000  # records before a ratio means anything
+
+SHOWN_EVERY_S = 60.0
+SHOWN_BYTES = 200  # of a record in the log
 
 Headers = list[tuple[str, bytes]]
 
@@ -85,6 +92,35 @@ def _bytes_of(headers: Headers) -> int:
 def _text_bytes(length: int) -> int:
     """What so many bytes take in a record: their length comes first, seven bits to a byte, one for the sign."""
     return length + max((2 * length).bit_length() + 6, 7) // 7
+
+
+class BadRecords:
+    """What the log shows of dead letters: the first of each reason in a minute, and how many there were since."""
+
+    def __init__(self, input_topic: str) -> None:
+        self._topic = input_topic
+        self._next: dict[str, float] = {}  # by reason: when to show one again
+        self._unshown: Counter[str] = Counter()
+
+    def show(self, partition: int, rejected: Sequence[Rejected], records: Records) -> None:
+        """Log those of one batch that are due: reason, id, message, and the start of the record, escaped."""
+        now = time.monotonic()
+        for place, reason, message in rejected:
+            if now < self._next.get(reason, now):
+                self._unshown[reason] += 1
+                continue
+            self._next[reason] = now + SHOWN_EVERY_S
+            value = records.values[place]
+            log_event(
+                "dead letter",
+                logging.WARNING,
+                reason=reason,
+                id=f"{self._topic}-{partition}-{records.offsets[place]}",
+                why=message,
+                record=None if value is None else value[:SHOWN_BYTES].decode(errors="backslashreplace"),
+                bytes=len(value or b""),
+                not_shown=self._unshown.pop(reason, 0),
+            )
 
 
 class DeadLetterCatch:

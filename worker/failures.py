@@ -37,7 +37,7 @@ class Failures:
         """Return the seconds to pause before trying again. Raises Refusal when the worker should give up."""
         now = time.monotonic()
         self.last = f"{where}{error}"
-        log.warning("%s: %s", type(error).__name__, self.last)
+        log.warning("%s: %s; %s", type(error).__name__, self.last, error.fix)
         if error.fenced:
             if self._fenced_at is not None and now - self._fenced_at < FENCED_TWICE_S:
                 raise Refusal(

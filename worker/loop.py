@@ -20,7 +20,7 @@ from worker.broker.contract import (
     Records,
     Topics,
 )
-from worker.dead_letters import DeadLetterCatch, dead_letters
+from worker.dead_letters import BadRecords, DeadLetterCatch, dead_letters
 from worker.failures import Failures, LateRestores, UnreadableInput
 from worker.learning import Learning
 from worker.lives.held import Held
@@ -76,7 +76,7 @@ class Loop:
         self._watch = Stopwatch(metrics.loop_seconds)
         self._failures = Failures(limits.give_up_s)
         self._unreadable = UnreadableInput(limits.give_up_s)
-        self._dead, self._judge = limits.dead, limits.judge
+        self._dead, self._judge, self._bad = limits.dead, limits.judge, BadRecords(topics.input)
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
         self._membership: object = None
@@ -98,13 +98,17 @@ class Loop:
         """Records behind the end of the log, by partition."""
         return self._broker.lag()
 
+    def silence(self) -> str | None:
+        """Return which brokers leave fetches without an answer, in words; None where all answer."""
+        return self._broker.silence()
+
     @property
     def why_not_ready(self) -> str | None:
         """None once joined, restored and caught up."""
         if not self.joined:
             return "not joined"
         why = [f"commits fail: {self._failures.last}"] if self._failures.failing else []
-        why += self._unreadable.why
+        why += [*self._unreadable.why, *filter(None, [self._broker.silence()])]
         if waiting := self._held.waiting:
             why += [f"restoring partitions {waiting}", *self._held.waits_for[:3]]
         return "; ".join(why) or None
@@ -231,7 +235,7 @@ class Loop:
     def _commit(self, transaction: Transaction) -> None:
         self._dead.check(transaction.batches)
         self._broker.commit(transaction.messages, transaction.offsets, self._membership)
-        transaction.committed(self._metrics, self.lives, self._failures, self._dead)
+        transaction.committed(self._metrics, self.lives, self._failures, self._dead, self._bad)
 
     # ---- failures
 

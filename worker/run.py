@@ -14,6 +14,7 @@ from pipeline.table import Table
 from worker import __version__, topics, wiring
 from worker.broker.contract import BrokerError
 from worker.broker.kafka import KafkaBroker
+from worker.check import verify
 from worker.failures import Failures
 from worker.garbage import Garbage
 from worker.http.pages import Pages
@@ -55,7 +56,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
     try:
-        connected = _connected(settings, stop, pulse, metrics)
+        connected = _connected(settings, plan, stop, pulse, metrics)
         if connected is None:
             return 0
         broker, sizes = connected
@@ -76,24 +77,25 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
         loop.run(stop, leave, after_cycle)
         status.update(loop)
-        log.info("totals %s", status.totals())
+        log_event("totals", **status.totals())
     finally:
         server.close()
     return 0
 
 
 def _connected(
-    settings: Settings, stop: Stop, pulse: Pulse, metrics: Metrics
+    settings: Settings, plan: Plan, stop: Stop, pulse: Pulse, metrics: Metrics
 ) -> tuple[KafkaBroker, topics.Wanted] | None:
-    """Check the topics and join the group, waiting for brokers as long as need be. None: asked to stop meanwhile."""
+    """Check topics and state and join the group, waiting for brokers as long as need be. None: asked to stop."""
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
     while not stop.is_set():
         pulse.beat()
         watch.lap("idle")  # a worker that waits for its brokers does not hang
         try:
-            lines, sizes = topics.check(settings)
-            for line in lines:
-                log.info("topic %s", line)
+            checked, sizes = topics.check(settings)
+            for topic in checked:
+                log_event("topic", **topic)
+            verify(settings, plan)
             return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes
         except BrokerError as error:
             metrics.failures.inc()

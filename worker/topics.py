@@ -91,8 +91,8 @@ def _changelog_configs(settings: Settings, sizes: Wanted) -> dict[str, str]:
     }
 
 
-def check(settings: Settings) -> tuple[list[str], Wanted]:
-    """Return a line per topic and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
+def check(settings: Settings) -> tuple[list[dict[str, object]], Wanted]:
+    """Return what each topic is and the record sizes to let through. Raises Refusal with the fix, BrokerError."""
     connection, topics = settings.kafka, names_of(settings)
     there = describe(connection, topics.names)
     if missing := [name for name in topics.names if name not in there]:
@@ -111,11 +111,11 @@ def check(settings: Settings) -> tuple[list[str], Wanted]:
     _check_policies(topics, there, settings.worker.on_gap == "skip")
     _check_compression(topics, there)
     shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
-    lines = []
+    facts: list[dict[str, object]] = []
     for name in topics.names:
-        configs = " ".join(f"{key}={there[name].configs[key]}" for key in shown)
-        lines.append(f"{name} partitions={count} replication={there[name].replication} {configs}")
-    return lines, sizes
+        configs = {key: there[name].configs[key] for key in shown}
+        facts.append({"name": name, "partitions": count, "replication": there[name].replication, **configs})
+    return facts, sizes
 
 
 def _check_partitions(topics: Topics, there: Mapping[str, TopicInfo]) -> None:

@@ -1,6 +1,5 @@
 """One cycle's changes, all or nothing, and all that becomes true once they are committed."""
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,12 +8,10 @@ import numpy as np
 
 from pipeline.batch import DROPS
 from worker.broker.contract import Message
-from worker.dead_letters import DeadLetterCatch
+from worker.dead_letters import BadRecords, DeadLetterCatch
 from worker.failures import Failures
 from worker.lives.live import Advanced, Live
 from worker.observe.metrics import Metrics
-
-log = logging.getLogger(__name__)
 
 Pieces = list[tuple[bytes, bytes]]  # keys and values for the changelog
 
@@ -50,7 +47,14 @@ class Transaction:
         self.snapshot_records += len(pieces)
         self.snapshots += last
 
-    def committed(self, metrics: Metrics, held: Mapping[int, Live], failures: Failures, dead: DeadLetterCatch) -> None:
+    def committed(
+        self,
+        metrics: Metrics,
+        held: Mapping[int, Live],
+        failures: Failures,
+        dead: DeadLetterCatch,
+        bad: BadRecords,
+    ) -> None:
         """Make true what holds from this commit on: every C, what failures and dead letters count as, and metrics."""
         now = time.time()
         failures.succeeded()
@@ -70,6 +74,7 @@ class Transaction:
         metrics.snapshots.inc(self.snapshots)
         for advanced in self.advanced:
             _count(advanced, metrics, now, held)
+            bad.show(advanced.partition, advanced.rejected, advanced.records)
 
 
 def _count(advanced: Advanced, metrics: Metrics, now: float, held: Mapping[int, Live]) -> None:
@@ -81,6 +86,5 @@ def _count(advanced: Advanced, metrics: Metrics, now: float, held: Mapping[int, 
     metrics.other_keys.inc(advanced.other_keys)
     for rejected in advanced.rejected:
         metrics.dead_letters.labels(rejected.reason).inc()
-        log.debug("dead letter: %s: %s", rejected.reason, rejected.message)
     for name in advanced.forecasts.born:
         metrics.twice.inc(sum(name in live.shard.table.index for live in held.values()) > 1)

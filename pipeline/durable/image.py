@@ -140,7 +140,8 @@ def _checksum(marker: Marker) -> int:
     return crc32(msgspec.json.encode(msgspec.structs.replace(marker, checksum=None)))
 
 
-def _decode_marker(data: bytes) -> Marker:
+def decode_marker(data: bytes) -> Marker:
+    """Return the marker of these bytes. Raises ImageError, msgspec.MsgspecError, RecursionError where they are none."""
     marker = _marker_decoder.decode(data)
     if marker.checksum is not None and marker.checksum != _checksum(marker):
         raise ImageError("the marker is damaged: its checksum is another")
@@ -159,7 +160,7 @@ def read_image(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
         else:
             latest[key] = value
     try:
-        marker = _decode_marker(latest[MARKER_KEY]) if MARKER_KEY in latest else None
+        marker = decode_marker(latest[MARKER_KEY]) if MARKER_KEY in latest else None
         good, base = latest.pop(GOOD_KEY, None), latest.pop(BASE_KEY, None)
         weights = {_offset_of(k): v for k, v in latest.items() if k.startswith(WEIGHTS_PREFIX)}
         refused = [_refused_decoder.decode(v) for k, v in latest.items() if k.startswith(REFUSED_PREFIX)]

@@ -1,7 +1,9 @@
 """Manifests: valid for the API, hardened, and in agreement with the settings, the probes and the rules."""
 
+import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from worker.settings.sources import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "kubernetes"
 KUSTOMIZATION = yaml.safe_load((FOLDER / "kustomization.yaml").read_text())
+MONITORING, NO_OPERATOR = FOLDER / "monitoring", FOLDER / "no-operator"
 MANIFESTS = [yaml.safe_load((FOLDER / name).read_text()) for name in KUSTOMIZATION["resources"]]
 API = "1.31"
 LOG_MB = 5 * 10  # what a kubelet keeps of a container's log by default
@@ -30,13 +33,14 @@ def pods() -> list[dict[str, Any]]:
     return [manifest(kind)["spec"]["template"]["spec"] for kind in ("StatefulSet", "Job")]
 
 
-@pytest.mark.parametrize("made", [m for m in MANIFESTS if m["kind"] != "ServiceMonitor"], ids=lambda m: m["kind"])
+@pytest.mark.parametrize("made", MANIFESTS, ids=lambda m: m["kind"])
 def test_the_api_knows_every_field(made: dict[str, Any]) -> None:
     kubernetes_validate.validate(made, API, strict=True)
 
 
 def test_the_service_monitor_finds_the_service() -> None:
-    monitor, service = manifest("ServiceMonitor"), manifest("Service")
+    monitor = yaml.safe_load((MONITORING / "servicemonitor.yaml").read_text())
+    service = manifest("Service")
     assert monitor["apiVersion"] == "monitoring.coreos.com/v1"
     assert set(monitor["spec"]) == {"selector", "endpoints"}
     [endpoint] = monitor["spec"]["endpoints"]
@@ -45,7 +49,6 @@ def test_the_service_monitor_finds_the_service() -> None:
     assert endpoint["path"] == "/metrics"
     assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
     assert monitor["spec"]["selector"]["matchLabels"] == service["metadata"]["labels"] == OURS
-    assert service["metadata"]["name"] == "foldcast", "the job that the rules name"
 
 
 def test_everything_finds_the_pods() -> None:
@@ -123,16 +126,64 @@ def test_settings_and_numbers_agree() -> None:
     assert {path.name for path in FOLDER.glob("*.yaml")} == {*KUSTOMIZATION["resources"], "kustomization.yaml"}
 
 
-def test_kustomize_puts_them_together() -> None:
+def kustomized(folder: Path) -> list[dict[str, Any]]:
     if shutil.which("kubectl") is None:
         pytest.skip("there is no kubectl here; the other tests say the same of the parts")
-    done = subprocess.run(["kubectl", "kustomize", FOLDER], capture_output=True, text=True, check=False)
+    done = subprocess.run(["kubectl", "kustomize", folder], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    made = list(yaml.safe_load_all(done.stdout))
+    return list(yaml.safe_load_all(done.stdout))
+
+
+def test_kustomize_puts_them_together() -> None:
+    made = kustomized(FOLDER)
     assert {document["kind"] for document in made} == {m["kind"] for m in MANIFESTS} | {"ConfigMap"}
     [config] = [document["metadata"]["name"] for document in made if document["kind"] == "ConfigMap"]
     assert config.startswith("foldcast-")
-    assert done.stdout.count(f"name: {config}\n") == 3, "the set and the job mount this very content"
+    assert yaml.safe_dump_all(made).count(f"name: {config}\n") == 3, "the set and the job mount this very content"
+
+
+def with_component(name: str, folder: Path) -> list[dict[str, Any]]:
+    """What the base and one component make, as an overlay beside the checkout has them; without the base's own."""
+    copy = shutil.copytree(FOLDER, folder / "kubernetes")
+    (copy.parent / "my").mkdir()
+    overlay = {"resources": ["../kubernetes"], "components": [f"../kubernetes/{name}"]}
+    (copy.parent / "my" / "kustomization.yaml").write_text(yaml.safe_dump(overlay))
+    return kustomized(copy.parent / "my")
+
+
+def test_the_component_for_an_operator_brings_rules_targets_and_the_dashboard(tmp_path: Path) -> None:
+    made = {m["kind"]: m for m in with_component("monitoring", tmp_path) if m["apiVersion"].startswith("monitoring")}
+    assert set(made) == {"ServiceMonitor", "PrometheusRule"}
+    assert {m["metadata"]["namespace"] for m in made.values()} == {"foldcast"}
+    assert sum(len(group["rules"]) for group in made["PrometheusRule"]["spec"]["groups"]) > 30
+    [board] = [m for m in with_component("monitoring", tmp_path / "b") if m["metadata"]["name"] == "foldcast-dashboard"]
+    assert board["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(board["data"]["foldcast.json"])["title"]
+
+
+def test_the_component_without_an_operator_annotates_pods_and_holds_the_rules(tmp_path: Path) -> None:
+    made = with_component("no-operator", tmp_path)
+    [workers] = [m for m in made if m["kind"] == "StatefulSet"]
+    port = workers["spec"]["template"]["spec"]["containers"][0]["ports"][0]["containerPort"]
+    assert workers["spec"]["template"]["metadata"]["annotations"] == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(port),
+        "prometheus.io/path": "/metrics",
+    }
+    [rules] = [m for m in made if m["metadata"]["name"] == "foldcast-rules"]
+    assert set(rules["data"]) == {"recording.yaml", "alerts.yaml"}
+    assert not any(m["apiVersion"].startswith("monitoring") for m in made)
+
+
+def test_what_the_components_hold_is_what_is_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(FOLDER))
+    import draw
+
+    try:
+        for path, text in draw.drawn().items():
+            assert path.read_text() == text, "draw it: python deploy/kubernetes/draw.py"
+    finally:
+        del sys.modules["draw"]
 
 
 def test_the_memory_limit_holds_the_streams_it_is_said_to_hold() -> None:

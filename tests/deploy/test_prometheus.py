@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -55,9 +56,19 @@ def test_every_alert_is_tested_firing_and_quiet_and_every_recording_rule_once() 
 
 def test_every_alert_has_a_section_in_the_runbook_and_the_other_way_round() -> None:
     found = sections((ROOT / "docs" / "runbook.md").read_text())
-    named = {rule["alert"]: rule["annotations"]["runbook"] for rule in rules("alerts.yaml")}
-    assert named == {title: f"docs/runbook.md#{title.lower()}" for title in found}
+    named = {rule["alert"]: rule["annotations"]["runbook_url"] for rule in rules("alerts.yaml")}
+    source = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]["Source"]
+    assert named == {title: f"{source}/blob/main/docs/runbook.md#{title.lower()}" for title in found}
     assert all(len(text.split()) > 20 for text in found.values())
+
+
+def test_alerts_have_the_severities_and_annotations_of_the_mixins_and_name_no_job() -> None:
+    for rule in rules("alerts.yaml"):
+        assert rule["labels"]["severity"] in {"critical", "warning", "info"}, rule
+        assert set(rule["annotations"]) == {"summary", "description", "runbook_url"}, rule
+        assert len(rule["annotations"]["description"].split()) > 8, rule
+    for rule in rules("alerts.yaml") + rules("recording.yaml"):
+        assert not re.search(r"\bjob=~?", rule["expr"]), rule
 
 
 def test_every_rule_is_about_metrics_that_a_worker_has() -> None:

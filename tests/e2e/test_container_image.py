@@ -19,6 +19,7 @@ def test_it_is_small_labelled_and_nobody_is_root(engine: docker.DockerClient, im
     assert attributes["Size"] <= 1.0e9
     assert config["User"] == "1000:0"
     assert config["Labels"]["org.opencontainers.image.title"] == "foldcast"
+    assert {"source", "url", "created"} <= {name.rpartition(".")[2] for name in config["Labels"]}
     assert (config["Entrypoint"], config["Cmd"]) == (["python", "-m", "worker"], ["run"])
     assert config["Healthcheck"]["Test"] == ["CMD", "python", "-m", "worker.http.container_probe"]
 

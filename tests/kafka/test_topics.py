@@ -72,8 +72,10 @@ def test_what_is_made_passes_its_own_check(bootstrap: str, unique: str) -> None:
     made = topics.create(settings, 3, 1)
     ends = ("-in", "-out", "-rows", "-dead-letters", "-changelog")
     assert made == [f"made {unique}{end} with 3 partitions" for end in ends]
-    lines, sizes = topics.check(settings)
-    assert [line.split()[:3] for line in lines] == [[f"{unique}{end}", "partitions=3", "replication=1"] for end in ends]
+    checked, sizes = topics.check(settings)
+    assert [(topic["name"], topic["partitions"], topic["replication"]) for topic in checked] == [
+        (f"{unique}{end}", 3, 1) for end in ends
+    ]
     assert sizes.request > sizes.changelog
     info = admin.describe(settings.kafka, [f"{unique}-changelog"])[f"{unique}-changelog"]
     assert info.configs["cleanup.policy"] == "compact"

@@ -151,6 +151,7 @@ class MemoryBroker:
         self._ended: set[int] = set()
         self._positions: dict[int, int] = {}  # of started partitions
         self._looked: dict[int, int] = {}  # up to where lost records were told
+        self.silent = False  # as if no fetch were answered
         self._needs_renewal = False
         self._poll_failed = False
         self._unreadable: list[Unreadable] = []  # to be told by the poll under way
@@ -316,7 +317,11 @@ class MemoryBroker:
                 self._join()
 
     def lag(self) -> dict[int, int]:
-        return {p: max(self.cluster.logs[INPUT, p].end - position, 0) for p, position in self._positions.items()}
+        lags = {p: max(self.cluster.logs[INPUT, p].end - position, 0) for p, position in self._positions.items()}
+        return {p: behind for p, behind in lags.items() if behind or not self.silent}
+
+    def silence(self) -> str | None:
+        return "no answer from memory:1 for 9 s" if self.silent else None
 
     def close(self, leave: bool) -> None:
         if leave and self.cluster.members.get(self.instance_id) is self:

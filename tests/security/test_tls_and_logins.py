@@ -25,6 +25,7 @@ from worker import topics
 from worker.broker.contract import BrokerError, Message
 from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
+from worker.check import findings
 from worker.demo.local_kafka import WHAT_TO_INSTALL, can_run_jars
 from worker.refusal import Refusal
 from worker.settings.settings import Settings
@@ -298,7 +299,7 @@ def test_nobody_there_may_pass_and_is_no_refusal(unique: str, monkeypatch: pytes
     for address, words in (("127.0.0.1:1", "ECONNREFUSED"), ("nowhere.invalid:9092", "DNS")):
         with pytest.raises(BrokerError, match=f"{address}: .*{words}") as caught:
             topics.check(named(unique, {"bootstrap_servers": address}))
-        assert caught.value.fix == "see that the broker answers"
+        assert caught.value.fix.startswith("see that the broker answers (kafka.bootstrap_servers is ")
 
 
 def test_a_broker_that_advertises_a_name_its_certificate_does_not_hold_is_no_riddle(
@@ -345,6 +346,7 @@ def test_without_any_one_of_the_least_acls_the_operation_and_the_resource_are_na
     rights = least(settings)
     secured.allow(*rights)
     work(settings)
+    assert [finding for finding in findings(settings) if not finding.ok] == [], "it needs no more than a worker"
     assert len(rights) == 15
     words = {operation: word for word, operation in OPERATIONS.items()}
     for what, kind, name in rights:
@@ -356,6 +358,9 @@ def test_without_any_one_of_the_least_acls_the_operation_and_the_resource_are_na
         resource = f"{kind.lower().replace('_', ' ')} {name}"
         assert re.search(f"allow user app {words[what]} on {resource} ", said), said
         assert not [secret for secret in SECRETS if secret in said]
+        found = " ".join(finding.says for finding in findings(settings) if not finding.ok)
+        known = kind != "TRANSACTIONAL_ID"  # which shows when it is used alone
+        assert (f"allow user app {words[what]} on {resource} " in found) == known, found
         secured.allow((what, kind, name))
 
 

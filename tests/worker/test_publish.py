@@ -19,7 +19,8 @@ from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
-from worker.dead_letters import FRAMING_BYTES, MESSAGE_BYTES, dead_letters
+from worker.dead_letters import FRAMING_BYTES, MESSAGE_BYTES, SHOWN_BYTES, BadRecords, dead_letters
+from worker.observe.log import JsonLines, TextLines
 from worker.publish import forecast_messages, significant
 
 METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
@@ -244,6 +245,34 @@ def test_the_records_own_headers_come_first_and_ours_win() -> None:
     letter = letter_of(b"k", b"{", own)
     assert list(letter.headers[:4]) == [*own[:3], ("twice", b"")], "null cannot be sent"
     assert dict(letter.headers)["foldcast-error-offset"] == b"7"
+
+
+def test_the_first_bad_record_of_each_reason_in_a_minute_is_shown(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [5.0]
+    monkeypatch.setattr("worker.dead_letters.time.monotonic", lambda: now[0])
+    bad = BadRecords("readings")
+
+    def shown(*bodies: bytes | None) -> list[dict[str, object]]:
+        caplog.clear()
+        offsets = list(range(7, 7 + len(bodies)))
+        records = Records(offsets, [0] * len(bodies), [None] * len(bodies), list(bodies), [()] * len(bodies))
+        bad.show(3, Decoder(Format()).decode(*records[:4])[1], records)
+        assert {record.levelname for record in caplog.records} <= {"WARNING"}
+        return [json.loads(JsonLines().format(record)) for record in caplog.records]
+
+    first, second = shown(b"{\xff\n" + b"x" * 1000, None, b"{", b"{", None)
+    assert (first["message"], first["level"], first["reason"]) == ("dead letter", "warning", "undecodable")
+    assert (first["id"], first["bytes"], first["not_shown"]) == ("readings-3-7", 1003, 0)
+    assert first["record"] == "{\\xff\n" + "x" * (SHOWN_BYTES - 3)
+    assert (second["reason"], second["record"], second["bytes"]) == ("empty", None, 0)
+    line = TextLines().format(caplog.records[0])
+    assert line.count("\n") == 0
+    now[0] += 59
+    assert shown(b"{") == []
+    now[0] += 1
+    assert [(line["reason"], line["not_shown"]) for line in shown(b"{", b"{")] == [("undecodable", 3)]
 
 
 @pytest.mark.parametrize(

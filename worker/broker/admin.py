@@ -50,6 +50,16 @@ class TopicInfo(NamedTuple):
     configs: dict[str, str]
 
 
+class Standing(NamedTuple):
+    """What a cluster says before anybody joins a group. Operations are empty where its brokers do not tell them."""
+
+    operations: dict[str, frozenset[str]]  # that the user may do, by topic, in capitals
+    group_operations: frozenset[str]
+    input_id: str
+    offsets: dict[int, int]  # the group's committed next offsets by partition
+    changelog: dict[int, tuple[int, int]]  # first offset and log end by partition
+
+
 class Member(NamedTuple):
     """A member of a group, as the coordinator lists it."""
 
@@ -125,17 +135,44 @@ def describe(kafka: Kafka, names: Sequence[str]) -> dict[str, TopicInfo]:
 def bounds(kafka: Kafka, topic: str) -> dict[int, tuple[int, int]]:
     """First offset and log end of each partition; open transactions are counted in. Raises BrokerError."""
     with _admin(kafka) as admin:
-        tps = _partitions(admin, topic)
-        first = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.EARLIEST))
-        end = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.LATEST))
+        return _bounds(admin, topic)
+
+
+def _bounds(admin: KafkaAdminClient, topic: str) -> dict[int, tuple[int, int]]:
+    tps = _partitions(admin, topic)
+    first = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.EARLIEST))
+    end = admin.list_partition_offsets(dict.fromkeys(tps, OffsetSpec.LATEST))
     return {tp.partition: (first[tp].offset, end[tp].offset) for tp in tps}
 
 
 def group_offsets(kafka: Kafka, group: str, topic: str) -> dict[int, int]:
     """The group's committed next offsets by partition; empty for an unknown group. Raises BrokerError."""
     with _admin(kafka) as admin:
-        offsets = _retried(lambda: admin.list_group_offsets({group: None}))[group]
+        return _group_offsets(admin, group, topic)
+
+
+def _group_offsets(admin: KafkaAdminClient, group: str, topic: str) -> dict[int, int]:
+    offsets = _retried(lambda: admin.list_group_offsets({group: None}))[group]
     return {tp.partition: entry.offset for tp, entry in offsets.items() if tp.topic == topic and entry.offset >= 0}
+
+
+def standing(kafka: Kafka) -> Standing:
+    """What the four topics and the group are to the settings' user. Raises BrokerError, Refusal."""
+    names = [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic, kafka.changelog_topic]
+    with _admin(kafka) as admin:
+        found = _found(admin, names)
+        group = _retried(lambda: admin.describe_groups([kafka.group_id]))[kafka.group_id]
+        return Standing(
+            operations={name: _operations(topic) for name, topic in found.items()},
+            group_operations=_operations(group),
+            input_id=str(found[kafka.input_topic].get("topic_id") or "") if kafka.input_topic in found else "",
+            offsets=_group_offsets(admin, kafka.group_id, kafka.input_topic),
+            changelog=_bounds(admin, kafka.changelog_topic),
+        )
+
+
+def _operations(described: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(described.get("authorized_operations") or ())
 
 
 def set_group_offsets(kafka: Kafka, group: str, topic: str, offsets: Mapping[int, int]) -> None:

@@ -29,6 +29,7 @@ from worker.broker.fixes import fix_for
 from worker.broker.holes import Holes
 from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
+from worker.broker.silence import Silence
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
 
@@ -51,7 +52,7 @@ class InputConsumer:
         Raises BrokerError when no broker answers or the topic is not there.
         """
         self._kafka, self._topic = kafka, kafka.input_topic
-        self._started: set[int] = set()
+        self.started: set[int] = set()
         self._member_id: str | None = None
         self._unstable_since: float | None = time.monotonic()
         self._stale_answers: set[int] = set()
@@ -60,6 +61,7 @@ class InputConsumer:
         self._consumer = _open(kafka, worker)
         try:
             self._assignment, self._holes = Assignment(self._consumer), Holes(self._consumer)
+            self.silence = Silence(self._consumer, self._topic)
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
             # that can be lost for ever (kafka-python 3.0.12)
@@ -103,9 +105,9 @@ class InputConsumer:
         # Now, not at commit: after being kicked out the client's metadata would go unfenced (kafka-python 3.0.12)
         membership = self._membership()
         began, ended = self._assignment.take()
-        self._started -= began | ended
+        self.started -= began | ended
         self._patience.forget(ended)
-        records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self._started}
+        records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self.started}
         passed = self._passed(records)
         runs = {p: (len(run.offsets), run.offsets[-1] + 1) for p, run in records.items()}
         looked = runs | {p: (0, at) for p, at in passed.items()}
@@ -116,7 +118,7 @@ class InputConsumer:
         # Not position(), which looks at every partition each time, and may raise what is for poll() to raise
         # (kafka-python 3.0.12)
         states = self._consumer._subscription.assignment
-        quiet = {p: states.get(TopicPartition(self._topic, p)) for p in self._started - records.keys()}
+        quiet = {p: states.get(TopicPartition(self._topic, p)) for p in self.started - records.keys()}
         return {p: state.position.offset for p, state in quiet.items() if state and state.position}
 
     def _stop(self, partition: int) -> None:
@@ -128,6 +130,7 @@ class InputConsumer:
     def _joined(self) -> bool:
         if self._unstable_since is None:
             return True
+        self.silence.over()  # nothing is fetched meanwhile
         # A join that completes between two polls is thrown away and begun again, by a leader for the whole group
         # (kafka-python 3.0.12). So wait long for it, but not, as poll() would, for records after it.
         return bool(self._consumer._coordinator.poll(timeout_ms=JOIN_S * 1000))
@@ -170,7 +173,8 @@ class InputConsumer:
             self._consumer.seek(tp, offset)
             self._consumer.resume(tp)
             self._holes.start(partition, offset)
-            self._started.add(partition)
+            self.started.add(partition)
+            self.silence.over(partition)
 
     def committed(self, partition: int) -> int | None:
         """The group's offset, once no transaction holds it. Raises NotYet, BrokerError."""
@@ -205,12 +209,13 @@ class InputConsumer:
     def lag(self) -> dict[int, int]:
         """Records between position and log end of started partitions, where a fetch has been answered."""
         lags = {}
-        for partition in self._started:
+        for partition in self.started:
             tp = TopicPartition(self._topic, partition)
             with suppress(KafkaError):
                 end = self._consumer.highwater(tp)
-                if end is not None:
-                    lags[partition] = max(end - self._consumer.position(tp, timeout_ms=0), 0)
+                behind = 0 if end is None else max(end - self._consumer.position(tp, timeout_ms=0), 0)
+                if behind or (end is not None and not self.silence.lasts(partition)):
+                    lags[partition] = behind
         return lags
 
     def held(self) -> frozenset[int]:

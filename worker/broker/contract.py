@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 NO_ANSWER = "see that the broker answers"
 NO_TOPIC = "see that the topics are there (`foldcast topics check`)"
+SILENT_S = 5.0  # a fetch is answered many times a second, whatever there is
 UNANSWERED_S = 5.0  # so long an ask that no transaction can hold up may stay without an answer
 
 
@@ -210,7 +211,12 @@ class Broker(Protocol):
 
     def lag(self) -> dict[int, int]:
         """Records behind the end of the log for each started partition, as last seen by the client; asks nobody.
-        A partition is missing until the first fetch after its start was answered."""
+        A partition is missing until the first fetch after its start was answered, and where it was not behind and
+        `silence` has begun: nobody knows how far behind it is now."""
+
+    def silence(self) -> str | None:
+        """Which brokers have left started partitions without an answer for `SILENT_S` or longer, and for how long, in
+        words; None where there are none. Asks nobody."""
 
     def close(self, leave: bool) -> None:
         """Close the clients. The member stays in the group (static) until its session times out, so that a restart

@@ -33,6 +33,7 @@ REPLICAS = (NotEnoughReplicasError, NotEnoughReplicasAfterAppendError)
 SIZES = (MessageSizeTooLargeError, RecordListTooLargeError)
 
 GROUP_MOVES = "see whether workers of the group come and go, or are silent for kafka.session_timeout_s"
+REFUSES = "the broker does answer, and refuses: see its log"
 SEE_LOGS = "see this worker's log before, and the brokers'"
 
 # What is wrong, by the client's class, and what is to be done where no names are needed
@@ -42,8 +43,6 @@ FIXES: tuple[tuple[tuple[type[BaseException], ...], str], ...] = (
     (SIZES, "raise the topic's max.message.bytes to what `foldcast topics check` asks for"),
     (REPLICAS, "see that enough replicas are in sync (min.insync.replicas)"),
     ((UnknownTopicOrPartitionError,), NO_TOPIC),
-    ((RetriableError, TimeoutError), NO_ANSWER),
-    ((BrokerResponseError,), "the broker does answer, and refuses: see its log"),
 )
 
 
@@ -56,17 +55,29 @@ def fix_for(error: BaseException, kafka: Kafka, operation: str = "") -> str:
     if reason := why(error, "a broker", kafka):
         return reason
     if any("Failed to update metadata" in repr(one) for one in every):  # or it is gone (kafka-python 3.0.12)
-        return f"{NO_ANSWER}, and {NO_TOPIC}"
+        return f"{no_answer(kafka)}, and {NO_TOPIC}"
     # A refusal that says little often comes from one that says more
     for classes, fix in FIXES:
         if any(isinstance(one, classes) for one in every):
             return fix
-    return SEE_LOGS
+    if any(isinstance(one, (RetriableError, TimeoutError)) for one in every):
+        return no_answer(kafka)
+    return REFUSES if any(isinstance(one, BrokerResponseError) for one in every) else SEE_LOGS
+
+
+def no_answer(kafka: Kafka) -> str:
+    """What to do where no broker answers."""
+    return f"{NO_ANSWER} (kafka.bootstrap_servers is {kafka.bootstrap_servers})"
 
 
 def allow(kafka: Kafka, operation: str, topic: str) -> str:
     """What to do where the user may not do this to that topic."""
     return _allow(kafka, f"{operation} on topic {topic}")
+
+
+def allow_group(kafka: Kafka) -> str:
+    """What to do where the user may not be in the group."""
+    return _allow(kafka, f"Read on group {kafka.group_id}")
 
 
 def _allow(kafka: Kafka, right: str) -> str:

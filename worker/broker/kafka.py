@@ -89,6 +89,9 @@ class KafkaBroker:
     def lag(self) -> dict[int, int]:
         return self._consumer.lag() if self._consumer else {}
 
+    def silence(self) -> str | None:
+        return self._consumer.silence.words(self._consumer.started) if self._consumer else None
+
     def close(self, leave: bool) -> None:
         self._producer.close()
         self._drop_consumer()

@@ -10,7 +10,7 @@ from typing import TypeVar
 from kafka.errors import KafkaError, RetriableError
 
 from worker.broker.contract import BrokerError, NotYet
-from worker.broker.fixes import fix_for
+from worker.broker.fixes import fix_for, no_answer
 from worker.settings.kafka import Kafka
 
 T = TypeVar("T")
@@ -36,7 +36,7 @@ def asking(kafka: Kafka, what: str, passing: type[NotYet] = NotYet) -> Iterator[
     try:
         yield
     except (RetriableError, TimeoutError) as error:
-        raise passing(f"{what}: no answer yet ({error!r})") from error
+        raise passing(f"{what}: no answer yet ({error!r})", fix=no_answer(kafka)) from error
     except KafkaError as error:
         raise BrokerError(f"{what}: {error!r}", fix=fix_for(error, kafka, "Read")) from error
 

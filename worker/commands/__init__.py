@@ -1,6 +1,7 @@
 """One file a command: its arguments, its main, its example. A command's module is imported when it is chosen."""
 
 COMMANDS = {  # a module of this folder, and what the command does
+    "check": "see whether a worker could start, before it joins its group",
     "run": "the worker, until SIGTERM or Ctrl-C",
     "topics": "make, verify, or start the changelog anew",
     "backtest": "the same engine over a file, no Kafka",

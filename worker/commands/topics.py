@@ -30,7 +30,8 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         _check("--replication", None if given.replication == -1 else given.replication, MOST_REPLICAS)
         lines = topics.create(settings, given.partitions, given.replication)
     elif given.action == "check":
-        lines, _ = topics.check(settings)
+        checked, _ = topics.check(settings)
+        lines = [" ".join(f"{key}={fact}" for key, fact in topic.items()).removeprefix("name=") for topic in checked]
     else:
         print("This deletes the state of every stream; forecasts go on cold from the group's offsets.")
         if not given.yes and not _agreed():

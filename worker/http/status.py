@@ -2,14 +2,21 @@
 
 import logging
 import time
+from collections import deque
 
+from prometheus_client import Gauge
+
+from pipeline.arrays import Ints
 from worker.loop import Loop
-from worker.observe.metrics import FINE_TUNE_OUTCOMES, Metrics, rounded, total
+from worker.observe.log import event as log_event
+from worker.observe.metrics import Metrics, by_label, rounded, total
 
 log = logging.getLogger(__name__)
 
 EVERY_S = 1.0
 TOTALS_EVERY_S = 60.0
+SILENCE_EVERY_S = 30.0
+LATENCY_OF_S = 60.0
 
 
 class Status:
@@ -21,9 +28,14 @@ class Status:
         self._instance_id = instance_id
         self._next = 0.0
         self._next_totals = time.monotonic() + TOTALS_EVERY_S
-        self._partitions: set[int] = set()
         self._longest_snapshot_s = 0.0
         self._waiting_since: dict[int, float] = {}  # by partition of which no record was read yet
+        self._read_up_to: dict[int, float] = {}  # by partition: the time, of which it has forecast what there was
+        self._shown: dict[Gauge, set[int]] = {}  # partitions that a gauge of lag has a series of
+        self._silent_since: float | None = None
+        self._next_silence = 0.0
+        # Of the last minute: when, and how many there had been by then, by bucket
+        self._latencies = deque([(time.monotonic(), metrics.latency.counts.copy())])
         self._most_partitions = 0  # the input has had
 
     def __call__(self, loop: Loop) -> None:
@@ -35,7 +47,7 @@ class Status:
         self.update(loop)
         if now >= self._next_totals:
             self._next_totals = now + TOTALS_EVERY_S
-            log.info("totals %s", self.totals())
+            log_event("totals", **self.totals())
 
     def update(self, loop: Loop) -> None:
         """Bring gauges and page up to date."""
@@ -54,31 +66,59 @@ class Status:
         metrics.snapshot_longest.set(loop.longest_snapshot_s)
         metrics.weights_age.set(max((shard.position - shard.weights_offset for shard in shards), default=0))
         metrics.quality()
-        known = lag.keys() & loop.lives.keys()
-        for partition in self._partitions - known:  # another worker's, or restoring: better no lag than a false one
-            self._waiting_since.pop(partition, None)
-            metrics.lag_records.remove(partition)
-            metrics.lag_seconds.remove(partition)
-        self._partitions = set(known)
-        for partition in known:
-            metrics.lag_records.labels(partition).set(lag[partition])
-            metrics.lag_seconds.labels(partition).set(self._age_s(partition, loop, lag[partition]))
+        behind_s = self._behind(loop, lag)
         reason = loop.why_not_ready
         self.page = {
             "instance": self._instance_id,
             "ready": reason is None,
             "reason": reason,
-            "partitions": {str(p): _partition(loop, p, lag.get(p)) for p in sorted([*loop.restoring, *loop.lives])},
+            "partitions": {
+                str(p): _partition(loop, p) | {"lag": lag.get(p), "behind_s": behind_s.get(p)}
+                for p in sorted([*loop.restoring, *loop.lives])
+            },
             **self._quality(),
         }
+        self._say_silence(loop.silence())
 
-    def _age_s(self, partition: int, loop: Loop, behind: int) -> float:
-        """Seconds since the last record read, where more wait; before the first, since they were first seen to wait."""
-        now, last_record_ms = time.time(), loop.lives[partition].last_record_ms
-        if not behind or last_record_ms:
+    def _behind(self, loop: Loop, lag: dict[int, int]) -> dict[int, float]:
+        """Seconds that each partition is behind, where that is known; the gauges of lag are brought up to date.
+
+        While no broker answers, and while a partition is restored after a failure, it gets further behind; of another
+        worker's, or one that was never live here, nothing is known: better no lag than a false one.
+        """
+        metrics, now, held = self._metrics, time.time(), {*loop.restoring, *loop.lives}
+        for partition in self._read_up_to.keys() - held:
+            del self._read_up_to[partition]
             self._waiting_since.pop(partition, None)
-            return max(now - last_record_ms / 1000, 0.0) if behind else 0.0
-        return now - self._waiting_since.setdefault(partition, now)
+        records = {p: number for p, number in lag.items() if p in loop.lives}
+        self._read_up_to |= {p: self._up_to(p, loop, number, now) for p, number in records.items()}
+        behind_s = {p: max(now - since, 0.0) for p, since in self._read_up_to.items()}
+        for gauge, values in ((metrics.lag_records, records), (metrics.lag_seconds, behind_s)):
+            for partition in self._shown.get(gauge, set()) - values.keys():
+                gauge.remove(partition)
+            for partition, value in values.items():
+                gauge.labels(partition).set(value)
+            self._shown[gauge] = {*values}
+        return behind_s
+
+    def _up_to(self, partition: int, loop: Loop, records: int, now: float) -> float:
+        """When the last record read was made, where more wait; before the first, when they were first seen to wait."""
+        last_record_ms = loop.lives[partition].last_record_ms
+        if not records or last_record_ms:
+            self._waiting_since.pop(partition, None)
+            return last_record_ms / 1000 if records else now
+        return self._waiting_since.setdefault(partition, now)
+
+    def _say_silence(self, silence: str | None) -> None:
+        """Log what no error tells: the client tries for ever to fetch from a broker that is away."""
+        now = time.monotonic()
+        if silence is None:
+            if self._silent_since is not None:
+                log_event("brokers answer again", after_s=round(now - self._silent_since))
+            self._silent_since, self._next_silence = None, now
+        elif now >= self._next_silence:
+            log.warning("%s; see that they run and can be reached", silence)
+            self._silent_since, self._next_silence = self._silent_since or now, now + SILENCE_EVERY_S
 
     def _count_partitions(self, at_start: int, now: int) -> None:
         self._metrics.partitions.set(now)
@@ -95,29 +135,43 @@ class Status:
     def _quality(self) -> dict[str, object]:
         metrics, horizons = self._metrics, self._metrics.method.horizons
         recent = metrics.recent
+        before = self._latency_before()
         coverage = {str(h): rounded(recent.coverage[j]) for j, h in enumerate(horizons)}
         return {
             "horizons": horizons,
             "skill": dict(zip(map(str, horizons), rounded(recent.skill), strict=True)),
             "coverage": {"levels": metrics.method.band_levels, **coverage},
-            "latency_s": {"p50": metrics.latency.quantile(0.5), "p99": metrics.latency.quantile(0.99)},
+            "labels": dict(zip(map(str, horizons), recent.labels.round().tolist(), strict=True)),
+            "latency_s": {"p50": metrics.latency.quantile(0.5, before), "p99": metrics.latency.quantile(0.99, before)},
             "forecasts": total(metrics.forecasts),
             "events": total(metrics.events),
+            "dropped": by_label(metrics.dropped),
+            "dead_letters": by_label(metrics.dead_letters),
             "replayed": total(metrics.replayed),
             "snapshot_records": total(metrics.snapshot_records),
-            "fine_tunes": {outcome: total(metrics.fine_tunes, outcome=outcome) for outcome in FINE_TUNE_OUTCOMES},
+            "fine_tunes": by_label(metrics.fine_tunes),
             "fine_tune_updates": total(metrics.fine_tune_updates),
             "longest_snapshot_s": self._longest_snapshot_s,
         }
 
-    def totals(self) -> str:
-        """Return the totals as one line for the log."""
-        page = self.page
-        names = ("events", "forecasts", "skill", "latency_s", "fine_tunes")
-        return " ".join(f"{name}={page.get(name)}" for name in names)
+    def _latency_before(self) -> Ints:
+        """Return the latencies counted up to a minute ago, by bucket; remember those up to now."""
+        now, counts = time.monotonic(), self._metrics.latency.counts.copy()
+        self._latencies.append((now, counts))
+        while len(self._latencies) > 1 and self._latencies[1][0] <= now - LATENCY_OF_S:
+            self._latencies.popleft()
+        return self._latencies[0][1]
+
+    def totals(self) -> dict[str, object]:
+        """Return the totals as fields of a line for the log: counts since the start, without what never happened."""
+        page, recent = self.page, self._metrics.recent
+        (skill,) = rounded([recent.overall_skill])
+        counted = {name: _without_zeros(page.get(name)) for name in ("dropped", "dead_letters", "fine_tunes")}
+        figures = {name: page.get(name) for name in ("events", "forecasts", "latency_s")}
+        return {**figures, **counted, "skill": skill, "labels": round(recent.labels.sum())}
 
 
-def _partition(loop: Loop, partition: int, lag: int | None) -> dict[str, object]:
+def _partition(loop: Loop, partition: int) -> dict[str, object]:
     if partition in loop.restoring:
         return {"state": "restoring"}
     live = loop.lives[partition]
@@ -130,5 +184,8 @@ def _partition(loop: Loop, partition: int, lag: int | None) -> dict[str, object]
         "replayed": live.replayed,
         "streams": len(live.shard.table.index),
         "model": live.shard.version,
-        "lag": lag,
     }
+
+
+def _without_zeros(counts: object) -> object:
+    return {name: count for name, count in counts.items() if count} if isinstance(counts, dict) else counts

@@ -1,5 +1,6 @@
 """The partitions that this worker holds: which are restored, which live, and the way from one to the other."""
 
+import logging
 import time
 from collections.abc import Iterator
 
@@ -51,17 +52,19 @@ class Held:
     def begin(self, partition: int, why: str, must_commit: bool = False) -> Restoring:
         """Begin a life, and end the one before; with `must_commit` its C is to be committed though no event comes."""
         before = self.lives.get(partition) or self.restoring.get(partition)
-        self.end(partition, why)
+        # While brokers are away every attempt ends restores that have hardly begun: no news
+        level = logging.DEBUG if isinstance(before, Restoring) else logging.INFO
+        self.end(partition, why, level)
         self._incarnations += 1
         self.restoring[partition] = new = Restoring(
             partition, self._incarnations, self._plan, self._topics, self._snapshots, self._longest_transaction_s
         )
         new.last_record_ms = before.last_record_ms if before else 0
         new.must_commit = must_commit
-        log_event("restoring", partition=partition, incarnation=self._incarnations, why=why)
+        log_event("restoring", level, partition=partition, incarnation=self._incarnations, why=why)
         return new
 
-    def end(self, partition: int, why: str) -> None:
+    def end(self, partition: int, why: str, level: int = logging.INFO) -> None:
         """End the life of a partition, where there is one."""
         ended: Live | Restoring | None
         ended = self.lives.pop(partition, None)
@@ -69,7 +72,7 @@ class Held:
             ended = self.restoring.pop(partition)
             ended.end()
         if ended is not None:
-            log_event("dropped", partition=partition, incarnation=ended.incarnation, why=why)
+            log_event("dropped", level, partition=partition, incarnation=ended.incarnation, why=why)
 
     def restore(self, broker: Broker) -> bool:
         """Restore one slice of each, in turn: a partition that cannot be read now holds up no other.

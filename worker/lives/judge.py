@@ -4,7 +4,6 @@ The fold is a function of the log, so what is refused is logged too, beside the 
 A replay refuses what is logged and judges nothing: by then the clock has moved on, and the room is another.
 """
 
-import logging
 import time
 from collections.abc import Container, Iterable, Iterator, Sequence
 from itertools import groupby
@@ -15,10 +14,7 @@ from pipeline.batch import Batch, Rejected
 from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
 from pipeline.shard import Shard
 
-log = logging.getLogger(__name__)
-
 CLOCKS_APART_MS = 1000  # a sender's and a worker's, where neither is wrong
-QUIET_S = 60.0  # between two lines that tell of refused events
 NO_LIMIT = 10**9
 
 
@@ -29,7 +25,6 @@ class Judge:
         self.max_streams = max_streams
         self.room = max_streams  # for so many more; kept up to date by whoever advances a shard
         self._max_ahead_ms = max(max_ahead_ms, CLOCKS_APART_MS)
-        self._tell_after = 0.0
 
     def count(self, shards: Iterable[Shard]) -> None:
         """Find the room that there is beside the streams of all shards."""
@@ -54,7 +49,6 @@ class Judge:
             return batch, []
         places = np.searchsorted(offsets, batch.offset).tolist()
         refused = [*{places[e]: Rejected(places[e], *why[e]) for e in sorted(why)}.values()]
-        self._tell(refused)
         return batch.without(why), refused
 
     def _without_room(self, batch: Batch, known: Container[str], refused: Container[int]) -> Iterator[int]:
@@ -68,12 +62,6 @@ class Judge:
                 new |= names
             else:
                 yield from events
-
-    def _tell(self, refused: list[Rejected]) -> None:
-        now = time.monotonic()
-        if now >= self._tell_after:
-            self._tell_after = now + QUIET_S
-            log.warning("refused %d records of one batch: %s; they are dead letters", len(refused), refused[0].message)
 
 
 def _ahead(beyond_ms: int) -> str:

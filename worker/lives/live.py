@@ -26,8 +26,9 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Advanced:
-    """What a run of records at or above C became."""
+    """What a run of a partition's records at or above C became."""
 
+    partition: int
     forecasts: Forecasts
     rejected: list[Rejected]
     records: Records
@@ -121,7 +122,8 @@ class Live:
         forecasts = self._fold(batch, judge, lap)
         offsets = [rest.offsets[one.place] for one in refused]
         letters = {one.place: one for one in [*refused, *rejected]}  # a record has one, whatever is wrong in it
-        return Advanced(forecasts, sorted(letters.values()), rest, offsets, self.plan.decoder.other_keys - other_keys)
+        other_keys = self.plan.decoder.other_keys - other_keys
+        return Advanced(self.partition, forecasts, sorted(letters.values()), rest, offsets, other_keys)
 
     def _catch_up(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> None:
         """Fold silently, cut where other weights came into service."""

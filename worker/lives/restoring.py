@@ -8,6 +8,7 @@ import msgspec
 from pipeline.durable.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.shard import Shard
 from worker.broker.contract import UNANSWERED_S, Broker, LogRead, NotYet, Topics, Unanswered, Unreadable
+from worker.lives import unfit
 from worker.lives.judge import RefusedEvents
 from worker.lives.learning_state import LearningState
 from worker.lives.live import Live
@@ -80,10 +81,7 @@ class Restoring:
                 self._proven = True
             live = self._live(image, low, high, broker.input_id())
         except ValueError as error:
-            raise Refusal(
-                f"the changelog of partition {self.partition} does not fit these settings: {error}; restore them, or "
-                "start under a new kafka.group_id"
-            ) from error
+            raise Refusal(unfit.other_settings(self.partition, str(error))) from error
         self.end()
         broker.start(self.partition, live.shard.position)
         return live
@@ -157,11 +155,7 @@ class Restoring:
 
     def _check_source(self, marker: Marker, source: str) -> None:
         if marker.source and source and marker.source != source:
-            raise Refusal(
-                f"the input was deleted and made anew: the state of partition {self.partition} is of topic "
-                f"{marker.source}, and now there is {source}, of which {marker.offset} records would be skipped; start "
-                "under a new kafka.group_id"
-            )
+            raise Refusal(unfit.other_input(self.partition, marker.source, source, marker.offset))
 
     def _begin(self, shard: Shard, learning: LearningState, committed: int) -> Live:
         return Live(
@@ -179,11 +173,7 @@ class Restoring:
 
     def _new(self, start: int, source: str) -> Live:
         if self._known_committed is not None:
-            raise Refusal(
-                f"the changelog of partition {self.partition} is empty, though the group has committed offset "
-                f"{self._known_committed}: its state is lost; `foldcast topics reset` starts it cold from there, "
-                "a new kafka.group_id from the beginning"
-            )
+            raise Refusal(unfit.lost_state(self.partition, self._known_committed))
         shard = self._plan.shard(start)
         shard.source = source
         live = self._begin(shard, LearningState.new(shard), start)

@@ -16,6 +16,7 @@ from worker.refusal import printable
 Level = Literal["debug", "info", "warning", "error"]
 Format = Literal["text", "json"]
 
+SILENT = logging.CRITICAL + 1
 OWN = ("time", "level", "logger", "message", "exception")  # keys of a JSON line
 
 _log = logging.getLogger("foldcast")
@@ -29,21 +30,23 @@ def configure(level: Level, format: Format) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
-    logging.getLogger("kafka").setLevel(max(logging.WARNING, root.level))  # it tells of every request
+    # It warns of every attempt to reach a broker that is away; below a warning it tells of every request
+    logging.getLogger("kafka").setLevel(logging.WARNING if level == "debug" else SILENT)
     logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)  # and warns whenever a fetch was large
     logging.getLogger("numba").setLevel(max(logging.INFO, root.level))  # a debug line for every step of a compilation
 
 
-def event(name: str, /, **fields: object) -> None:
-    """Log one life-cycle event with its fields."""
+def event(name: str, level: int = logging.INFO, /, **fields: object) -> None:
+    """Log one life-cycle event, or what is as rare, with its fields."""
     assert not fields.keys() & set(OWN), f"a field of {name!r} is called like a part of every line: {sorted(fields)}"
-    _log.info(name, extra={"fields": fields})
+    _log.log(level, name, extra={"fields": fields})
 
 
 class Sparse(logging.Filter):
     """Lets few lines of the Kafka client through in a while from each place that writes any, and tells of the others.
 
-    While it looks for a topic that is gone it writes hundreds of lines a second (kafka-python 3.0.12).
+    While it looks for a topic that is gone it writes hundreds of lines a second (kafka-python 3.0.12). Whatever it
+    thinks of them, they are written as DEBUG: what a worker cannot do for want of a broker it says itself.
     """
 
     def __init__(self, lines: int = 5, in_s: float = 30.0) -> None:
@@ -55,6 +58,7 @@ class Sparse(logging.Filter):
         """Return whether the record is to be written."""
         if record.name.partition(".")[0] != "kafka":
             return True
+        record.levelno, record.levelname = logging.DEBUG, logging.getLevelName(logging.DEBUG)
         place, now = (record.pathname, record.lineno), time.monotonic()
         since, number = self._seen.get(place, (now, 0))
         if now - since > self._in_s:
@@ -101,6 +105,8 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 def _text(value: object) -> str:
     """Return a value as text that cannot run into the next field."""
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{_text(part)}" for name, part in value.items()) or "none"
     text = f"{value:.6g}" if isinstance(value, float) else str(value)
     plain = text.isprintable() and text != "" and not any(c in text for c in ' ="')
     return text if plain else json.dumps(text, ensure_ascii=not text.isprintable())

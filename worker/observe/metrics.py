@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.core import HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from pipeline.arrays import Floats
+from pipeline.arrays import Floats, Ints
 from pipeline.batch import DROPS
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts
@@ -38,12 +38,16 @@ class Latency(Collector):
         self.counts += np.bincount(np.searchsorted(LATENCY_S, seconds), minlength=len(self.counts))
         self.sum_s += float(seconds.sum())
 
-    def quantile(self, q: float) -> float | None:
-        """Return the upper bound of the bucket that holds the q-quantile, None without observations."""
-        total = int(self.counts.sum())
+    def quantile(self, q: float, before: Ints | None = None) -> float | None:
+        """Return the upper bound of the bucket that holds the q-quantile, None without observations.
+
+        `before` are the counts as they were once: then it is that of what was observed since.
+        """
+        counts = self.counts - (0 if before is None else before)
+        total = int(counts.sum())
         if total == 0:
             return None
-        bucket = int(np.searchsorted(np.cumsum(self.counts), q * total))
+        bucket = int(np.searchsorted(np.cumsum(counts), q * total))
         return LATENCY_S[min(bucket, len(LATENCY_S) - 1)]
 
     def collect(self) -> Iterator[Metric]:
@@ -83,6 +87,12 @@ class Recent:
         return 1 - _ratio(self.squared, self.naive_squared)
 
     @property
+    def overall_skill(self) -> float:
+        """Mean skill over the horizons, each weighed by its number of labels; NaN where nothing is known."""
+        known = ~np.isnan(self.skill)
+        return float(np.average(self.skill[known], weights=self.labels[known])) if known.any() else float("nan")
+
+    @property
     def error(self) -> Floats:
         """(Z,) mean absolute error in horizon scales."""
         return _ratio(self.absolute, self.labels)
@@ -102,7 +112,9 @@ class Metrics:
     """All metrics of one worker, in a registry of their own."""
 
     def __init__(self, method: Method, version: str) -> None:
+        disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each counter, which nobody reads
         self.registry = CollectorRegistry()
+        self.labels_of: dict[str, tuple[str, ...]] = {}  # by metric
         self.method = method
         self.recent = Recent(method)
         self.latency = Latency()
@@ -163,6 +175,7 @@ class Metrics:
         self.skill = self._gauge(
             "forecast_skill_ratio", "1 - squared error / that of the last value, recent", "horizon"
         )
+        self.labels = self._gauge("forecast_labels", "Labels that skill, error and coverage are of, recent", "horizon")
         self.error = self._gauge("forecast_error", "Mean absolute error in the stream's own scale, recent", "horizon")
         self.coverage = self._gauge(
             "interval_coverage_ratio", "Share of values inside their interval, recent", "level", "horizon"
@@ -188,9 +201,11 @@ class Metrics:
         self._updates, self._norm, self._clipped = 0, 0.0, 0.0
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        self.labels_of[f"foldcast_{name}"] = labels
         return Counter(f"foldcast_{name}", text, labels, registry=self.registry)
 
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        self.labels_of[f"foldcast_{name}"] = labels
         return Gauge(f"foldcast_{name}", text, labels, registry=self.registry)
 
     def _start_at_zero(self) -> None:
@@ -235,6 +250,7 @@ class Metrics:
         recent = self.recent
         for j, h in enumerate(self.method.horizons):
             self.skill.labels(h).set(recent.skill[j])
+            self.labels.labels(h).set(recent.labels[j])
             self.error.labels(h).set(recent.error[j])
             for k, level in enumerate(self.method.band_levels):
                 self.coverage.labels(level, h).set(recent.coverage[j, k])
@@ -259,6 +275,12 @@ def total(counter: Counter, **labels: str) -> float:
     """Where a counter stands, over all label values that fit."""
     samples = (sample for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
     return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
+
+
+def by_label(counter: Counter) -> dict[str, float]:
+    """Where a counter with one label stands, by the label's values."""
+    samples = (sample for metric in counter.collect() for sample in metric.samples if sample.name.endswith("_total"))
+    return {value: sample.value for sample in samples for value in sample.labels.values()}
 
 
 def rounded(values: Sequence[float] | Floats) -> list[float | None]:

@@ -12,7 +12,7 @@ from worker.settings.kafka import Kafka
 
 KAFKA = Kafka(output_topic="out", group_id="g", instance_id="w0")
 
-ANSWERS = "see that the broker answers"
+ANSWERS = f"see that the broker answers (kafka.bootstrap_servers is {KAFKA.bootstrap_servers})"
 FITTING = [
     (errors.TopicAuthorizationFailedError({"out"}), "allow the worker's user Write on topic out"),
     (errors.TopicAuthorizationFailedError({"rows"}), "Write on topic rows"),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from pipeline.batch import DROPS
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts
 from tests.rigs.loop_rig import METHOD, Rig, drained
@@ -24,8 +26,10 @@ from worker.http.server import Server
 from worker.http.status import Status
 from worker.observe.metrics import LARGEST, LATENCY_S, PHASES, RECENT, Latency, Metrics, Recent, Stopwatch, rounded
 from worker.observe.pulse import Pulse
+from worker.observe.reference import reference
 from worker.refusal import Refusal
 
+ROOT = Path(__file__).resolve().parents[3]
 PROMISED = {
     "events_total": set(),
     "forecasts_total": set(),
@@ -84,6 +88,18 @@ def test_every_metric_has_the_prefix_and_says_what_it_is() -> None:
     for family in Metrics(METHOD, "1").registry.collect():
         assert family.name.startswith("foldcast_")
         assert len(family.documentation) > 5
+
+
+def test_the_page_of_metrics_is_the_reference() -> None:
+    make = "PYTHONPATH=. python -c 'from worker.observe.reference import reference; print(reference(), end=str())'"
+    assert (ROOT / "docs" / "metrics.md").read_text() == reference(), f"{make} > docs/metrics.md"
+
+
+def test_the_reference_names_all_labels() -> None:
+    metrics = drained(60).loops["one"]._metrics
+    for family in metrics.registry.collect():
+        for sample in family.samples:
+            assert {*sample.labels} - {"le"} == {*metrics.labels_of.get(family.name, ())}, family.name
 
 
 def test_series_are_there_from_the_start_so_that_a_rate_misses_no_first_step() -> None:
@@ -186,6 +202,63 @@ def test_nothing_is_known_of_skill_before_a_label_came() -> None:
     assert rounded([0.123456, 1.0]) == [0.1235, 1.0]
 
 
+def test_the_overall_skill_weighs_horizons_by_their_labels() -> None:
+    recent, early = Recent(METHOD), forecasts(30)
+    assert np.isnan(recent.overall_skill)
+    early.error[:, 1] = early.naive[:, 1] = np.nan
+    early.error[10:, 0] = early.naive[10:, 0] = np.nan
+    early.error[:10, 0], early.naive[:10, 0] = 1.0, 2.0
+    recent.add(early)
+    assert recent.overall_skill == pytest.approx(0.75), "of what has labels"
+    late = forecasts(30)
+    late.error[:, 0] = late.naive[:, 0] = np.nan
+    late.error[:, 1] = late.naive[:, 1] = 1.0
+    recent.add(late)
+    assert recent.overall_skill == pytest.approx(0.75 * 10 / 40, rel=1e-2)
+
+
+def test_latency_on_the_page_is_of_the_last_minute_and_totals_hold_what_happened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig, now = Rig(partitions=1, streams=1), [0.0]
+    loop = rig.start()
+    monkeypatch.setattr("worker.http.status.time.monotonic", lambda: now[0])
+    status, latency = Status(loop._metrics, "one"), loop._metrics.latency
+
+    def p99_after(seconds: float, latency_s: float | None) -> object:
+        now[0] += seconds
+        if latency_s is not None:
+            latency.observe(np.array([latency_s]))
+        status.update(loop)
+        return status.page["latency_s"]["p99"]  # type: ignore[index]
+
+    assert p99_after(1, 5.0) == 5.0
+    assert p99_after(30, 0.01) == 5.0, "of the last minute"
+    assert p99_after(40, 0.01) == 0.01
+    assert p99_after(20, None) == 0.01
+    assert p99_after(60, None) is None
+    rig.cluster.produce(0, b"s", b"{")
+    rig.drain()
+    status.update(loop)
+    totals = status.totals()
+    assert (totals["events"], totals["dead_letters"], totals["dropped"]) == (1, {"undecodable": 1}, {})
+    assert list(totals) == [
+        "events",
+        "forecasts",
+        "latency_s",
+        "dropped",
+        "dead_letters",
+        "fine_tunes",
+        "skill",
+        "labels",
+    ]
+
+
+def test_no_counter_brings_a_series_of_when_it_was_made() -> None:
+    names = {sample.name for family in Metrics(METHOD, "1").registry.collect() for sample in family.samples}
+    assert [name for name in names if name.endswith("_created")] == []
+
+
 def test_values_outside_are_counted_by_level_where_there_is_a_label() -> None:
     metrics, said = Metrics(METHOD, "1"), forecasts(200)
     metrics.forecasted(said, 0.0)
@@ -248,6 +321,47 @@ def test_what_restores_is_said_and_a_failure_hides_no_lag() -> None:
     rig.drain()
     status.update(loop)
     assert (rig.sample("shards_restoring"), rig.sample("shards")) == (0, 2)
+
+
+def test_while_no_broker_answers_a_worker_gets_further_behind_and_says_so_once_in_a_while(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    rig, now = drained(60), [1e6]
+    loop, status, broker = rig.loops["one"], Status(rig.loops["one"]._metrics, "one"), rig.brokers["one"]
+    monkeypatch.setattr("time.time", lambda: now[0])
+    monkeypatch.setattr("worker.http.status.time.monotonic", lambda: now[0])
+    status.update(loop)
+
+    def after(seconds: int) -> tuple[object, ...]:
+        now[0] += seconds
+        status.update(loop)
+        units = ("records", "seconds")
+        return tuple(
+            loop._metrics.registry.get_sample_value(f"foldcast_consumer_lag_{unit}", {"partition": "0"})
+            for unit in units
+        )
+
+    assert after(1) == (0, 0)
+    broker.silent = True
+    assert [after(seconds) for seconds in (9, 10, 10)] == [(None, 9), (None, 19), (None, 29)]
+    page = status.page["partitions"]["0"]  # type: ignore[index]
+    assert (page["lag"], page["behind_s"]) == (None, 29)
+    assert status.page["reason"] == "no answer from memory:1 for 9 s"
+    assert after(10) == (None, 39)
+    lines = [record.message for record in caplog.records if "answer" in record.message]
+    assert lines == ["no answer from memory:1 for 9 s; see that they run and can be reached"] * 2
+    broker.fail_poll = True  # and now the client notices: both are restored
+    with monkeypatch.context() as no_pause:
+        no_pause.setattr(loop._failures, "pause_after", lambda _: 0.0)
+        rig.turn()
+    assert {*loop.restoring} == {0, 1}
+    assert after(10) == (None, 49), "it is as far behind as it was, and further"
+    broker.silent = False
+    while len(loop.lives) < 2 or any(loop.lag().values()):
+        rig.turn()
+    assert after(1) == (0, 0)
+    assert caplog.records[-1].message == "brokers answer again"
 
 
 def test_a_worker_that_reads_nothing_since_it_started_gets_further_behind(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -428,6 +542,11 @@ def test_the_status_is_json_for_programs_and_for_people(site: Site) -> None:
     assert {p: part["committed"] for p, part in page["partitions"].items()} == {str(p): o for p, o in offsets.items()}
     assert {part["state"] for part in page["partitions"].values()} == {"live"}
     assert page["forecasts"] == site.rig.sample("forecasts_total")
+    dropped = {r: site.rig.sample("events_dropped_total", reason=r) for r in DROPS}
+    assert page["dropped"] == dropped
+    assert page["dead_letters"] == {r: site.rig.sample("dead_letters_total", reason=r) for r in REASONS}
+    assert min(sum(page["dropped"].values()), sum(page["dead_letters"].values())) > 0
+    assert list(page["labels"]) == ["1", "3"]
     assert list(page["skill"]) == ["1", "3"]
     assert json.loads(site.get("/")[2]) == page
 
@@ -441,7 +560,7 @@ def test_a_status_without_any_forecast_is_json_too(site: Site) -> None:
     status.update(loop)
     json.dumps(status.page, allow_nan=False)
     assert status.page["latency_s"] == {"p50": None, "p99": None}
-    assert "skill=" in status.totals()
+    assert json.loads(json.dumps(status.totals(), allow_nan=False))["skill"] is None
 
 
 def test_other_paths_are_told_what_there_is(site: Site) -> None:

@@ -1,9 +1,6 @@
 """What a worker refuses of a batch, and how it is written down."""
 
-import logging
-
 import numpy as np
-import pytest
 
 from pipeline.batch import Batch
 from pipeline.durable.image import MOST_REFUSED, read_image
@@ -58,21 +55,6 @@ def test_clocks_that_differ_by_less_than_a_second_refuse_nothing(wall: Clock) ->
     for stamp_ms, refused in ((101_000, 0), (101_001, 1)):
         batch, offsets = batch_of(b'{"stream":"a","value":1}', stamp_ms=stamp_ms)
         assert len(Judge(0).sift(batch, offsets, ())[1]) == refused
-
-
-def test_one_line_in_a_minute_tells_of_what_is_refused(
-    wall: Clock, clock: Clock, caplog: pytest.LogCaptureFixture
-) -> None:
-    judge = Judge(max_streams=0)
-    batch, offsets = batch_of(b'{"stream":"a","value":1}')
-    with caplog.at_level(logging.WARNING):
-        for _ in range(3):
-            judge.sift(batch, offsets, ())
-        assert len(caplog.messages) == 1
-        assert "worker.max_streams" in caplog.messages[0]
-        clock.now += 61
-        judge.sift(batch, offsets, ())
-        assert len(caplog.messages) == 2
 
 
 def test_very_many_refused_events_are_written_in_records_that_fit_and_all_are_read_again() -> None:

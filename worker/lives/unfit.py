@@ -1,0 +1,25 @@
+"""Why the state of a partition cannot be gone on with, in sentences with the way out."""
+
+
+def other_settings(partition: int, why: str) -> str:
+    """Return the refusal of an image that these settings cannot read."""
+    return (
+        f"the changelog of partition {partition} does not fit these settings: {why}; restore them, or "
+        "start under a new kafka.group_id"
+    )
+
+
+def other_input(partition: int, was: str, now: str, offset: int) -> str:
+    """Return the refusal of an image at `offset` whose input has another id by now."""
+    return (
+        f"the input was deleted and made anew: the state of partition {partition} is of topic {was}, and now there is "
+        f"{now}, of which {offset} records would be skipped; start under a new kafka.group_id"
+    )
+
+
+def lost_state(partition: int, committed: int) -> str:
+    """Return the refusal of a changelog without an image, though the group has an offset."""
+    return (
+        f"the changelog of partition {partition} is empty, though the group has committed offset {committed}: its "
+        "state is lost; `foldcast topics reset` starts it cold from there, a new kafka.group_id from the beginning"
+    )
