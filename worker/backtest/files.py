@@ -18,13 +18,12 @@ import orjson
 
 from pipeline.backtest.backtest import Record
 from pipeline.events import NO_TIMESTAMP, Format, from_epoch, from_iso
-from worker.refusal import Refusal
+from worker.backtest.columns import PLAIN, SHOWN, Columns, HistoryError, places_of
 
 MISSING = ("", "NA", "NaN", "nan")
 DATE = re.compile(r"\A((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])\Z")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 EPOCH_DIGITS = 19  # more would not fit what JSON decoders take as an integer
-SHOWN = 200  # characters of a header
 AT_ONCE = 20_000  # rows of a Parquet file
 UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -32,21 +31,17 @@ Row = Sequence[Any]  # text in CSV, what the column's type makes of it in Parque
 Maker = Callable[[int, Row], Iterator[Record]]  # from a line's number and cells
 
 
-class HistoryError(Refusal):
-    """The file cannot be used; the message is one sentence with line and column."""
-
-
-def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
+def records(raw: BinaryIO, form: Format, columns: Columns = PLAIN) -> Iterator[Record]:
     """Yield the records as a producer would have made them; `raw.tell()` is the progress in bytes.
 
     Raises HistoryError where the file has not the form of a table.
     """
     magic = raw.read(len(PARQUET))
     raw.seek(0)
-    yield from (_parquet if magic == PARQUET else _csv)(raw, form)
+    yield from (_parquet if magic == PARQUET else _csv)(raw, form, columns)
 
 
-def _csv(raw: BinaryIO, form: Format) -> Iterator[Record]:
+def _csv(raw: BinaryIO, form: Format, columns: Columns) -> Iterator[Record]:
     packed = raw.read(len(GZIP)) == GZIP
     raw.seek(0)
     plain = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if packed else raw
@@ -56,8 +51,7 @@ def _csv(raw: BinaryIO, form: Format) -> Iterator[Record]:
         header = next(rows, None)
         if not header:
             raise HistoryError("line 1 has no columns: it must name them, as in stream,time,value")
-        make, dated = _maker(header, form), None
-        time_at = cast(int, _column(header, form.time_field, "time"))
+        (make, time_at), dated = _maker(header, form, columns), None
         for row in rows:
             if len(row) == len(header):
                 if dated is None:  # the first time decides: a count of seconds may come past such digits
@@ -81,7 +75,7 @@ def _misfit(row: Row, header: Row) -> str:
     return f"goes on after the last column, {header[-1]!r}, with {row[len(header)]!r}"
 
 
-def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
+def _parquet(raw: BinaryIO, form: Format, columns: Columns) -> Iterator[Record]:
     try:
         import pyarrow as arrow
         from pyarrow import parquet
@@ -91,7 +85,7 @@ def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
         size = raw.seek(0, io.SEEK_END)
         file = parquet.ParquetFile(raw)
         done, rows = 0, max(1, file.metadata.num_rows)
-        make = _maker(file.schema_arrow.names, form)
+        make, _ = _maker(file.schema_arrow.names, form, columns)
         for batch in file.iter_batches(AT_ONCE, use_threads=False):
             raw.seek(size * (done + len(batch)) // rows)  # pyarrow seeks by itself; this is for who asks how far it is
             for place, row in enumerate(zip(*map(_plain, batch.schema.names, batch.columns), strict=True), done + 1):
@@ -134,34 +128,22 @@ def _cell(cell: object) -> object:
     return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
 
 
-def _maker(header: list[str], form: Format) -> Maker:
-    """Return the maker of a line's records; columns are named as in [events], else stream, time and value."""
+def _maker(header: list[str], form: Format, columns: Columns) -> tuple[Maker, int]:
+    """Return the maker of a line's records, and where the line has its time."""
     seen: set[str] = set()  # a search among all columns before, for each, would take minutes for some ten thousand
     for name in header:
         if name in seen:
             raise HistoryError(f"column {name!r} is there twice")
         seen.add(name)
-    time_at = _column(header, form.time_field, "time")
-    stream_at = _column(header, form.stream_field, "stream")
-    value_at = _column(header, form.target_field, "value")
-    there = f"among {', '.join(map(repr, header))[:SHOWN]}"
-    if time_at is None:
-        raise HistoryError(f"there is no column {form.time_field!r} {there}")
+    stream_at, time_at, values = places_of(header, form, columns)
     if stream_at is None:
-        if value_at is not None and len(header) > 2:
-            known = f"{form.stream_field!r} for the names of the streams in {header[value_at]!r}"
-            raise HistoryError(f"there is no column {known} {there}: name it so, or set events.stream_field")
-        return partial(_wide, header, time_at, form)
-    if value_at is None:
-        raise HistoryError(f"there is no column {form.target_field!r} {there}")
+        return partial(_wide, [(place, header[place]) for place in values], time_at, form), time_at
     for name in form.covariates:
         if name not in header:
+            there = f"among {', '.join(map(repr, header))[:SHOWN]}"
             raise HistoryError(f"there is no column {name!r} (events.covariates) {there}")
-    return partial(_long, (stream_at, time_at, value_at), [(c, header.index(c)) for c in form.covariates], form)
-
-
-def _column(header: list[str], name: str, otherwise: str) -> int | None:
-    return next((header.index(n) for n in (name, otherwise) if n in header), None)
+    covariates = [(name, header.index(name)) for name in form.covariates]
+    return partial(_long, (stream_at, time_at, values[0]), covariates, form), time_at
 
 
 def _long(
@@ -172,10 +154,9 @@ def _long(
     yield _record(line, "" if stream is None else str(stream), moment, value, form, more)
 
 
-def _wide(header: list[str], time_at: int, form: Format, line: int, row: Row) -> Iterator[Record]:
-    for place, stream in enumerate(header):
-        if place != time_at:
-            yield _record(line, stream, row[time_at], row[place], form, {})
+def _wide(streams: list[tuple[int, str]], time_at: int, form: Format, line: int, row: Row) -> Iterator[Record]:
+    for place, stream in streams:
+        yield _record(line, stream, row[time_at], row[place], form, {})
 
 
 def _record(line: int, stream: str, moment: Any, value: Any, form: Format, covariates: dict[str, Any]) -> Record:
