@@ -4,8 +4,9 @@ import math
 from typing import NamedTuple
 
 from pipeline.backtest.scores import mean_of
-from pipeline.backtest.tally import FORECAST, SEASONAL, Tally
+from pipeline.backtest.tally import FORECAST, LAST, SEASONAL, Tally
 from pipeline.method import Method
+from pipeline.parts.pending import WARM
 from worker.backtest.diagnosis import Diagnosis
 
 GOOD, BAD = 0.03, -0.05  # mean skill over horizons: from where it is used, below which it is worse
@@ -32,8 +33,8 @@ def verdict(tally: Tally, found: Diagnosis, method: Method) -> Verdict:
     if not tally.n.any():
         return Verdict("nothing is scored", "no forecast among the rows to score has its label in the file", better)
     if math.isnan(skill):
-        short = tally.events < SHORT and found.levels > 1
-        return Verdict("no skill to tell", "too short" if short else "the last value was never wrong", better)
+        why = "the last value was never wrong" + (", but for outliers" if tally.squared[:, LAST].any() else "")
+        return Verdict("no skill to tell", "too short" if tally.events <= WARM else why, better)
     if skill < BAD:
         return Verdict("worse: use the last value", _reason(tally, found), better)
     if seasonal < BAD:

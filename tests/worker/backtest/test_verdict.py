@@ -75,6 +75,14 @@ def growing(rng: Rng) -> Made:
     return hourly(np.exp(T / 300) * (2 + np.sin(2 * np.pi * T / 24) + 0.1 * rng.normal(size=N)))
 
 
+def tiny(rng: Rng) -> Made:
+    return hourly(rng.normal(size=15))
+
+
+def one_jump(_rng: Rng) -> Made:
+    return hourly(np.where(np.arange(400) < 200, 1.0, 2.0))
+
+
 def still(_rng: Rng) -> Made:
     return hourly(np.full(N, 7.0))
 
@@ -116,6 +124,7 @@ SEEDS = (1, 2, 3)
         (irregular, BAND, "irregular steps: ", HOUR_MS, 24),
         (few_levels, None, "few levels: 2 ", HOUR_MS, 24),
         (still, STILL, "the last value was never wrong", HOUR_MS, 24),
+        (tiny, STILL, "too short", HOUR_MS, 0),
         (growing, GOOD, "", HOUR_MS, 24),
         (monthly, GOOD, "", 30 * DAY_MS, 0),
         (short, None, "too short", HOUR_MS, 24),
@@ -130,6 +139,12 @@ def test_a_verdict_has_its_reason(
     assert said.why.startswith(why) if said.words != GOOD else said.why == ""
     assert abs(found.step_ms - step_ms) < 0.05 * step_ms
     assert abs(found.season - season) <= (2 if kind in (gaps, irregular) else 0)
+
+
+def test_a_jump_that_nobody_foresaw_is_not_called_none() -> None:
+    made = one_jump(np.random.default_rng(1))
+    _, said = judged(made, horizons=(1,))
+    assert said.why == "the last value was never wrong, but for outliers"
 
 
 BETTER = {
