@@ -8,11 +8,16 @@ import numba
 F = TypeVar("F", bound=Callable[..., object])
 
 KERNELS: list[Any] = []  # numba's dispatchers, in the order of their modules
+UNKEPT: list[Any] = []  # those of them that the disk has no place for
 
 
 def kernel(function: F) -> F:
     """Compile a loop over rows. A kernel calls no other kernel: numba's cache would not see the callee change."""
-    KERNELS.append(numba.njit(cache=True)(function))
+    try:
+        KERNELS.append(numba.njit(cache=True)(function))
+    except RuntimeError:  # numba's word for a user without a home whose installation is read-only: slower, not wrong
+        KERNELS.append(numba.njit(function))
+        UNKEPT.append(KERNELS[-1])
     compiled: F = KERNELS[-1]  # called like the function
     return compiled
 

@@ -10,6 +10,8 @@ from pipeline.arrays import Events, Floats, Ints
 from pipeline.method import Method
 from pipeline.records import published
 
+LARGEST = 10.0  # horizon scales: one spike must not own the figures
+
 
 class Forecasts(NamedTuple):
     """What became of a batch: one entry for each accepted event, in offset order (n of them).
@@ -41,3 +43,17 @@ def joined(parts: list[Forecasts]) -> Forecasts:
     """Forecasts of several batches as those of one."""
     fields = (list(chain(*f)) if isinstance(f[0], list) else np.concatenate(f) for f in zip(*parts, strict=True))
     return Forecasts(*fields)  # type: ignore[arg-type]  # field by field what it was
+
+
+def capped(errors: Floats) -> Floats:
+    """Errors in horizon scales as skill counts them: at most `LARGEST`, and 0 where there is none."""
+    return np.clip(np.nan_to_num(errors), -LARGEST, LARGEST)
+
+
+def outlying(forecasts: Forecasts) -> npt.NDArray[np.bool_]:
+    """(n,) whether forecast and last value both missed a value by more than `LARGEST` at the shortest horizon.
+
+    Such a value, a sentinel or a spike, says nothing about which of them is better.
+    """
+    missed: npt.NDArray[np.bool_] = np.minimum(abs(forecasts.error[:, 0]), abs(forecasts.naive[:, 0])) > LARGEST
+    return missed

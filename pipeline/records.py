@@ -99,6 +99,7 @@ def _published(method: Method) -> list[Field]:
         ("expected", "f8", (3,)),  # mean, low, high that the shortest horizon forecast of this event; NaN: nothing
         ("error", "f8", (z,)),  # label - forecast; NaN: no label, or a stream too young to have scales
         ("naive", "f8", (z,)),  # label - last value
+        ("error_scale", "f8", (z,)),  # the horizon scales that these two are in
         ("network_error", "f8"),  # label - the network's own forecast of the first horizon
         ("inside", "u1", (z, method.bands)),  # 1: the label was in the band; where error is not NaN
     ]

@@ -1,64 +1,22 @@
-"""How good forecasts were, as their labels come: per stream and horizon, beside the last value and single experts."""
+"""How good forecasts were, as their labels come: per stream and horizon, beside the last value and single experts.
 
-import math
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+Skill counts errors as the live metrics do, capped; it leaves out outliers, as labels and as origins, and labels of a
+stream that is too young to have scales. Everything else counts all.
+"""
+
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
-from pipeline.forecasts import Forecasts, joined
+from pipeline.backtest.seasonal import Season, season_of, seasonal_naive
+from pipeline.backtest.tally import Tallies, Tally
+from pipeline.forecasts import LARGEST, Forecasts, joined, outlying
 from pipeline.method import Method
-from pipeline.parts.experts import part_names
 
 AT_ONCE = 1_000  # forecasts: scoring costs by the call
-
-
-@dataclass
-class Tally:
-    """Sums over one stream's scored forecasts, by horizon, in the target's own units."""
-
-    events: int  # accepted, scored or not
-    n: Floats  # (Z,)
-    squared: Floats  # (Z,)
-    absolute: Floats  # (Z,)
-    naive_squared: Floats  # (Z,) of the last value
-    naive_absolute: Floats  # (Z,)
-    inside: Floats  # (Z, bands)
-    pinball: Floats  # (Z,) mean over the levels
-    parts_squared: Floats  # (Z, X) of single parts of the method, in the order of `part_names`; X may be 0
-    parts_absolute: Floats  # (Z, X)
-
-    @classmethod
-    def blank(cls, method: Method, parts: int) -> "Tally":
-        """A tally of which nothing is scored yet."""
-        n, squared, absolute, naive_squared, naive_absolute, pinball = np.zeros((6, len(method.horizons)))
-        inside = np.zeros((len(method.horizons), method.bands))
-        each = np.zeros((2, len(method.horizons), parts))
-        return cls(0, n, squared, absolute, naive_squared, naive_absolute, inside, pinball, *each)
-
-    @property
-    def skill(self) -> Floats:
-        """(Z,) 1 - squared error / that of the last value; NaN where the last value was never wrong."""
-        return self._skill(self.squared)
-
-    @property
-    def parts_skill(self) -> Floats:
-        """(Z, X) the same for single parts."""
-        return np.stack([self._skill(part) for part in self.parts_squared.T], axis=1)
-
-    def _skill(self, squared: Floats) -> Floats:
-        right = self.naive_squared == 0
-        return np.where(right, np.nan, 1 - squared / np.where(right, 1, self.naive_squared))
-
-    @property
-    def coverage(self) -> Floats:
-        """(Z, bands) share of labels inside; NaN where nothing was scored."""
-        n = np.where(self.n > 0, self.n, np.nan)
-        return self.inside / n[:, None]
-
-
-Tallies = dict[str, Tally]  # by stream
+ENDS = [0, -1]  # of the horizons
+ROOM = 64  # events of a stream at first
 
 
 class Trace(NamedTuple):
@@ -70,27 +28,70 @@ class Trace(NamedTuple):
     quantiles: Floats  # (n, 2, Q)
 
 
-ENDS = [0, -1]  # of the horizons
+class Scored(NamedTuple):
+    """Forecasts of one stream and horizon whose labels came."""
+
+    stream: str
+    horizon: int
+    made_ms: Ints  # (n,) times of the events that they were made at
+    time_ms: Ints  # (n,) and of their labels
+    label: Floats  # (n,)
+    mean: Floats  # (n,)
+    quantiles: Floats  # (n, Q)
+
+
+class Sink(Protocol):
+    """What takes every forecast that is scored."""
+
+    def __call__(self, scored: Scored) -> None:
+        """Take the next ones."""
+
+
+class History:
+    """All events of a stream, 16 bytes each: the seasonal naive looks back as far as a season is long."""
+
+    def __init__(self) -> None:
+        self._events = np.zeros(ROOM, [("time_ms", "i8"), ("value", "f8")])
+        self._n = 0
+
+    def append(self, time_ms: Ints, value: Floats) -> None:
+        """The next events, (n,) each."""
+        end = self._n + len(value)
+        if end > len(self._events):
+            self._events = np.resize(self._events, 2 * end)
+        self._events["time_ms"][self._n : end], self._events["value"][self._n : end] = time_ms, value
+        self._n = end
+
+    @property
+    def time_ms(self) -> Ints:
+        """(n,) event times."""
+        return self._events["time_ms"][: self._n]
+
+    @property
+    def value(self) -> Floats:
+        """(n,) values as they came."""
+        return self._events["value"][: self._n]
 
 
 class _Stream:
-    """A stream's tally, and its last forecasts, which wait for their labels."""
+    """A stream's tally, its history, and its last forecasts, which wait for their labels."""
 
-    def __init__(self, method: Method, parts: int) -> None:
-        z, q = len(method.horizons), len(method.quantiles)
-        self.tally = Tally.blank(method, parts)
-        self.value, self.mean = np.zeros(0), np.zeros((0, z))
-        self.quantiles, self.parts = np.zeros((0, z, q)), np.zeros((0, z, parts))
+    def __init__(self, name: str, forecasts: Forecasts) -> None:
+        self.name, self.history, self.season = name, History(), Season()
+        self.known = False  # whether the season is settled
+        self.waiting = forecasts._replace(events=forecasts.events[:0], parts=forecasts.parts[:0])
 
 
 class Scoring:
     """Scores forecasts made at event indices `first` <= i < `last` of their stream, as their labels come.
 
-    `traces` keeps each stream's last `keep` events among them and their labels.
+    `traces` keeps each stream's last `keep` events among them and their labels; `sink` is handed all that is scored.
     """
 
-    def __init__(self, method: Method, first: int = 0, last: int | None = None, keep: int = 0) -> None:
-        self.method, self.first, self.last, self.keep = method, first, last, keep
+    def __init__(
+        self, method: Method, first: int = 0, last: int | None = None, keep: int = 0, sink: Sink | None = None
+    ) -> None:
+        self.method, self.first, self.last, self.keep, self.sink = method, first, last, keep, sink
         self._traces: dict[str, Trace] = {}
         self._streams: dict[str, _Stream] = {}
         self._tallies: Tallies = {}
@@ -108,18 +109,24 @@ class Scoring:
     @property
     def tallies(self) -> Tallies:
         """Tallies of all forecasts that were taken."""
-        if self._taken:
-            self._score()
+        self._score()
         return self._tallies
 
     @property
     def traces(self) -> dict[str, Trace]:
         """Of all that was taken, by stream."""
-        if self._taken:
-            self._score()
+        self._score()
         return self._traces
 
+    @property
+    def histories(self) -> dict[str, History]:
+        """All events that were taken, by stream."""
+        self._score()
+        return {name: stream.history for name, stream in self._streams.items()}
+
     def _score(self) -> None:
+        if not self._taken:
+            return
         forecasts = joined(self._taken)
         self._taken, self._waiting = [], 0
         places: dict[str, list[int]] = {}
@@ -127,14 +134,12 @@ class Scoring:
             places.setdefault(name, []).append(place)
         for name, mine in places.items():
             if name not in self._streams:
-                self._streams[name] = _Stream(self.method, forecasts.parts.shape[2])
-                self._tallies[name] = self._streams[name].tally
+                self._streams[name] = _Stream(name, forecasts)
+                self._tallies[name] = Tally.blank(self.method, forecasts.parts.shape[2])
             if self.keep:
                 self._remember(name, forecasts, mine)
-            self._take(
-                self._streams[name], forecasts.value[mine], forecasts.mean[mine], forecasts.quantiles[mine],
-                forecasts.parts[mine],
-            )  # fmt: skip
+            mine_only = forecasts._replace(events=forecasts.events[mine], parts=forecasts.parts[mine])
+            self._take(self._streams[name], self._tallies[name], mine_only)
 
     def _remember(self, name: str, forecasts: Forecasts, mine: list[int]) -> None:
         start = self._tallies[name].events  # event index of the first of them
@@ -148,137 +153,59 @@ class Scoring:
             new = Trace._make(np.concatenate(pair) for pair in zip(self._traces[name], new, strict=True))
         self._traces[name] = Trace._make(array[-self.keep :] for array in new)
 
-    def _take(self, stream: _Stream, value: Floats, mean: Floats, quantiles: Floats, parts: Floats) -> None:
-        tally, longest, waiting = stream.tally, self.method.longest, len(stream.value)
-        value = np.concatenate([stream.value, value])
-        mean = np.concatenate([stream.mean, mean])
-        quantiles = np.concatenate([stream.quantiles, quantiles])
-        parts = np.concatenate([stream.parts, parts])
-        start = tally.events - waiting  # event index of value[0]
-        tally.events = start + len(value)
+    def _take(self, stream: _Stream, tally: Tally, new: Forecasts) -> None:
+        stream.history.append(new.time_ms, new.value)
+        if not stream.known and (season := season_of(stream.history.time_ms, self.method)) is not None:
+            stream.known, stream.season = True, season
+        tally.outliers += int(outlying(new).sum())
+        waiting = len(stream.waiting.events)
+        every = stream.waiting._replace(
+            events=np.concatenate([stream.waiting.events, new.events]),
+            parts=np.concatenate([stream.waiting.parts, new.parts]),
+        )
+        start = tally.events - waiting  # event index of the first
+        tally.events = start + len(every.events)
         for j, h in enumerate(self.method.horizons):
             low = max(waiting - h, 0, self.first - start)
-            high = len(value) - h if self.last is None else min(len(value) - h, self.last - start)
+            high = len(every.events) - h
+            if self.last is not None:
+                high = min(high, self.last - start)
             if low < high:
-                self._add(tally, j, value[low + h : high + h], value[low:high], mean[low:high, j],
-                          quantiles[low:high, j], parts[low:high, j])  # fmt: skip
-        stream.value, stream.mean = value[-longest:], mean[-longest:]
-        stream.quantiles, stream.parts = quantiles[-longest:], parts[-longest:]
+                self._add(stream, tally, every, j, np.arange(low, high), start)
+        longest = self.method.longest
+        stream.waiting = every._replace(events=every.events[-longest:].copy(), parts=every.parts[-longest:].copy())
 
-    def _add(
-        self, tally: Tally, j: int, label: Floats, last: Floats, mean: Floats, quantiles: Floats, parts: Floats
-    ) -> None:
-        error, naive = label - mean, label - last
+    def _add(self, stream: _Stream, tally: Tally, every: Forecasts, j: int, made: Ints, start: int) -> None:
+        """Score the forecasts made at places `made` (n,) of `every`, the first of which is event `start`."""
+        h = self.method.horizons[j]
+        due = made + h
+        label, mean, quantiles = every.value[due], every.mean[made, j], every.quantiles[made, j]
+        seen = stream.history
+        naive = seasonal_naive(seen.value, seen.time_ms, made + start, h, stream.season)
+        by = np.concatenate([np.stack([mean, every.value[made], naive], axis=1), every.parts[made, j]], axis=1)
+        error = label[:, None] - by  # (n, F), as FORECAST, LAST, SEASONAL and PARTS have it
         tally.n[j] += len(label)
-        tally.squared[j] += error @ error
-        tally.absolute[j] += np.abs(error).sum()
-        tally.naive_squared[j] += naive @ naive
-        tally.naive_absolute[j] += np.abs(naive).sum()
+        tally.squared[j] += (error * error).sum(axis=0)
+        tally.absolute[j] += np.abs(error).sum(axis=0)
+        outliers = outlying(every)
+        counts = ~np.isnan(every.error[due, j]) & ~outliers[due] & ~outliers[made]
+        small = self._shrink(label[counts], by[counts], every.error_scale[due, j][counts]) * error[counts]
+        tally.capped[j] += (small * small).sum(axis=0)
         for k in range(self.method.bands):
-            tally.inside[j, k] += ((quantiles[:, k] <= label) & (label <= quantiles[:, -1 - k])).sum()
-        off = label[:, None] - parts  # (n, X)
-        tally.parts_squared[j] += (off * off).sum(axis=0)
-        tally.parts_absolute[j] += np.abs(off).sum(axis=0)
+            low, high = quantiles[:, k], quantiles[:, -1 - k]
+            tally.inside[j, k] += ((low <= label) & (label <= high)).sum()
+            tally.width[j, k] += (high - low).sum()
         above = label[:, None] - quantiles  # (n, Q)
         tally.pinball[j] += np.maximum(self.method.levels * above, (self.method.levels - 1) * above).mean(axis=1).sum()
+        if self.sink is not None:
+            times = every.time_ms
+            self.sink(Scored(stream.name, h, times[made], times[due], label, mean, quantiles))
 
-
-def scores(tallies: Tallies, method: Method, without: Tallies | None = None) -> dict[str, object]:
-    """`streams` and `overall` as JSON has them; a horizon without labels is left out, a number that is none is null.
-
-    `without` are those of the same method with a network that says nothing. Overall, skill is the mean over streams, so
-    that no stream's units outweigh another's; coverage is over all labels.
-    """
-    streams = {
-        name: {
-            "events": tally.events,
-            "horizons": {
-                str(h): _horizon(tally, j, method, None if without is None else without[name])
-                for j, h in enumerate(method.horizons)
-                if tally.n[j] > 0
-            },
-        }
-        for name, tally in tallies.items()
-    }
-    return {"streams": streams, "overall": _overall(tallies, method, without)}
-
-
-def _horizon(tally: Tally, j: int, method: Method, without: Tally | None) -> dict[str, object]:
-    n = tally.n[j]
-
-    def errors(squared: float, absolute: float) -> dict[str, float]:
-        return {"mse": float(squared / n), "mae": float(absolute / n)}
-
-    pairs = zip(tally.parts_squared[j], tally.parts_absolute[j], strict=True)
-    parts = {name: errors(*pair) for name, pair in zip(part_names(method), pairs, strict=False)}
-    if without is not None:
-        parts["without_network"] = errors(without.squared[j], without.absolute[j])
-    return {
-        "n": int(n),
-        **errors(tally.squared[j], tally.absolute[j]),
-        "last_value": errors(tally.naive_squared[j], tally.naive_absolute[j]),
-        **_apart(parts),
-        "coverage": _by_level(tally.coverage[j], method),
-        "pinball": float(tally.pinball[j] / n),
-    }
-
-
-def _apart(parts: dict[str, Any]) -> dict[str, Any]:
-    """The seasonal naive stands beside the last value: both are what the method must beat, the rest is its own."""
-    return {name: parts.pop(name) for name in ("seasonal",) if name in parts} | ({"experts": parts} if parts else {})
-
-
-def _overall(tallies: Tallies, method: Method, without: Tallies | None) -> dict[str, object]:
-    horizons: dict[str, object] = {}
-    skills = mean_skills(tallies, method, without)
-    inside = coverage(tallies)
-    for j, h in enumerate(method.horizons):
-        n = sum(t.n[j] for t in tallies.values())
-        if n:
-            skill = {name: None if np.isnan(row[j]) else float(row[j]) for name, row in skills.items()}
-            mine, parts = skill.pop(WHOLE), {name: {"skill": s} for name, s in skill.items()}
-            horizons[str(h)] = {
-                "n": int(n), "skill": mine, **_apart(parts), "coverage": _by_level(inside[j], method),
-            }  # fmt: skip
-    return {"events": sum(t.events for t in tallies.values()), "horizons": horizons}
-
-
-def worst_first(tallies: Tallies) -> list[str]:
-    """The streams by mean skill over horizons; those without any come last."""
-
-    def worth(name: str) -> float:
-        skill = tallies[name].skill
-        some = skill[~np.isnan(skill)]
-        return float(some.mean()) if len(some) else math.inf
-
-    return sorted(tallies, key=worth)
-
-
-def coverage(tallies: Tallies) -> Floats:
-    """(Z, bands) share of all labels inside; NaN where there is none."""
-    n = np.sum([tally.n for tally in tallies.values()], axis=0)
-    inside: Floats = np.sum([tally.inside for tally in tallies.values()], axis=0)
-    return inside / np.where(n > 0, n, np.nan)[:, None]
-
-
-WHOLE = "forecast"  # what is published, among its parts
-
-
-def mean_skills(tallies: Tallies, method: Method, without: Tallies | None = None) -> dict[str, Floats]:
-    """(Z,) mean over streams of the skill of the forecast, of its single parts, and of what it is without network."""
-    each = {WHOLE: [t.skill for t in tallies.values()]}
-    for x, name in enumerate(part_names(method)):
-        each[name] = [t.parts_skill[:, x] for t in tallies.values() if x < t.parts_squared.shape[1]]
-    if without is not None:
-        each["without_network"] = [t.skill for t in without.values()]
-    return {name: _mean(np.stack(rows)) for name, rows in each.items() if rows}
-
-
-def _mean(skill: Floats) -> Floats:
-    """(streams, Z) -> (Z,) over the streams that have one; NaN where none has."""
-    some = ~np.isnan(skill)
-    return np.where(some.any(0), np.where(some, skill, 0).sum(0) / np.maximum(some.sum(0), 1), np.nan)
-
-
-def _by_level(coverage: Floats, method: Method) -> dict[str, float]:
-    return {str(level): float(c) for level, c in zip(method.band_levels, coverage, strict=True)}
+    def _shrink(self, label: Floats, by: Floats, scale: Floats) -> Floats:
+        """(n, F) the share of each error that skill counts: errors end at so many scales, which know logs only."""
+        if self.method.transform == "log":
+            label, by = np.log(label), np.log(np.maximum(by, np.finfo(np.float64).tiny))
+        size = np.abs(label[:, None] - by)
+        largest = LARGEST * scale[:, None]
+        shrunk: Floats = np.divide(largest, size, out=np.ones_like(size), where=size > largest)
+        return shrunk

@@ -46,6 +46,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
         label = event["label"]
         error = event["error"]
         naive = event["naive"]
+        error_scale = event["error_scale"]
         inside = event["inside"]
         expected = event["expected"]
         values = row["values"]
@@ -63,6 +64,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             label[j] = np.nan
             error[j] = np.nan
             naive[j] = np.nan
+            error_scale[j] = np.nan
             inside[j, :] = 0
             if labels < 1:
                 continue
@@ -75,6 +77,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             if labels > WARM and scale[j] > 0.0:
                 error[j] = (raw - mean) / scale[j]
                 naive[j] = (raw - last) / scale[j]
+                error_scale[j] = scale[j]
                 if j == 0:
                     event["network_error"] = (raw - (last + network[n % h] * unit[place])) / scale[j]
             for k in range(inside.shape[1]):

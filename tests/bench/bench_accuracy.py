@@ -17,7 +17,7 @@ from typing import Any
 from histories import SETS, Set
 
 COMMAND = [sys.executable, "-m", "worker", "backtest"]
-ROWS = ("forecast", "last_value", "seasonal", "linear", "network", "stack", "without_network")
+ROWS = ("forecast", "last_value", "seasonal", "season_slots", "linear", "network", "stack", "without_network")
 HORIZONS = "FOLDCAST_MODEL__HORIZONS"
 SHOWN = (1, 2, 3, 4, 6, 12, 18, 24)  # horizons
 

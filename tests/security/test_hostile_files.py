@@ -8,7 +8,8 @@ import pytest
 from pyarrow import parquet
 
 from pipeline.events import Decoder, Format
-from worker.backtest.files import HistoryError, records
+from worker.backtest.columns import HistoryError
+from worker.backtest.files import records
 
 FORM = Format()
 

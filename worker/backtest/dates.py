@@ -5,17 +5,13 @@ from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from functools import partial
 
-from worker.refusal import Refusal
+from worker.backtest.columns import HistoryError
 
 DIGITS = re.compile(r"\A((?:19|20)[0-9]{2})(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])\Z")
 SLASHED = re.compile(r"([0-9]{1,4})/([0-9]{1,2})/([0-9]{1,4})(?:[ T]+([0-9]{1,2})(:[0-9]{2}(?::[0-9.]+)?))?", re.ASCII)
 ORDERS = {"the year first": (0, 1, 2), "the month first": (2, 0, 1), "the day first": (2, 1, 0)}
 
 Order = tuple[int, int, int]  # where year, month and day stand
-
-
-class HistoryError(Refusal):
-    """The file cannot be used; the message is one sentence with line and column."""
 
 
 def reader_of(first: str, column: Callable[[], Generator[tuple[int, str], None, None]]) -> Callable[[str], str]:

@@ -21,12 +21,12 @@ from pipeline.backtest.backtest import Record
 from pipeline.decoding.paths import WHOLE, message
 from pipeline.decoding.times import EPOCH, MILLISECOND, YEAR_MS, from_epoch, from_iso
 from pipeline.events import NO_TIMESTAMP, Format
-from worker.backtest.dates import HistoryError, reader_of
+from worker.backtest.columns import PLAIN, Columns, HistoryError, place_of, places_of
+from worker.backtest.dates import reader_of
 
 MISSING = ("", "NA", "NaN", "nan")
 GZIP, PARQUET = b"\x1f\x8b", b"PAR1"
 EPOCH_DIGITS = 19  # more would not fit what JSON decoders take as an integer
-SHOWN = 200  # characters of a header
 AT_ONCE = 20_000  # rows of a Parquet file
 UNITS_PER_S = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -34,23 +34,22 @@ Row = Sequence[Any]  # text in CSV, what the column's type makes of it in Parque
 Maker = Callable[[int, Row], Iterator[Record]]  # from a line's number and cells
 
 
-def records(raw: BinaryIO, form: Format) -> Iterator[Record]:
+def records(raw: BinaryIO, form: Format, columns: Columns = PLAIN) -> Iterator[Record]:
     """Yield the records as a producer would have made them; `raw.tell()` is the progress in bytes.
 
     Raises HistoryError where the file has not the form of a table.
     """
     magic = raw.read(len(PARQUET))
     raw.seek(0)
-    yield from (_parquet if magic == PARQUET else _csv)(raw, form)
+    yield from (_parquet if magic == PARQUET else _csv)(raw, form, columns)
 
 
-def _csv(raw: BinaryIO, form: Format) -> Iterator[Record]:
+def _csv(raw: BinaryIO, form: Format, columns: Columns) -> Iterator[Record]:
     with closing(_lines(raw)) as lines:
         _, header = next(lines, (1, []))
         if not header:
             raise HistoryError("line 1 has no columns: it must name them, as in stream,time,value")
-        make, reads = _maker(header, form), None
-        time_at = cast(int, _column(header, form.time_field, "time"))
+        (make, time_at), reads = _maker(header, form, columns), None
         for line, row in lines:
             if len(row) == len(header):
                 if reads is None:
@@ -96,7 +95,7 @@ def _misfit(row: Row, header: Row) -> str:
     return f"goes on after the last column, {header[-1]!r}, with {row[len(header)]!r}"
 
 
-def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
+def _parquet(raw: BinaryIO, form: Format, columns: Columns) -> Iterator[Record]:
     try:
         import pyarrow as arrow
         from pyarrow import parquet
@@ -106,7 +105,7 @@ def _parquet(raw: BinaryIO, form: Format) -> Iterator[Record]:
         size = raw.seek(0, io.SEEK_END)
         file = parquet.ParquetFile(raw)
         done, rows = 0, max(1, file.metadata.num_rows)
-        make = _maker(file.schema_arrow.names, form)
+        make, _ = _maker(file.schema_arrow.names, form, columns)
         for batch in file.iter_batches(AT_ONCE, use_threads=False):
             raw.seek(size * (done + len(batch)) // rows)  # pyarrow seeks by itself; this is for who asks how far it is
             for place, row in enumerate(zip(*map(_plain, batch.schema.names, batch.columns), strict=True), done + 1):
@@ -150,41 +149,23 @@ def _cell(cell: object) -> object:
     return cell if cell is None or isinstance(cell, str | int | float) else str(cell)
 
 
-def _maker(header: list[str], form: Format) -> Maker:
-    """Return the maker of a line's records; columns are named as in [events], else stream, time and value."""
+def _maker(header: list[str], form: Format, columns: Columns) -> tuple[Maker, int]:
+    """Return the maker of a line's records, and where the line has its time."""
     seen: set[str] = set()  # a search among all columns before, for each, would take minutes for some ten thousand
     for name in header:
         if name in seen:
             raise HistoryError(f"column {name!r} is there twice")
         seen.add(name)
-    time_at = _column(header, form.time_field, "time")
-    stream_at = _column(header, form.stream_field, "stream")
-    value_at = None if form.target_fields else _column(header, form.target_field, "value")
-    there = f"among {', '.join(map(repr, header))[:SHOWN]}"
-    if time_at is None:
-        raise HistoryError(f"there is no column {form.time_field!r} {there}")
+    stream_at, time_at, values = places_of(header, form, columns)
     if stream_at is None:
-        if value_at is not None and len(header) > 2:
-            known = f"{form.stream_field!r} for the names of the streams in {header[value_at]!r}"
-            raise HistoryError(f"there is no column {known} {there}: name it so, or set events.stream_field")
         for setting, fields in (("events.covariates", form.covariates), ("events.target_fields", form.target_fields)):
             if fields:
                 fix = f"add a column {form.stream_field!r}, or leave the setting out"
                 raise HistoryError(f"{setting} are columns of one stream, and here each column is a stream: {fix}")
-        return partial(_wide, header, time_at, form)
-    if value_at is None and not form.target_fields:
-        raise HistoryError(f"there is no column {form.target_field!r} {there}")
-    numbers = [] if value_at is None else [(form.target_field, value_at)]
-    for setting, fields in (("events.target_fields", form.target_fields), ("events.covariates", form.covariates)):
-        for name in fields:
-            if name not in header:
-                raise HistoryError(f"there is no column {name!r} ({setting}) {there}")
-            numbers.append((name, header.index(name)))
-    return partial(_long, stream_at, time_at, numbers, form)
-
-
-def _column(header: list[str], name: str, otherwise: str) -> int | None:
-    return next((header.index(n) for n in (name, otherwise) if n in header), None)
+        return partial(_wide, [(place, header[place]) for place in values], time_at, form), time_at
+    numbers = [*zip(form.target_fields or (form.target_field,), values, strict=True)]
+    numbers += [(name, place_of(header, name, "events.covariates")) for name in form.covariates]
+    return partial(_long, stream_at, time_at, numbers, form), time_at
 
 
 def _long(
@@ -195,10 +176,9 @@ def _long(
     yield _record(line, "" if stream is None else str(stream), row[time_at], cells, form)
 
 
-def _wide(header: list[str], time_at: int, form: Format, line: int, row: Row) -> Iterator[Record]:
-    for place, stream in enumerate(header):
-        if place != time_at:
-            yield _record(line, stream, row[time_at], {form.target_field: row[place]}, form)
+def _wide(streams: list[tuple[int, str]], time_at: int, form: Format, line: int, row: Row) -> Iterator[Record]:
+    for place, stream in streams:
+        yield _record(line, stream, row[time_at], {form.target_field: row[place]}, form)
 
 
 def _record(line: int, stream: str, moment: Any, cells: dict[str, Any], form: Format) -> Record:

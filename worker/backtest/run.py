@@ -1,27 +1,37 @@
-"""A file through the engine: folded once or twice, then the table, the scores and the plot of it."""
+"""A file through the engine: folded once or twice, then the table, the verdicts, the scores and the plot of it."""
 
 import sys
 import time
 import zlib
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
+from textwrap import wrap
+from typing import Any
 
 import orjson
 from tqdm import tqdm
 
 from pipeline.backtest.backtest import Refused, backtest
 from pipeline.backtest.inline import InlineTrainer
-from pipeline.backtest.scoring import Scoring, Tallies, Trace, scores
+from pipeline.backtest.scores import overall_skill, scores, worst_first
+from pipeline.backtest.scoring import History, Scoring, Sink, Trace
+from pipeline.backtest.tally import Tallies
 from pipeline.batch import DROPS
 from pipeline.shard import Shard
-from worker.backtest import plot
-from worker.backtest.dates import HistoryError
+from worker import __version__
+from worker.backtest import export, plot
+from worker.backtest.columns import PLAIN, Columns, HistoryError
+from worker.backtest.diagnosis import diagnose
 from worker.backtest.files import records
-from worker.backtest.table import table
+from worker.backtest.table import Judged, table, verdicts
+from worker.backtest.verdict import verdict
 from worker.plan import Plan
 from worker.refusal import Refusal, printable
+from worker.settings.settings import Settings
 
 UPDATE_WORDS = {
     "updates": "updates",
@@ -32,9 +42,25 @@ UPDATE_WORDS = {
     "too_few_windows": "without windows",
 }
 RECORD = 200  # bytes of one that was refused, on the terminal
+CAPTION = 150  # characters of a line above a picture
 QUIET_S = 2.0  # no progress bar on what is done sooner
+HINTS = {
+    "wrong_type": "; a number belongs there, such as 3.5 (not 3,5 or 1,000): empty, NA or nan is missing",
+    "bad_time": "; times are ISO 8601 or epoch seconds to nanoseconds: --time names their column",
+}
 
-Rows = tuple[int, int | None]  # event indices, the last one excluded; None: to the end
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for beside the file: rows to score, columns, and what to write."""
+
+    rows: tuple[int, int | None] = (0, None)  # event indices, the last one excluded; None: to the end
+    columns: Columns = PLAIN
+    json: Path | None = None
+    forecasts: Path | None = None
+    plot: Path | None = None
+    plot_streams: tuple[str, ...] = ()  # the worst where none is named
+    require_skill: float | None = None
 
 
 class BacktestError(Refusal):
@@ -47,6 +73,7 @@ class Pass:
 
     tallies: Tallies = field(default_factory=dict)
     traces: dict[str, Trace] = field(default_factory=dict)
+    histories: dict[str, History] = field(default_factory=dict)
     updates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     first: dict[str, Refused] = field(default_factory=dict)  # by reason
@@ -57,38 +84,84 @@ def run(
     plan: Plan,
     shards: Sequence[Shard],
     trainers: Sequence[InlineTrainer],
-    rows: Rows,
+    asked: Asked = Asked(),
     silent: Sequence[Shard] = (),
-    json_path: Path | None = None,
-    plot_path: Path | None = None,
 ) -> int:
-    """Fold the file, by `silent` shards too where there are some; print the table, write the JSON and the plot."""
+    """Fold the file, by `silent` shards too where there are some; print the table, write what is asked for.
+
+    Returns the exit code: 1 where nothing is scored, or the skill is below what is required.
+    """
     began = time.monotonic()
-    whole = fold(path, plan, shards, trainers, rows, keep=plot.EVENTS + plan.method.longest if plot_path else 0)
-    without = fold(path, plan, silent, [], rows, "without network").tallies if silent else None
+    keep = plot.EVENTS + plan.method.longest if asked.plot else 0
+    with ExitStack() as stack:
+        sink = stack.enter_context(export.writer(asked.forecasts, plan.method)) if asked.forecasts else None
+        whole = fold(path, plan, shards, trainers, asked, keep=keep, sink=sink)
+    without = fold(path, plan, silent, [], asked, "without network").tallies if silent else None
+    _tell_refused(whole, shards)
+    judged = {}
+    for name, seen in whole.histories.items():
+        found = diagnose(seen.time_ms, seen.value, plan.method)
+        judged[name] = found, verdict(whole.tallies[name], found, plan.method)
+    lines = [*table(whole.tallies, plan.method, without), *verdicts(judged, worst_first(whole.tallies))]
+    print("\n".join(lines))
+    if trainers:
+        print(", ".join(f"{whole.updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
+    print(f"{shards[0].table.row_bytes:,} bytes of state per stream")
+    if asked.json is not None:
+        document = _document(whole, judged, plan, shards, without)
+        _write(asked.json, document | {"seconds": round(time.monotonic() - began, 3)})
+    if asked.plot is not None:
+        told = f"{printable(path.name)}: {caption(plan)}"
+        drawn = plot.figure(whole.tallies, whole.traces, plan.method, without, asked.plot_streams, told)
+        plot.write(asked.plot, drawn, path.name, lines)
+    return _exit_code(whole.tallies, asked)
+
+
+def _exit_code(tallies: Tallies, asked: Asked) -> int:
+    if not any(tally.n.any() for tally in tallies.values()):
+        print("nothing is scored: no forecast among the rows to score has its label in the file", file=sys.stderr)
+        return 1
+    skill, required = overall_skill(tallies), asked.require_skill
+    if required is not None and not skill >= required:  # NaN neither
+        print(f"the mean skill over streams and horizons is {skill:.3f}, --require-skill {required:g}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def caption(plan: Plan) -> str:
+    """Return what made a picture: version, date and the settings that are not the defaults."""
+    usual = Settings().meaning()
+    changed = [f"{name} = {value}" for name, value in plan.settings.items() if usual.get(name) != value]
+    settings = ", ".join(changed) or "default settings"
+    return "\n".join(wrap(f"foldcast {__version__}, {datetime.now(UTC):%Y-%m-%d}, {settings}", CAPTION))
+
+
+def _document(
+    whole: Pass, judged: Judged, plan: Plan, shards: Sequence[Shard], without: Tallies | None
+) -> dict[str, Any]:
+    """The scores as JSON has them, with what was found of each stream."""
+    document = scores(whole.tallies, plan.method, without)
+    for name, (found, said) in judged.items():
+        document["streams"][name] |= {
+            "step_ms": found.step_ms,
+            "season": found.season or None,
+            "sentinels": {f"{value:g}": times for value, times in found.sentinels.items()},
+            "spikes": found.spikes,
+            "verdict": said.words,
+            "why": said.why or None,
+            "better": said.better,
+        }
+    document |= {"refused": whole.refused, "dropped": _dropped(shards), "state_bytes": shards[0].table.row_bytes}
+    return document | {"updates": {name: whole.updates[name] for name in UPDATE_WORDS}}
+
+
+def _tell_refused(whole: Pass, shards: Sequence[Shard]) -> None:
     for reason, number in whole.refused.items():
-        r = whole.first[reason]
-        print(f"{number:,} refused ({reason}), the first in {_told(r)}", file=sys.stderr)
+        print(f"{number:,} refused ({reason}), the first in {_told(whole.first[reason])}", file=sys.stderr)
     dropped = _dropped(shards)
     if any(dropped.values()):
         late = "; rows must be in time order" if dropped["late"] else ""
         print(f"{_words(dropped)} events were dropped{late}", file=sys.stderr)
-    lines = table(whole.tallies, plan.method, without)
-    print("\n".join(lines))
-    if not any(tally.n.any() for tally in whole.tallies.values()):
-        print("nothing is scored: no forecast among the rows to score has its label in the file", file=sys.stderr)
-    if trainers:
-        print(", ".join(f"{whole.updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
-    state = shards[0].table.row_bytes
-    print(f"{state:,} bytes of state per stream")
-    if json_path is not None:
-        document = scores(whole.tallies, plan.method, without)
-        document |= {"refused": whole.refused, "dropped": dropped, "state_bytes": state}
-        document["updates"] = {name: whole.updates[name] for name in UPDATE_WORDS}
-        _write(json_path, document | {"seconds": round(time.monotonic() - began, 3)})
-    if plot_path is not None:
-        plot.write(plot_path, plot.figure(whole.tallies, whole.traces, plan.method, without), path.name, lines)
-    return 0
 
 
 def silent(plan: Plan, partitions: int) -> list[Shard]:
@@ -103,20 +176,20 @@ def fold(
     plan: Plan,
     shards: Sequence[Shard],
     trainers: Sequence[InlineTrainer],
-    rows: Rows,
+    asked: Asked,
     what: str = "",
     keep: int = 0,
+    sink: Sink | None = None,
 ) -> Pass:
-    """Fold the file once. Raises BacktestError and HistoryError."""
-    scoring = Scoring(plan.method, *rows, keep)
+    """Fold the file once; `keep` and `sink` as `Scoring` has them. Raises BacktestError and HistoryError."""
+    scoring = Scoring(plan.method, *asked.rows, keep, sink)
     done = Pass()
     name = f"{path.name} {what}".strip()
     try:
-        with (
-            path.open("rb") as raw,
-            tqdm(total=path.stat().st_size, unit="B", unit_scale=True, desc=name, delay=QUIET_S) as progress,
-        ):
-            for part in backtest(records(raw, plan.decoder.form), shards, plan.decoder, trainers):
+        total = path.stat().st_size
+        bar = tqdm(total=total, unit="B", unit_scale=True, desc=name, delay=QUIET_S, disable=None)  # but on a terminal
+        with path.open("rb") as raw, bar as progress:
+            for part in backtest(records(raw, plan.decoder.form, asked.columns), shards, plan.decoder, trainers):
                 scoring.take(part.forecasts)
                 for r in part.refused:
                     done.refused[r.reason] += 1
@@ -126,7 +199,7 @@ def fold(
         raise BacktestError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     except HistoryError as error:
         raise HistoryError(f"{path}: {error}") from error
-    done.tallies, done.traces = scoring.tallies, scoring.traces
+    done.tallies, done.traces, done.histories = scoring.tallies, scoring.traces, scoring.histories
     done.updates = sum((trainer.counts for trainer in trainers), Counter())
     if not done.tallies:
         refused = next((f"; {sum(done.refused.values()):,} refused, {_told(r)}" for r in done.first.values()), "")
@@ -145,7 +218,8 @@ def _words(numbers: dict[str, int]) -> str:
 
 def _told(refused: Refused) -> str:
     record = refused.record
-    return printable(f"row {record.place}: {refused.message}; it is {record.value[:RECORD].decode(errors='replace')}")
+    body, hint = record.value[:RECORD].decode(errors="replace"), HINTS.get(refused.reason, "")
+    return printable(f"row {record.place}: {refused.message}; it is {body}{hint}")
 
 
 def _write(path: Path, whole: dict[str, object]) -> None:

@@ -1,15 +1,45 @@
 """Compiles every kernel once for these settings; numba keeps them on disk."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
+from numba.core.event import Event, Listener, install_listener
 
 from pipeline.batch import Batch
-from pipeline.compiled import compilations
+from pipeline.compiled import UNKEPT, compilations
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
 from pipeline.network.cells import states
 from worker.plan import Plan
 
 EVENTS = 5
+
+
+class _FirstCompiled(Listener):
+    """Says once that a kernel is compiled, on standard error."""
+
+    told = False
+
+    def on_start(self, event: Event) -> None:  # noqa: ARG002 - numba calls it
+        """A kernel was not found compiled."""
+        if not self.told:
+            self.told = True
+            kept = "they are kept for the next time"
+            if UNKEPT:
+                kept = "they cannot be kept: name a directory that can be written to as NUMBA_CACHE_DIR"
+            print(f"compiling kernels, about a minute; {kept}", file=sys.stderr, flush=True)
+
+    def on_end(self, event: Event) -> None:
+        """It is compiled."""
+
+
+@contextmanager
+def compiling_is_told() -> Iterator[None]:
+    """Let people know, while the block runs, why nothing happens for a minute the first time."""
+    with install_listener("numba:compile", _FirstCompiled()):
+        yield
 
 
 def warm(plan: Plan) -> tuple[int, int]:

@@ -14,13 +14,12 @@ from prometheus_client.registry import Collector
 from pipeline.arrays import Floats, Ints
 from pipeline.batch import DROPS
 from pipeline.events import REASONS
-from pipeline.forecasts import Forecasts
+from pipeline.forecasts import Forecasts, capped
 from pipeline.method import Method
 
 PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
 FINE_TUNE_OUTCOMES = ("adopted", "nonfinite", "too_few_windows", "rolled_back")
 LATENCY_S = (0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
-LARGEST = 10.0  # horizon scales: one spike must not own the figures
 UPDATE_S = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0)
 RECENT_UPDATES = 200
 RECENT = 20_000  # labels a skill or coverage ratio remembers, per horizon
@@ -74,7 +73,7 @@ class Recent:
         arrived = ~np.isnan(forecasts.error)  # (n, Z)
         labels = arrived.sum(0)
         keep = (1 - 1 / RECENT) ** labels
-        error, naive = (np.clip(np.nan_to_num(e), -LARGEST, LARGEST) for e in (forecasts.error, forecasts.naive))
+        error, naive = capped(forecasts.error), capped(forecasts.naive)
         self.labels = keep * self.labels + labels
         self.squared = keep * self.squared + (error**2).sum(0)
         self.absolute = keep * self.absolute + np.abs(error).sum(0)

@@ -21,7 +21,9 @@ from pyarrow import parquet
 
 from pipeline.backtest.backtest import Record, backtest, partition_of
 from pipeline.backtest.inline import InlineTrainer
-from pipeline.backtest.scoring import Scoring, scores
+from pipeline.backtest.scores import names_of, scores
+from pipeline.backtest.scoring import Scoring
+from pipeline.backtest.tally import FORECAST
 from pipeline.decoding.times import Times, from_iso
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts, joined
@@ -32,8 +34,10 @@ from pipeline.parts.experts import part_names
 from pipeline.parts.regression import BOUND
 from pipeline.shard import Shard
 from tests.rigs.shard_rigs import restless, said, said_of
-from worker.backtest.files import HistoryError, records
-from worker.backtest.run import UPDATE_WORDS, BacktestError, run, silent
+from worker.backtest.columns import HistoryError
+from worker.backtest.files import records
+from worker.backtest.run import UPDATE_WORDS, Asked, BacktestError, run, silent
+from worker.backtest.table import WHAT
 from worker.commands.backtest import score_rows
 from worker.demo.newyork import events
 from worker.plan import Plan
@@ -95,7 +99,7 @@ def fold_file(
     plan = plan or plan_of()
     shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)
     trainers = [] if every is None else [InlineTrainer(shard, Schedule(), every)]
-    return run(path, plan, [shard], trainers, score_rows(rows), json_path=out)
+    return run(path, plan, [shard], trainers, Asked(score_rows(rows), json=out))
 
 
 def result(path: Path, plan: Plan | None = None, rows: str | None = None, every: int | None = None) -> dict[str, Any]:
@@ -177,7 +181,30 @@ def plainly(f: Forecasts, name: str, method: Method, j: int, first: int, last: i
             str(level): np.mean((q[made, k] <= label) & (label <= q[made, -1 - k]))
             for k, level in enumerate(method.band_levels)
         },
+        "width": {str(level): np.mean(q[made, -1 - k] - q[made, k]) for k, level in enumerate(method.band_levels)},
         "pinball": np.mean(loss),
+        **plain_skill(f, mine, method, j, made),
+    }
+
+
+def plain_skill(f: Forecasts, mine: list[int], method: Method, j: int, made: list[int]) -> dict[str, Any]:
+    """Errors end at ten scales; outliers, and labels that come before there are scales, do not count."""
+    e, h = f.events[mine], method.horizons[j]
+    out = [min(abs(x["error"][0]), abs(x["naive"][0])) > 10 for x in e]
+    sums, plain, season = {"mean": 0.0, "value": 0.0, "seasonal": 0.0}, [], 24
+    for i in made:
+        y, scale = e["value"][i + h], e["error_scale"][i + h, j]
+        by = {"mean": e["mean"][i, j], "value": e["value"][i]}
+        by["seasonal"] = e["value"][i + h - season if i >= 20 and i + h >= season else i]
+        plain.append(y - by["seasonal"])
+        for name, x in by.items():
+            if not np.isnan(scale) and not out[i] and not out[i + h]:
+                off = abs(np.log(y) - np.log(x)) if method.transform == "log" else abs(y - x)
+                sums[name] += ((y - x) * min(1, 10 * scale / off if off else 1)) ** 2
+    skills = {"skill": sums["value"], "skill_seasonal": sums["seasonal"]}
+    return {
+        "seasonal": {"mse": np.mean(np.square(plain)), "mae": np.mean(np.abs(plain))},
+        **{name: 1 - sums["mean"] / base if base else None for name, base in skills.items()},
     }
 
 
@@ -208,7 +235,10 @@ def test_scores_are_what_plain_numpy_says(tmp_path: Path, first: int, last: int 
                 if expected is None:
                     assert str(h) not in stream["horizons"]
                 else:
-                    assert flat(stream["horizons"][str(h)]) == pytest.approx(flat(expected), rel=1e-9)
+                    told_of = flat(stream["horizons"][str(h)])
+                    numbers = {name: number for name, number in flat(expected).items() if number is not None}
+                    assert {name: told_of[name] for name in numbers} == pytest.approx(numbers, rel=1e-9)
+                    assert {name for name, number in told_of.items() if number is None} == told_of.keys() - numbers
 
 
 def test_walks_cannot_be_forecast_and_cost_next_to_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +251,8 @@ def test_walks_cannot_be_forecast_and_cost_next_to_nothing(tmp_path: Path, capsy
     assert whole["overall"]["events"] == STREAMS * N
     assert (whole["refused"], whole["seconds"] > 0) == ({}, True)
     out, err = capsys.readouterr()
-    assert len(out.splitlines()) == 1 + STREAMS + len(("mean of all", *part_names(METHOD))) + 1
+    means = ("mean of all", "seasonal naive", *part_names(METHOD))
+    assert len(out.splitlines()) == 1 + STREAMS + len(means) + len(WHAT) + STREAMS + 1
     assert err == ""
 
 
@@ -230,9 +261,9 @@ def test_the_table_has_the_worst_stream_first(tmp_path: Path, capsys: pytest.Cap
     network = restless(METHOD)
     fold_file(path, replace(plan_of(), checkpoint=network.dump()))
     head, *lines = capsys.readouterr().out.splitlines()[:3]
-    assert head.split() == ["stream", "events", "skill@1", "skill@3", "in", "95%", "in", "80%"]
+    assert head.split() == ["stream", "events", "skill@1", "skill@3", "on", "season", "in", "95%", "in", "80%", "width"]
     assert [line.split()[0] for line in lines] == ["walk", "still"]
-    assert lines[1].split()[1:] == ["60", "-", "-", "100.0%", "100.0%"]
+    assert lines[1].split()[1:] == ["60", "-", "-", "-", "100.0%", "100.0%", "0"]
 
 
 def test_event_indices_count_accepted_events_only(tmp_path: Path) -> None:
@@ -318,8 +349,8 @@ def test_parts_are_scored_as_plain_numpy_does() -> None:
         for j, h in enumerate(METHOD.horizons):
             off = value[30 + h : 200 + h, None] - parts[30:200, j]
             told_of = whole["streams"][name]["horizons"][str(h)]
-            for x, part_name in enumerate(part_names(METHOD)):
-                mine = told_of["seasonal"] if part_name == "seasonal" else told_of["experts"][part_name]
+            for x, part_name in enumerate(names_of(METHOD)):
+                mine = told_of["experts"][part_name]
                 assert mine["mse"] == pytest.approx(np.mean(off[:, x] ** 2), rel=1e-9)
                 assert mine["mae"] == pytest.approx(np.mean(np.abs(off[:, x])), rel=1e-9)
     s0, s1 = (whole["streams"][name]["horizons"]["3"] for name in ("s0", "s1"))
@@ -333,7 +364,7 @@ def test_ablate_scores_the_method_with_a_network_that_says_nothing(tmp_path: Pat
     plan = replace(plan_of(), checkpoint=network.dump())
     out = tmp_path / "x.json"
     shards = [Shard(METHOD, network, 0, {}, parts=True)]
-    assert run(path, plan, shards, [], (0, None), silent(plan, 2), out) == 0
+    assert run(path, plan, shards, [], Asked(json=out), silent(plan, 2)) == 0
     whole = json.loads(out.read_text())
     fresh = Scoring(METHOD)  # an untrained network's head is zero: it says nothing either
     for part in backtest(read(path), [Shard(METHOD, Network(Shape.of(METHOD)), 0, {})], Decoder(Format())):
@@ -341,8 +372,8 @@ def test_ablate_scores_the_method_with_a_network_that_says_nothing(tmp_path: Pat
     for name, tally in fresh.tallies.items():
         for j, h in enumerate(METHOD.horizons):
             mine = whole["streams"][name]["horizons"][str(h)]
-            assert mine["experts"]["without_network"]["mse"] == tally.squared[j] / tally.n[j] != mine["mse"]
-    assert whole["overall"]["horizons"]["1"]["experts"].keys() == {"network", "linear", "stack", "without_network"}
+            assert mine["experts"]["without_network"]["mse"] == tally.squared[j, FORECAST] / tally.n[j] != mine["mse"]
+    assert whole["overall"]["horizons"]["1"]["experts"].keys() == {*names_of(METHOD), "without_network"}
 
 
 def test_the_table_ends_with_what_each_part_is_worth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -351,13 +382,15 @@ def test_the_table_ends_with_what_each_part_is_worth(tmp_path: Path, capsys: pyt
         "time,a,b\n" + "".join(f"{3600 * i},{a!r},{b!r}\n" for i, (a, b) in enumerate(day_like(12).tolist()))
     )
     shard = Shard(METHOD, plan.network(), 0, {}, parts=True)
-    assert run(path, plan, [shard], [], (100, None), silent(plan, 1)) == 0
+    assert run(path, plan, [shard], [], Asked((100, None)), silent(plan, 1)) == 0
     lines = capsys.readouterr().out.splitlines()
-    named = {line[:18].strip(): [float(cell) for cell in line[18:].split()] for line in lines[3:-1]}
-    assert list(named) == ["mean of all", "seasonal naive", "network", "linear expert", "stacking", "without network"]
+    named = {line[:18].strip(): [float(cell) for cell in line[18:].split()] for line in lines[3 : -1 - len(WHAT) - 2]}
+    words = ["seasonal naive", "season slots", "network", "linear expert", "stacking", "without network"]
+    assert list(named) == ["mean of all", *words]
     assert named["mean of all"] == named["without network"] > [0.5, 0.5]
     assert named["network"] == [0, 0], "it has learnt nothing: the last value"
-    assert named["seasonal naive"] > [0.99, 0.99]
+    assert named["season slots"] == pytest.approx(named["seasonal naive"])
+    assert named["season slots"] > [0.99, 0.99]
     assert lines[-1] == f"{shard.table.row_bytes:,} bytes of state per stream"
 
 
@@ -600,7 +633,18 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
         ("time,a,b\n1,2,3\n\n2,3,4,5\n", "line 4 goes on after the last column, 'b', with '5'"),
         ('time,a\n1,"2\n', "line 2 is no CSV: unexpected end of data"),
         (b"time,a\n1,\xff\n", "it is no text in UTF-8 (invalid start byte): give CSV in UTF-8 or Parquet"),
-        ("time;a\n1;2\n", "there is no column 'time' among 'time;a'"),
+        ("time;a\n1;2\n", "line 1, 'time;a', is separated by ';': write the file with commas"),
+        ("time\ta\n1\t2\n", "is separated by '\\t': write"),
+        (
+            "unique_id,ds,y\na,1,2\n",
+            "among 'unique_id', 'ds', 'y': try --id unique_id --time ds --target y",
+        ),
+        (
+            "unique_id,time,y\na,1,2\n",
+            "no column 'stream' among 'unique_id', 'time', 'y': try --id",
+        ),
+        ("stream,Date,value\na,1,2\n", "among 'stream', 'Date', 'value': try --time Date"),
+        ("when,a,b\n1,2,3\n", "no column 'time' among 'when', 'a', 'b': name columns with --id, --time and --target"),
         (
             "id,time,value\na,1,2\n",
             "no column 'stream' for the names of the streams in 'value' among 'id', 'time', 'value'",
@@ -610,6 +654,7 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
         ("time,a\n", "has no event to forecast: 0 late, 0 duplicate, 0 missing"),
         ("time,a\n1,\n2,\n", "has no event to forecast: 0 late, 0 duplicate, 2 missing"),
         ("time,a\n1,x\n2,x\n", "0 missing; 2 refused, row 2: Expected `float | null`, got `str`"),
+        ('time,a\n1,"3,5"\n', "a number belongs there, such as 3.5 (not 3,5 or 1,000): empty, NA or nan is missing"),
         ("time,a\n1,x\n", 'it is {"stream":"a","time":1,"value":"x"}'),
     ],
 )
@@ -636,7 +681,9 @@ def test_score_rows_that_are_none_are_refused(text: str) -> None:
 
 def test_what_is_dropped_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     newest_first = "time,a\n" + "".join(f"{3600 * (50 - i)},{i % 7}\n" for i in range(40)) + "183600,\n180000,0\n"
-    whole = result(written(tmp_path, newest_first))
+    path, out = written(tmp_path, newest_first), tmp_path / "x.json"
+    assert fold_file(path, out=out) == 1
+    whole = json.loads(out.read_text())
     assert whole["dropped"] == {"late": 39, "duplicate": 1, "missing": 1}
     dropped, scored = capsys.readouterr().err.splitlines()
     assert dropped == "39 late, 1 duplicate, 1 missing events were dropped; rows must be in time order"

@@ -15,7 +15,8 @@ from pyarrow import parquet
 
 from pipeline.events import Decoder, Format
 from tests.security.fuzz import promise
-from worker.backtest.files import HistoryError, records
+from worker.backtest.columns import HistoryError
+from worker.backtest.files import records
 
 FORMS = (Format(), Format(covariates=("humid",)))
 DECODERS = tuple(map(Decoder, FORMS))

@@ -3,6 +3,7 @@
 import math
 import subprocess
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pipeline.backtest.backtest import backtest
-from pipeline.backtest.scoring import Scoring, worst_first
+from pipeline.backtest.scores import worst_first
+from pipeline.backtest.scoring import Scoring
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts, joined
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
+from worker import __version__
 from worker.__main__ import main
 from worker.backtest import plot
 from worker.backtest.files import records
@@ -112,7 +115,64 @@ def test_only_the_worst_are_drawn(tmp_path: Path) -> None:
     assert [title.partition(",")[0] for title in drawn[::2]] == worst
 
 
+def test_one_spike_does_not_flatten_the_rest(tmp_path: Path) -> None:
+    scoring, path = Scoring(METHOD, keep=plot.EVENTS), tmp_path / "spike.csv"
+    value = 20 + np.random.default_rng(3).normal(size=N)
+    value[-60] = -9999
+    path.write_text("time,a\n" + "".join(f"{60 * i},{v}\n" for i, v in enumerate(value.tolist())))
+    said_of(path, scoring)
+    drawn = plot.figure(scoring.tallies, scoring.traces, METHOD)
+    for panel in drawn.axes[2:]:
+        low, high = panel.get_ylim()
+        rest = np.delete(np.asarray(panel.get_lines()[0].get_ydata()), -60)
+        assert -50 < low < rest.min() < rest.max() < high < 100
+
+
+def test_without_spikes_all_of_it_is_seen(tmp_path: Path) -> None:
+    scoring = Scoring(METHOD, keep=plot.EVENTS)
+    said_of(walks_csv(tmp_path), scoring)
+    for panel in plot.figure(scoring.tallies, scoring.traces, METHOD).axes[2:]:
+        low, high = panel.get_ylim()
+        for line in panel.get_lines():
+            assert low < np.min(line.get_ydata()) < np.max(line.get_ydata()) < high
+
+
+def test_no_legend_lies_on_a_curve(tmp_path: Path) -> None:
+    scoring = Scoring(METHOD, keep=plot.EVENTS)
+    said_of(walks_csv(tmp_path), scoring)
+    drawn = plot.figure(scoring.tallies, scoring.traces, METHOD)
+    drawn.draw_without_rendering()
+    legends = [*drawn.legends, *(axes.get_legend() for axes in drawn.axes[:2])]
+    assert len(legends) == 3
+    assert all(axes.get_legend() is None for axes in drawn.axes[2:])
+    for legend in legends:
+        for axes in drawn.axes:
+            assert not legend.get_window_extent().overlaps(axes.get_window_extent())
+    words = [text.get_text() for text in drawn.legends[0].get_texts()]
+    assert words == ["inside 95%", "inside 80%", "value", "forecast so many before"]
+
+
+def test_streams_that_are_named_are_drawn_and_unknown_ones_refused(tmp_path: Path) -> None:
+    scoring = Scoring(METHOD, 0, None, 20)
+    said_of(walks_csv(tmp_path, tuple("abcdefgh")), scoring)
+    drawn = plot.figure(scoring.tallies, scoring.traces, METHOD, streams=("g", "b"))
+    assert [title.partition(",")[0] for title in titles(drawn.axes)[2::2]] == ["g", "b"]
+    with pytest.raises(plot.PlotError, match="--plot-stream is 'x', which is no stream of the file: there is 'a', 'b'"):
+        plot.figure(scoring.tallies, scoring.traces, METHOD, streams=("x",))
+
+
 # ---- the command
+
+
+def test_version_date_and_settings_are_in_the_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    history, day = walks_csv(tmp_path), f"{datetime.now(UTC):%Y-%m-%d}"
+    usual = plotted(tmp_path, history, "a.svg").read_text()
+    assert f"walks.csv: foldcast {__version__}, {day}, default settings" in usual
+    monkeypatch.setenv("FOLDCAST_MODEL__CELL", "rnn_tanh")
+    other = plotted(tmp_path, history, "a.svg", "--plot-stream", "b").read_text()
+    assert "model.cell = rnn_tanh" in other
+    assert "b, 1 ahead" in other
+    assert "a, 1 ahead" not in other
 
 
 def plotted(folder: Path, history: Path, name: str = "out.html", *arguments: str) -> Path:
@@ -185,7 +245,9 @@ def test_one_horizon_is_drawn_once(tmp_path: Path) -> None:
 def test_where_nothing_is_scored_the_plot_is_empty_and_it_is_said(
     rows: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plotted(tmp_path, walks_csv(tmp_path), "out.png", "--score-rows", rows)
+    out = tmp_path / "out.png"
+    assert main(["backtest", str(walks_csv(tmp_path)), "--plot", str(out), "--score-rows", rows]) == 1
+    assert out.exists()
     assert "nothing is scored: " in capsys.readouterr().err
 
 

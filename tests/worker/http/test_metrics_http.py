@@ -16,7 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from pipeline.batch import DROPS
 from pipeline.events import REASONS
-from pipeline.forecasts import Forecasts
+from pipeline.forecasts import LARGEST, Forecasts
 from tests.rigs.loop_rig import METHOD, Rig, drained
 from tests.rigs.memory_broker import INPUT
 from tests.rigs.memory_log import Transaction
@@ -24,7 +24,7 @@ from worker.broker.contract import Message
 from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.http.status import Status
-from worker.observe.metrics import LARGEST, LATENCY_S, PHASES, RECENT, Latency, Metrics, Recent, Stopwatch, rounded
+from worker.observe.metrics import LATENCY_S, PHASES, RECENT, Latency, Metrics, Recent, Stopwatch, rounded
 from worker.observe.pulse import Pulse
 from worker.observe.reference import reference
 from worker.refusal import Refusal

@@ -1,12 +1,18 @@
 """What is compiled at set-up is all that events need."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numba
 import numpy as np
 import pytest
 
 from pipeline.backtest.inline import InlineTrainer
 from pipeline.compiled import compilations
 from pipeline.shard import Shard
-from worker.kernels.warming import warm
+from worker.kernels.warming import compiling_is_told, warm
 from worker.plan import Plan, schedule_of
 from worker.settings.settings import Settings
 
@@ -38,3 +44,43 @@ def test_after_it_no_wave_of_any_size_compiles_a_kernel(horizons: tuple[int, ...
     assert trainer.counts["updates"] > 0
     assert np.isfinite(shard.table.rows["scale"][:9]).all()
     assert compilations()[0] == before
+
+
+def test_that_kernels_compile_is_told_once_and_only_then(capsys: pytest.CaptureFixture[str]) -> None:
+    def double(x: int) -> int:
+        return 2 * x
+
+    kernel = numba.njit(double)
+    with compiling_is_told():
+        assert kernel(1) == 2
+        assert kernel(1.5) == 3
+    assert capsys.readouterr().err == "compiling kernels, about a minute; they are kept for the next time\n"
+    with compiling_is_told():
+        kernel(2)
+    kernel(1j)
+    assert capsys.readouterr().err == ""
+
+
+NO_PLACE = """
+from pipeline import compiled
+@compiled.kernel
+def double(x):
+    return 2 * x
+from worker.kernels.warming import compiling_is_told
+with compiling_is_told():
+    print(double(4), len(compiled.UNKEPT))
+"""
+
+
+def test_a_user_without_a_home_compiles_each_time(tmp_path: Path) -> None:
+    """Numba looks for a place beside the code and in the home: here one is read-only and the other a file."""
+    (tmp_path / "home").write_text("")
+    (tmp_path / "__pycache__").write_text("")
+    script = tmp_path / "double.py"
+    script.write_text(NO_PLACE)
+    taken = ("NUMBA_CACHE_DIR", "NUMBA_CACHE_LOCATOR_CLASSES", "XDG_CACHE_HOME")
+    env = {name: value for name, value in os.environ.items() if name not in taken}
+    env |= {"HOME": str(tmp_path / "home"), "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=env, check=False)
+    assert (done.returncode, done.stdout) == (0, "8 1\n"), done.stderr
+    assert done.stderr.startswith("compiling kernels, about a minute; they cannot be kept: name a directory")

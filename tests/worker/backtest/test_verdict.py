@@ -1,0 +1,197 @@
+"""Verdicts on streams whose nature is known: the same for every seed, with the reason and what would be better."""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.backtest.backtest import Record, backtest
+from pipeline.backtest.scoring import Scoring
+from pipeline.events import Decoder, Format
+from pipeline.method import Method
+from pipeline.network.model import Network, Shape
+from pipeline.shard import Shard
+from worker.backtest.diagnosis import Diagnosis, diagnose
+from worker.backtest.verdict import Verdict, verdict
+
+METHOD = Method(horizons=(1, 3, 6), hidden_size=8)
+HOUR_MS, DAY_MS = 3_600_000, 86_400_000
+N = 1200
+T = np.arange(N)
+Rng = np.random.Generator
+Made = tuple[Any, Any]  # times in ms, values
+
+
+def hourly(value: Any) -> Made:
+    return np.arange(len(value)) * HOUR_MS, value
+
+
+def day(rng: Rng) -> Made:
+    return hourly(20 + 3 * np.sin(2 * np.pi * T / 24) + rng.normal(size=N))
+
+
+def walk(rng: Rng) -> Made:
+    return hourly(np.cumsum(rng.normal(size=N)))
+
+
+def walk_with_sentinels(rng: Rng) -> Made:
+    time, value = walk(rng)
+    value[rng.choice(N, 30, replace=False)] = -9999
+    return time, value
+
+
+def few_levels(rng: Rng) -> Made:
+    return hourly((np.cumsum(rng.random(N) < 0.02) % 2).astype(float))
+
+
+def short(rng: Rng) -> Made:
+    return hourly(np.cumsum(rng.normal(size=120)))
+
+
+def gaps(rng: Rng) -> Made:
+    kept = rng.random(N) < 0.8
+    return T[kept] * HOUR_MS, np.cumsum(rng.normal(size=N))[kept]
+
+
+def weekdays(rng: Rng) -> Made:
+    """With a holiday now and then."""
+    t = np.arange(1000)
+    kept = (t % 7 < 5) & (rng.random(1000) > 0.02)
+    return t[kept] * DAY_MS, np.cumsum(rng.normal(size=int(kept.sum())))
+
+
+def irregular(rng: Rng) -> Made:
+    return np.cumsum(HOUR_MS * rng.uniform(0.7, 1.3, N)).astype(np.int64), np.cumsum(rng.normal(size=N))
+
+
+def monthly(rng: Rng) -> Made:
+    value = 50 + 10 * np.sin(2 * np.pi * T[:600] / 12) + rng.normal(size=600)
+    return T[:600] * 30 * DAY_MS, value
+
+
+def growing(rng: Rng) -> Made:
+    return hourly(np.exp(T / 300) * (2 + np.sin(2 * np.pi * T / 24) + 0.1 * rng.normal(size=N)))
+
+
+def tiny(rng: Rng) -> Made:
+    return hourly(rng.normal(size=15))
+
+
+def one_jump(_rng: Rng) -> Made:
+    return hourly(np.where(np.arange(400) < 200, 1.0, 2.0))
+
+
+def still(_rng: Rng) -> Made:
+    return hourly(np.full(N, 7.0))
+
+
+@cache
+def judged_kind(kind: Callable[[Rng], Made], seed: int) -> tuple[Diagnosis, Verdict]:
+    """Of one of these streams."""
+    return judged(kind(np.random.default_rng(seed)))
+
+
+def judged(made: Made, **settings: Any) -> tuple[Diagnosis, Verdict]:
+    """What the method without its network makes of the stream, and of that the verdict."""
+    method = Method(**{"horizons": METHOD.horizons, "hidden_size": 8, **settings})
+    form, scoring = Format(positive=method.transform == "log"), Scoring(method)
+    records = (
+        Record(i, "s", ms, b'{"stream":"s","time":"%s","value":%r}' % (str(np.datetime64(ms, "ms")).encode(), v))
+        for i, (ms, v) in enumerate(zip(made[0].tolist(), made[1].tolist(), strict=True))
+    )
+    for part in backtest(records, [Shard(method, Network(Shape.of(method)), 0, {})], Decoder(form)):
+        assert not part.refused
+        scoring.take(part.forecasts)
+    [(name, seen)] = scoring.histories.items()
+    found = diagnose(seen.time_ms, seen.value, method)
+    return found, verdict(scoring.tallies[name], found, method)
+
+
+GOOD, BAND, STILL = "use it", "the last value is as good: use the band", "no skill to tell"
+SEEDS = (1, 2, 3)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    ("kind", "words", "why", "step_ms", "season"),
+    [
+        (day, GOOD, "", HOUR_MS, 24),
+        (walk, BAND, "a random walk", HOUR_MS, 24),
+        (gaps, BAND, "gaps: ", HOUR_MS, 19),
+        (weekdays, None, "a random walk: ", DAY_MS, 5),
+        (irregular, BAND, "irregular steps: ", HOUR_MS, 24),
+        (few_levels, None, "few levels: 2 ", HOUR_MS, 24),
+        (still, STILL, "the last value was never wrong", HOUR_MS, 24),
+        (tiny, STILL, "too short", HOUR_MS, 0),
+        (growing, GOOD, "", HOUR_MS, 24),
+        (monthly, GOOD, "", 30 * DAY_MS, 0),
+        (short, None, "too short", HOUR_MS, 24),
+        (walk_with_sentinels, None, "outliers", HOUR_MS, 24),
+    ],
+)
+def test_a_verdict_has_its_reason(
+    kind: Callable[[Rng], Made], words: str | None, why: str, step_ms: int, season: int, seed: int
+) -> None:
+    found, said = judged_kind(kind, seed)
+    assert words is None or said.words == words
+    assert said.why.startswith(why) if said.words != GOOD else said.why == ""
+    assert abs(found.step_ms - step_ms) < 0.05 * step_ms
+    assert abs(found.season - season) <= (2 if kind in (gaps, irregular) else 0)
+
+
+def test_a_jump_that_nobody_foresaw_is_not_called_none() -> None:
+    made = one_jump(np.random.default_rng(1))
+    _, said = judged(made, horizons=(1,))
+    assert said.why == "the last value was never wrong, but for outliers"
+
+
+BETTER = {
+    "sentinel": ("looks like a sentinel", (walk_with_sentinels,)),
+    "log": ("events.transform", (growing,)),
+    "season": ("model.season_slots = 12", (monthly,)),
+}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize(
+    "kind", [day, walk, gaps, weekdays, irregular, few_levels, still, growing, monthly, short, walk_with_sentinels]
+)
+def test_what_would_be_better_is_said_where_it_is_so_and_nowhere_else(kind: Callable[[Rng], Made], seed: int) -> None:
+    lines = " ".join(judged_kind(kind, seed)[1].better)
+    for text, kinds in BETTER.values():
+        assert (text in lines) == (kind in kinds), lines
+
+
+def test_what_is_said_to_be_better_is_better_and_not_said_again() -> None:
+    made = monthly(np.random.default_rng(4))
+    found, said = judged(made, season="events", season_slots=12)
+    assert (found.season, said.better) == (12, [])
+    made = growing(np.random.default_rng(4))
+    assert "transform" not in " ".join(judged(made, transform="log")[1].better)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("sentinel", [-999.0, -9999.0, 9999.0, 65535.0, 1e20, -777.25])
+def test_sentinels_are_counted_and_spikes_beside_them(sentinel: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    value = 20 + rng.normal(size=N)
+    places = rng.choice(N, 12, replace=False)
+    value[places[:5]] = sentinel
+    value[places[5:]] *= rng.uniform(20, 60, 7)
+    found = diagnose(T * HOUR_MS, value, METHOD)
+    assert (found.sentinels, found.spikes) == ({sentinel: 5}, 7)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_what_is_no_sentinel_is_not_taken_for_one(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rain = np.where(rng.random(N) < 0.1, rng.exponential(5, N), 0)
+    for value in (
+        rng.normal(size=N), np.cumsum(rng.normal(size=N)), 900 + 100 * rng.random(N).round(2), rain,
+        np.where(T % 24 == 3, 100.0, 2 + 0.1 * rng.normal(size=N)), (rng.random(N) < 0.05) * 999.0, np.full(N, -9999.0),
+        np.exp(T / 100),
+    ):  # fmt: skip
+        found = diagnose(T * HOUR_MS, value, METHOD)
+        assert (found.sentinels, found.spikes) == ({}, 0)
