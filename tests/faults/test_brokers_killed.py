@@ -126,7 +126,7 @@ def until_answered(broker: KafkaBroker, partition: int) -> None:
             with suppress(NotYet):
                 rows += read.read(0.5)
         read.close()
-        assert rows == [(b"k", b"v")]
+        assert [(one.key, one.value) for one in rows] == [(b"k", b"v")]
         return
 
 

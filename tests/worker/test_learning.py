@@ -13,7 +13,8 @@ from pipeline.durable.image import GOOD_KEY
 from pipeline.learning import watchdog
 from pipeline.learning.adoption import Adoption
 from tests.rigs.loop_rig import FAILURES, SCHEDULE, Rig
-from tests.rigs.memory_broker import CHANGELOG, OUTPUT
+from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
+from tests.rigs.memory_log import Transaction
 from worker.http.status import Status
 from worker.learning import Learning, LearningPolicy
 from worker.lives.learning_state import MOST_ADOPTIONS
@@ -454,6 +455,22 @@ def test_a_shard_without_windows_is_counted_and_asked_again() -> None:
     assert rig.trainers["one"].offers == []
     feed(rig, 100)
     assert rig.trainers["one"].offers
+    rig.check_topics()
+
+
+def test_an_offer_may_come_when_nothing_but_markers_was_passed_since_the_commit() -> None:
+    rig = Rig(partitions=1, learning=True)
+    rig.start()
+    feed(rig, 100)
+    learning, offers = rig.loops["one"]._learning, rig.trainers["one"].offers
+    learning._rest_until = math.inf
+    rig.produce(60)
+    rig.drain()
+    before = len(offers)
+    rig.cluster.logs[INPUT, 0].append(None, 0, Transaction("committed"))
+    learning._rest_until = 0.0
+    rig.cycle(times=3)
+    assert len(offers) > before
     rig.check_topics()
 
 

@@ -30,6 +30,7 @@ from worker.broker.holes import Holes
 from worker.broker.limits import Patience, asking, within
 from worker.broker.security import open_consumer
 from worker.broker.silence import Silence
+from worker.broker.stalls import Stalls
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
 
@@ -62,6 +63,7 @@ class InputConsumer:
         try:
             self._assignment, self._holes = Assignment(self._consumer), Holes(self._consumer)
             self.silence = Silence(self._consumer, self._topic)
+            self._stalls = Stalls(self._consumer, self._topic, lambda partition: self.bounds(partition)[1])
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
             # that can be lost for ever (kafka-python 3.0.12)
@@ -111,6 +113,8 @@ class InputConsumer:
         passed = self._passed(records)
         runs = {p: (len(run.offsets), run.offsets[-1] + 1) for p, run in records.items()}
         looked = runs | {p: (0, at) for p, at in passed.items()}
+        positions = {p: at for p, (_, at) in looked.items()}
+        self._stalls.look(positions if membership is not None else {})
         lost = {p: (number, end) for p, (read, end) in looked.items() if (number := self._holes.passed(p, read, end))}
         return Polled(records, began, ended, membership, bad, passed, lost)
 

@@ -13,6 +13,7 @@ import pytest
 from worker.__main__ import main
 from worker.backtest.table import WHAT
 
+BEGIN_S = 1_600_300_800  # whole weeks since 1970
 N = 700
 GOLDEN = """\
 stream               events   skill@1   skill@6 on season    in 95%    in 80%     width
@@ -44,7 +45,7 @@ def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     day = 20 + 3 * np.sin(2 * np.pi * t / 24) + rng.normal(size=N)
     day[[200, 400, 600]] = -9999
     walk = np.cumsum(rng.normal(size=N))
-    rows = [f"{name},{3600 * i},{v}" for i in range(N) for name, v in (("day", day[i]), ("walk", walk[i]))]
+    rows = [f"{name},{BEGIN_S + 3600 * i},{v}" for i in range(N) for name, v in (("day", day[i]), ("walk", walk[i]))]
     path = tmp_path / "history.csv"
     path.write_text("\n".join(["unique_id,ds,y", *rows]))
     return str(path)
@@ -114,7 +115,7 @@ def test_columns_that_are_not_there_are_named(history: str, capsys: pytest.Captu
 
 def test_one_column_of_many_is_a_stream_of_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "ett.csv"
-    path.write_text("date,load,temp\n" + "".join(f"{3600 * i},{i % 7},x\n" for i in range(60)))
+    path.write_text("date,load,temp\n" + "".join(f"{BEGIN_S + 3600 * i},{i % 7},x\n" for i in range(60)))
     assert main(["backtest", str(path), "--time", "date", "--target", "load"]) == 0
     said = capsys.readouterr()
     assert said.err == ""

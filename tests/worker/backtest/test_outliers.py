@@ -16,6 +16,7 @@ from pipeline.method import Method
 from worker.__main__ import main
 
 METHOD = Method(horizons=(1, 6, 24))
+BEGIN_S = 1_600_300_800  # whole weeks since 1970
 HOUR_MS, METERS, N = 3_600_000, 3, 15_667
 SENTINELS, SPIKES = 41, 86
 
@@ -104,7 +105,7 @@ def test_a_back_test_of_spoilt_readings_says_what_it_says_of_clean_ones(
     clean, _ = meters(1)
     path, out, heard = tmp_path / "meters.csv", tmp_path / "scores.json", []
     for readings in (clean, spoilt(clean, 1)):
-        rows = (f"{3600 * i},{','.join(map(repr, row))}\n" for i, row in enumerate(readings.tolist()))
+        rows = (f"{BEGIN_S + 3600 * i},{','.join(map(repr, row))}\n" for i, row in enumerate(readings.tolist()))
         path.write_text("time," + ",".join(f"m{k}" for k in range(METERS)) + "\n" + "".join(rows))
         assert main(["backtest", str(path), "--json", str(out), "--score-rows", SETTLED]) == 0
         heard.append((capsys.readouterr().out, json.loads(out.read_text())["streams"]))

@@ -26,10 +26,13 @@ from worker.backtest.files import records
 
 METHOD = Method(horizons=(1, 3), hidden_size=8)
 LONGEST = METHOD.longest
+BEGIN_S = 1_600_300_800  # whole weeks since 1970
 N = 300
 
 
-def walks_csv(folder: Path, names: tuple[str, ...] = ("a", "b"), times: range = range(0, N * 60, 60)) -> Path:
+def walks_csv(
+    folder: Path, names: tuple[str, ...] = ("a", "b"), times: range = range(BEGIN_S, BEGIN_S + N * 60, 60)
+) -> Path:
     """One walk per stream, in times of epoch seconds."""
     path, steps = folder / "walks.csv", np.random.default_rng(5).normal(size=(N, len(names)))
     rows = [
@@ -79,10 +82,11 @@ def test_forecasts_are_drawn_at_the_time_of_their_labels(
             origins = np.arange(begin, end - h)
             assert len(origins) == min(keep, end - first) - h
             value, mean = panel.get_lines()
-            minutes = np.asarray(value.get_xdata()).astype("datetime64[m]").astype(int)
+            minutes = np.asarray(value.get_xdata()).astype("datetime64[m]").astype(int) - BEGIN_S // 60
             assert minutes.tolist() == list(range(begin, end))
             np.testing.assert_array_equal(value.get_ydata(), mine.value[begin:end])
-            assert np.asarray(mean.get_xdata()).astype("datetime64[m]").astype(int).tolist() == (origins + h).tolist()
+            minutes = np.asarray(mean.get_xdata()).astype("datetime64[m]").astype(int) - BEGIN_S // 60
+            assert minutes.tolist() == (origins + h).tolist()
             np.testing.assert_array_equal(mean.get_ydata(), mine.mean[origins, j])
             assert len(panel.collections) == METHOD.bands
             for k, band in enumerate(panel.collections):
@@ -119,7 +123,7 @@ def test_one_spike_does_not_flatten_the_rest(tmp_path: Path) -> None:
     scoring, path = Scoring(METHOD, keep=plot.EVENTS), tmp_path / "spike.csv"
     value = 20 + np.random.default_rng(3).normal(size=N)
     value[-60] = -9999
-    path.write_text("time,a\n" + "".join(f"{60 * i},{v}\n" for i, v in enumerate(value.tolist())))
+    path.write_text("time,a\n" + "".join(f"{BEGIN_S + 60 * i},{v}\n" for i, v in enumerate(value.tolist())))
     said_of(path, scoring)
     drawn = plot.figure(scoring.tallies, scoring.traces, METHOD)
     for panel in drawn.axes[2:]:
@@ -274,7 +278,7 @@ def test_a_worker_does_without_matplotlib() -> None:
 def test_a_stream_that_was_never_wrong_has_no_skill_in_its_title(tmp_path: Path) -> None:
     scoring = Scoring(METHOD, 0, None, 20)
     path = tmp_path / "flat.csv"
-    path.write_text("\n".join(["stream,time,value", *(f"flat,{60 * i},7" for i in range(30))]))
+    path.write_text("\n".join(["stream,time,value", *(f"flat,{BEGIN_S + 60 * i},7" for i in range(30))]))
     said_of(path, scoring)
     assert math.isnan(scoring.tallies["flat"].skill[0])
     assert titles(plot.figure(scoring.tallies, scoring.traces, METHOD).axes)[2:] == ["flat, 1 ahead", "flat, 3 ahead"]

@@ -287,7 +287,7 @@ def test_the_changelog_reads_to_its_end_tombstones_included(rig: Rig) -> None:
     rows: dict[int, list[tuple[bytes, bytes | None]]] = {0: [], 1: []}
     while not all(read.done for read in reads.values()):  # two restores take turns
         for partition, read in reads.items():
-            rows[partition] += read.read(0.5)
+            rows[partition] += [(one.key, one.value) for one in read.read(0.5)]
     pages = [[(f"page-{j}".encode(), bytes([i])) for j in range(4)] for i in range(3)]
     assert rows[0] == [row for page in pages for row in [*page, (b"old", None)]]
     assert rows[1] == [row for page in pages for row in page]
@@ -303,7 +303,7 @@ def test_the_input_is_read_beside_the_group_from_an_offset_to_its_end(rig: Rig) 
         read = eventually(lambda: worker.broker.open_input(2, begin))  # noqa: B023
         rows: list[tuple[bytes, bytes | None]] = []
         while not read.done:
-            rows += read.read(0.5)
+            rows += [(one.key, one.value) for one in read.read(0.5)]
         assert [value for _, value in rows] == [b"%d" % n for n in range(begin, 5)]
         read.close()
     assert worker.count() == 0
@@ -320,7 +320,7 @@ def test_renew_leaves_alone_what_has_not_failed(rig: Rig) -> None:
     for read in (began, after):
         rows: list[tuple[bytes, bytes | None]] = []
         while not read.done:
-            rows += read.read(0.5)
+            rows += [(one.key, one.value) for one in read.read(0.5)]
         assert rows == [(b"page-%d" % i, b"x") for i in range(5)]
         read.close()
     drive(worker, until=lambda: worker.count() == 2)

@@ -79,7 +79,7 @@ def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRi
 def read_to_end(changelog: LogRead) -> list[bytes]:
     keys: list[bytes] = []
     while not changelog.done:
-        keys += [key for key, _ in changelog.read(0.2)]
+        keys += [record.key for record in changelog.read(0.2)]
     changelog.close()
     return keys
 
