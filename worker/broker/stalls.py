@@ -1,4 +1,4 @@
-"""Partitions that a consumer forgets: it has its place in them, the log goes on, and nothing comes, without an error."""
+"""Partitions that a consumer forgets: it has its place, the log goes on, and nothing comes, without an error."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -38,10 +38,8 @@ class Stalls:
             return
         with suppress(NotYet):  # then it is not the consumer
             if (end := self._end_of(partition)) > at:
-                raise BrokerError(
-                    f"the client reads nothing of {self._topic}-{partition} from {at} on, though there is more up to {end}",
-                    fix="if that comes back, restart the worker",
-                )
+                place = f"{self._topic}-{partition} from {at} on, though there is more up to {end}"
+                raise BrokerError(f"the client reads nothing of {place}", fix="if that comes back, restart the worker")
 
     def _waits(self, tp: TopicPartition) -> bool:
         """Whether it is not to be read now, or what was fetched of it waits for its turn behind other partitions."""
