@@ -67,7 +67,9 @@ def test_settings_from_a_mounted_file(case: Case, tmp_path: Path) -> None:
     kafka = {name.split("__")[1].lower(): value for name, value in case.environment.items() if "KAFKA" in name}
     lines = [f'{n} = "{v}"' if n != "session_timeout_s" else f"{n} = {v}" for n, v in kafka.items()]
     config = tmp_path / "my.toml"
-    config.write_text("\n".join(["[kafka]", *lines, "[http]", "port = 8080", '[log]\nformat = "json"\n']))
+    events = f'earliest = "{case.environment["FOLDCAST_EVENTS__EARLIEST"]}"'
+    rest = ["[events]", events, "[http]", "port = 8080", "[log]", 'format = "json"', ""]
+    config.write_text("\n".join(["[kafka]", *lines, *rest]))
     config.chmod(0o644)
     tmp_path.chmod(0o755)
     worker = case.worker(

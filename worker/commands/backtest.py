@@ -57,8 +57,8 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         raise WrongUsage(f"--require-skill is {given.require_skill}; it must be a number, such as 0.1")
     rows = score_rows(given.score_rows)
     for option, path in (("--json", given.json), ("--forecasts", given.forecasts), ("--plot", given.plot)):
-        if path is not None and not _could_be_a_file(path):
-            raise WrongUsage(f"{option} is {path}; it must be a file in a directory that there is")
+        if path is not None:
+            _check_output(option, path, given.file)
     gc.disable()  # while torch is imported, of which hardly anything is garbage
     try:
         from pipeline.backtest.inline import InlineTrainer
@@ -89,6 +89,14 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         return 1
     except OSError as error:  # of the table, where output is not buffered; those of files are refusals
         raise Refusal(str(error)) from error
+
+
+def _check_output(option: str, path: Path, history: Path) -> None:
+    """Raise WrongUsage where a file cannot be written there, or must not be."""
+    if not _could_be_a_file(path):
+        raise WrongUsage(f"{option} is {path}; it must be a file in a directory that there is")
+    if path.exists() and history.exists() and path.samefile(history):
+        raise WrongUsage(f"{option} is {path}, which is the history itself: name another file")
 
 
 def _could_be_a_file(path: Path) -> bool:

@@ -292,6 +292,17 @@ def test_a_backtest_that_cannot_be_is_2_before_the_work(
     assert words in sentence(capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("option", ["--json", "--forecasts", "--plot"])
+def test_a_backtest_does_not_write_over_its_history(
+    option: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    history = walks_csv(tmp_path)
+    before = history.read_bytes()
+    assert main(["backtest", str(history), option, str(tmp_path / "." / history.name)]) == 2
+    assert "which is the history itself: name another file" in sentence(capsys.readouterr().err)
+    assert history.read_bytes() == before
+
+
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_where_nobody_reads_on_it_ends_quietly(unbuffered: str, tmp_path: Path) -> None:
     history = walks_csv(tmp_path, streams=2, events=30)
