@@ -12,7 +12,7 @@ import msgspec
 from pipeline.durable.image import MARKER_KEY, ImageError, Marker, decode_marker
 from worker import topics
 from worker.broker.admin import Standing, standing
-from worker.broker.contract import BrokerError, Unreadable
+from worker.broker.contract import BrokerError, NotYet, Unreadable
 from worker.broker.fixes import allow, allow_group, rights, transactional_id
 from worker.broker.restore import LogReader
 from worker.lives import unfit
@@ -22,6 +22,7 @@ from worker.settings.settings import Settings
 
 LOOK_BACK = 500  # records from the end of a changelog where its newest marker is looked for first
 FURTHER = 8  # times as many, where it is not there
+SILENT = 2  # reads in a row that bring nothing: a dead worker's transaction, which only its successor ends
 LOOK_S = 30.0  # for all partitions; what is not found by then is for the restore to judge
 
 
@@ -104,8 +105,10 @@ def _unfit(settings: Settings, plan: Plan, found: Standing) -> Iterator[str]:
                 if committed is not None:
                     yield unfit.lost_state(partition, committed)
                 continue
-            try:
+            try:  # what nobody can read now is for the restore, which leaves the other partitions alone
                 marker = _newest_marker(logs, settings.kafka.changelog_topic, partition, (first, end), until_s)
+            except NotYet:
+                continue
             except (ImageError, msgspec.MsgspecError, RecursionError) as why:
                 yield unfit.other_settings(partition, f"its newest marker cannot be read: {why}")
                 continue
@@ -135,11 +138,13 @@ def _newest_marker(
 
 def _last_marker(logs: LogReader, topic: str, partition: int, begin: int, until_s: float) -> bytes | None:
     """Its bytes, among what can be read from `begin` on."""
-    found = None
+    found, silent = None, 0
     log = logs.open(topic, partition, begin)
     try:
-        while not log.done and time.monotonic() < until_s:
-            found = next((one.value for one in reversed(log.read(0.5)) if one.key == MARKER_KEY), found)
+        while not log.done and silent < SILENT and time.monotonic() < until_s:
+            records = log.read(0.5)
+            silent = 0 if records else silent + 1
+            found = next((one.value for one in reversed(records) if one.key == MARKER_KEY), found)
     except Unreadable:  # the restore says so, and goes on with the other partitions
         pass
     finally:

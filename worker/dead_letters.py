@@ -41,6 +41,7 @@ def dead_letters(
             "offset": str(records.offsets[place]),
             "timestamp": str(records.timestamps_ms[place]),
             "group": topics.group,
+            "source": topics.source,
             "version": __version__,
         }
         key, value = records.keys[place], records.values[place]
@@ -54,9 +55,11 @@ def dead_letters(
 def refused_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> int | None:
     """Return the offset of the record that a dead letter is of, None where it does not say that it is this group's."""
     facts = dict(headers)  # of two with one name ours is the last
-    found = [facts.get(PREFIX + name, b"").decode(errors="replace") for name in ("group", "topic", "partition")]
+    found = [
+        facts.get(PREFIX + name, b"").decode(errors="replace") for name in ("group", "source", "topic", "partition")
+    ]
     offset = facts.get(f"{PREFIX}offset", b"").decode(errors="replace")
-    mine = found == [topics.group, topics.input, str(partition)]
+    mine = found == [topics.group, topics.source, topics.input, str(partition)]
     return int(offset) if mine and offset.isdecimal() else None
 
 

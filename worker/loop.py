@@ -7,7 +7,7 @@ ones restore what the broker says is committed. Nothing is repaired in place.
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from pipeline.durable.image import refused_key, weights_key
@@ -198,11 +198,12 @@ class Loop:
             return
         transaction.advanced.append(advanced)
         several = bool(self._plan.decoder.form.target_fields)
-        made = advanced.forecasts, self._plan.method, live.shard.version, self._topics, live.partition, several
+        topics = replace(self._topics, source=live.shard.source)
+        made = advanced.forecasts, self._plan.method, live.shard.version, topics, live.partition, several
         transaction.messages += forecast_messages(*made)
         transaction.messages += row_messages(*made)
         transaction.messages += dead_letters(
-            advanced.rejected, advanced.records, self._topics, live.partition, self._limits.dead_letter_bytes
+            advanced.rejected, advanced.records, topics, live.partition, self._limits.dead_letter_bytes
         )
         transaction.messages += self._changelog(live, live.refused.records(advanced.refused))
         transaction.include(live)

@@ -14,7 +14,7 @@ from worker.broker.contract import Message, Topics
 DIGITS = 9  # significant, whatever the size of the number
 EXACT_POWER = 22  # powers of ten up to here are exact in float64
 CONTENT_TYPE = ("content-type", b"application/json")
-ID, GROUP = "foldcast-id", "foldcast-group"
+ID, GROUP, SOURCE = "foldcast-id", "foldcast-group", "foldcast-source"
 
 
 def significant(array: Floats) -> Floats:
@@ -84,7 +84,7 @@ def ids_of(forecasts: Forecasts, topics: Topics, partition: int, several: bool) 
 def forecast_messages(
     forecasts: Forecasts, method: Method, version: str, topics: Topics, partition: int, several: bool = False
 ) -> list[Message]:
-    """Return one message per accepted event, to the event's own partition number; the last one names the group."""
+    """Return one message per accepted event, to the event's own partition number; the last one says whose they are."""
     ids = ids_of(forecasts, topics, partition, several)
     bodies = forecast_bodies(forecasts, method, version, ids)
     messages = [
@@ -92,7 +92,8 @@ def forecast_messages(
         for name, body, key in zip(forecasts.name, bodies, ids, strict=True)
     ]
     if messages:
-        messages[-1] = messages[-1]._replace(headers=(*messages[-1].headers, (GROUP, topics.group.encode())))
+        whose = ((GROUP, topics.group.encode()), (SOURCE, topics.source.encode()))
+        messages[-1] = messages[-1]._replace(headers=(*messages[-1].headers, *whose))
     return messages
 
 
@@ -101,5 +102,5 @@ def published_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, parti
     facts = dict(headers)
     key, prefix = facts.get(ID, b"").decode(errors="replace"), f"{topics.input}-{partition}-"
     offset = key.removeprefix(prefix).partition(":")[0]
-    mine = facts.get(GROUP) == topics.group.encode() and key.startswith(prefix)
-    return int(offset) if mine and offset.isdecimal() else None
+    mine = (facts.get(GROUP), facts.get(SOURCE)) == (topics.group.encode(), topics.source.encode())
+    return int(offset) if mine and key.startswith(prefix) and offset.isdecimal() else None

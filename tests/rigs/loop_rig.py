@@ -52,9 +52,9 @@ CHECKPOINT = trained_weights()
 
 
 def nameless(message: Message) -> Message:
-    """Without the group's name, which each dead letter has, and the last forecast of a transaction."""
-    group = ("foldcast-group", "foldcast-error-group")
-    return message._replace(headers=[(name, value) for name, value in message.headers if name not in group])
+    """Without whose it is, which each dead letter says, and the last forecast of a transaction."""
+    whose = {f"foldcast-{name}" for name in ("group", "source", "error-group", "error-source")}
+    return message._replace(headers=[(name, value) for name, value in message.headers if name not in whose])
 
 
 class Impatient(Event):

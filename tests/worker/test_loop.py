@@ -517,6 +517,22 @@ def test_after_a_clean_stop_lost_offsets_are_known_but_only_until_the_next_commi
         rig.cycle(times=10)
 
 
+def test_a_dead_letter_alone_does_not_tell_c_where_the_group_has_none() -> None:
+    rig = drained(partitions=1, snapshot_events=1000)
+    rig.cluster.produce(0, b"key", b"{")
+    rig.produce(20)
+    rig.drain()
+    forget_whose_and(dict.clear)(rig)
+    letter = rig.cluster.committed_messages(DEAD_LETTERS)[-1]
+    facts = [("foldcast-error-group", b"group"), ("foldcast-error-source", b"first")]
+    rig.cluster.logs[DEAD_LETTERS, 0].append(
+        letter._replace(headers=[*letter.headers, *facts]), 0, Transaction("committed")
+    )
+    rig.start()
+    with pytest.raises(Refusal, match="no committed offset"):
+        rig.cycle(times=10)
+
+
 def quiet(**changes: object) -> Rig:
     """A worker whose input has ended, with a snapshot of all of it, whose group then loses its offsets."""
     rig = Rig(partitions=1, snapshot_events=1000, **changes)  # type: ignore[arg-type]

@@ -24,7 +24,7 @@ from worker.observe.log import JsonLines, TextLines
 from worker.publish import forecast_messages, significant
 
 METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
-TOPICS = Topics("readings", "forecasts", "bad", "log", "group")
+TOPICS = Topics("readings", "forecasts", "bad", "log", "group", source="id")
 VERSION = "gru8-0"
 LIMIT = 1_000_000  # bytes of a dead letter
 Headers = list[tuple[str, bytes | None]]
@@ -72,7 +72,8 @@ def test_a_forecast_has_the_shape_that_is_promised() -> None:
     topic, partition, key, value, headers = messages[-1]
     assert (topic, partition, key) == ("forecasts", 3, b"s")
     told = [("content-type", b"application/json"), ("foldcast-id", b"readings-3-29")]
-    assert list(headers) == [*told, ("foldcast-group", b"group")], "the last one of a transaction says whose it is"
+    whose = [("foldcast-group", b"group"), ("foldcast-source", b"id")]
+    assert list(headers) == [*told, *whose], "the last one of a transaction says whose it is"
     body = strict(value)
     assert list(body) == [
         "id", "stream", "time", "value", "horizons", "times", "mean", "quantiles", "expected", "model",
@@ -213,6 +214,7 @@ def test_a_dead_letter_is_the_original_with_where_and_why_in_headers() -> None:
         "foldcast-error-offset": b"41",
         "foldcast-error-timestamp": b"2520000",
         "foldcast-error-group": b"group",
+        "foldcast-error-source": b"id",
         "foldcast-error-version": __version__.encode(),
     }
 

@@ -63,7 +63,7 @@ class InputConsumer:
         try:
             self._assignment, self._holes = Assignment(self._consumer), Holes(self._consumer)
             self.silence = Silence(self._consumer, self._topic)
-            self._stalls = Stalls(self._consumer, self._topic, lambda partition: self.bounds(partition)[1])
+            self._stalls = Stalls(self._consumer, self._topic, self.silence)
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
             # that can be lost for ever (kafka-python 3.0.12)
@@ -90,6 +90,8 @@ class InputConsumer:
         """Records of started partitions and what changed hands since the last poll. Raises BrokerError."""
         fetched: Mapping[TopicPartition, Sequence[Any]] = {}
         bad: tuple[Unreadable, ...] = ()
+        if self._unstable_since is None:
+            self._stalls.look(self.started)
         try:
             if self._joined():
                 fetched = self._consumer.poll(timeout_ms=timeout_s * 1000)
@@ -113,8 +115,6 @@ class InputConsumer:
         passed = self._passed(records)
         runs = {p: (len(run.offsets), run.offsets[-1] + 1) for p, run in records.items()}
         looked = runs | {p: (0, at) for p, at in passed.items()}
-        positions = {p: at for p, (_, at) in looked.items()}
-        self._stalls.look(positions if membership is not None else {})
         lost = {p: (number, end) for p, (read, end) in looked.items() if (number := self._holes.passed(p, read, end))}
         return Polled(records, began, ended, membership, bad, passed, lost)
 

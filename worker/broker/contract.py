@@ -23,7 +23,7 @@ def longest_transaction_s(commit_timeout_s: float) -> float:
 @dataclass(frozen=True)
 class Topics:
     """The names of the topics, and of the group whose they are. `rows` is None where forecasts are published as records
-    alone."""
+    alone; `source` is the input's id, by which one of the same name is told from it."""
 
     input: str
     output: str
@@ -31,6 +31,7 @@ class Topics:
     changelog: str
     group: str = ""
     rows: str | None = None
+    source: str = ""
 
     @property
     def names(self) -> list[str]:

@@ -1,6 +1,7 @@
 """Brokers that leave fetches without an answer: the client tries again and again, and raises nothing."""
 
 import time
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,11 +21,13 @@ class Silence:
         self._consumer, self._topic = consumer, topic
         self._heard: dict[int, float] = {}  # by partition, of the monotonic clock; written by the client's thread too
         self._since = time.monotonic()  # nothing before counts
+        self.answers = Counter[Any]()  # fetches, by broker
         fetcher = consumer._fetcher
         self._handle = fetcher._handle_fetch_response
         fetcher._handle_fetch_response = self._answered
 
     def _answered(self, node: Any, offsets: dict[TopicPartition, int], sent: float, response: Any) -> None:
+        self.answers[node] += 1
         self._heard.update(dict.fromkeys((tp.partition for tp in offsets), time.monotonic()))
         self._handle(node, offsets, sent, response)
 
@@ -41,7 +44,10 @@ class Silence:
         return self._lasts_s(partition) > SILENT_S
 
     def _lasts_s(self, partition: int) -> float:
-        return time.monotonic() - max(self._heard.get(partition, self._since), self._since)
+        now = time.monotonic()
+        if self._consumer._fetcher._completed_fetches:  # while fetched records wait the client asks for none
+            self._since = now
+        return now - max(self._heard.get(partition, self._since), self._since)
 
     def words(self, partitions: Iterable[int]) -> str | None:
         """Return which brokers do not answer for these partitions and for how long; None where all do."""

@@ -1,48 +1,62 @@
 """Partitions that a consumer forgets: it has its place, the log goes on, and nothing comes, without an error."""
 
-import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable
 
 from kafka import KafkaConsumer
+from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker.contract import BrokerError, NotYet
+from worker.broker.contract import BrokerError
+from worker.broker.silence import Silence
 
-STILL_S = 20.0  # without a step before it is asked whether there is one to take
+FETCHES = 300  # answered by its leader without a step, before it is asked whether there was one to take: 15 s or more
+ASK_S = 0.5
 
 
 class Stalls:
-    """Looks at how far a consumer has read. Seen with kafka-python 3.0.12 after a session ended, for minutes."""
+    """Looks at how far a consumer has read. Seen with kafka-python 3.0.12 after a session ended, for minutes.
 
-    def __init__(self, consumer: KafkaConsumer, topic: str, end_of: Callable[[int], int]) -> None:
-        """`end_of` asks for the offset after a partition's last readable record; it may raise NotYet."""
-        self._consumer, self._topic, self._end_of = consumer, topic, end_of
-        self._since: dict[int, tuple[int, float]] = {}  # by partition: where it is, and since when
+    It goes by answered fetches, not by time: while fetched records wait the client asks for none.
+    """
 
-    def look(self, positions: Mapping[int, int]) -> None:
-        """Take note of where each started partition is now; ask about at most one. Raises BrokerError."""
-        now = time.monotonic()
-        self._since = {
-            partition: before if (before := self._since.get(partition)) and before[0] == at else (at, now)
-            for partition, at in positions.items()
-        }
-        for partition, (at, since) in self._since.items():
-            if now - since > STILL_S:
-                self._ask(partition, at, now)
-                return
+    def __init__(self, consumer: KafkaConsumer, topic: str, silence: Silence) -> None:
+        self._consumer, self._topic, self._silence = consumer, topic, silence
+        self._since: dict[int, tuple[int, int]] = {}  # by partition: where it is, and fetches answered by then
+        self._suspects: set[int] = set()  # there was more of them once already
 
-    def _ask(self, partition: int, at: int, now: float) -> None:
-        self._since[partition] = at, now
-        if self._waits(TopicPartition(self._topic, partition)):
-            return
-        with suppress(NotYet):  # then it is not the consumer
-            if (end := self._end_of(partition)) > at:
-                place = f"{self._topic}-{partition} from {at} on, though there is more up to {end}"
-                raise BrokerError(f"the client reads nothing of {place}", fix="if that comes back, restart the worker")
-
-    def _waits(self, tp: TopicPartition) -> bool:
-        """Whether it is not to be read now, or what was fetched of it waits for its turn behind other partitions."""
+    def look(self, partitions: Iterable[int]) -> None:
+        """Take note of where each started partition is; ask about at most one. Raises BrokerError."""
         fetcher = self._consumer._fetcher
-        fetched = [*fetcher._completed_fetches.copy(), *filter(None, [fetcher._next_partition_records])]
-        return tp in self._consumer.paused() or any(one.topic_partition == tp for one in fetched)
+        if fetcher._completed_fetches or fetcher._next_partition_records:
+            return
+        states, before, self._since = self._consumer._subscription.assignment, self._since, {}
+        still = []
+        for partition in partitions:
+            tp = TopicPartition(self._topic, partition)
+            state, answers = states.get(tp), self._silence.answers[self._consumer._cluster.leader_for_partition(tp)]
+            if state is None or state.position is None or state.paused:
+                continue
+            at, since = before.get(partition, (-1, 0))
+            if at == state.position.offset and since <= answers:
+                self._since[partition] = at, since
+                still += [partition] if answers - since >= FETCHES else []
+            else:
+                self._since[partition] = state.position.offset, answers
+        self._suspects &= self._since.keys()
+        for partition in still[:1]:
+            self._ask(partition)
+
+    def _ask(self, partition: int) -> None:
+        tp = TopicPartition(self._topic, partition)
+        at, _ = self._since.pop(partition)
+        try:
+            end = self._consumer.end_offsets([tp], timeout_ms=ASK_S * 1000)[tp]
+        except (KafkaError, TimeoutError):  # then it is not the consumer
+            return
+        if end <= at:
+            self._suspects.discard(partition)
+        elif partition not in self._suspects:  # it may have come in this moment
+            self._suspects.add(partition)
+        else:
+            place = f"{self._topic}-{partition} from {at} on, though there is more up to {end}"
+            raise BrokerError(f"the client reads nothing of {place}", fix="if that comes back, restart the worker")

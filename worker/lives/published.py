@@ -51,7 +51,12 @@ class Published:
                 end.over = True
         return True
 
-    def end(self) -> None:
+    @property
+    def has_forecast(self) -> bool:
+        """Whether a forecast is among it."""
+        return self._ends[0].newest >= 0
+
+    def close(self) -> None:
         """Let go of what is held outside memory."""
         for end in self._ends:
             end.close()

@@ -1,7 +1,9 @@
 """A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
 
 import logging
+import math
 import time
+from dataclasses import replace
 
 import msgspec
 
@@ -48,7 +50,8 @@ class Restoring:
         self._known_committed: int | None = None
         self._read: LogRead | None = None
         self._since: LogRead | None = None  # the input after the image, where the group has no C
-        self._published = Published(partition, topics, longest_transaction_s)
+        self._topics = topics
+        self._published: Published | None = None
         self._proven = False  # C is by the log, not by the group
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
 
@@ -69,13 +72,17 @@ class Restoring:
                 unread = f"the changelog of partition {self.partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
+        if self._published is None:
+            topics = replace(self._topics, source=broker.input_id())
+            self._published = Published(self.partition, topics, self._longest_transaction_s)
         if not self._published.slice(broker):
             return None
+        self._waits_since = None
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
-            if image.marker is not None and self._published.offset > (self._known_committed or 0):
-                self._take_published(image, image.marker)
+            if image.marker is not None and self._published.offset > self._told:
+                self._take_published(image, image.marker, self._published.offset)
             if self._known_committed is None and image.marker is not None:
                 self._known_committed = self._by_the_log(image, image.marker, low, broker)
                 self._proven = True
@@ -98,14 +105,20 @@ class Restoring:
 
     def end(self) -> None:
         """Let go of what is held outside memory."""
-        self._published.end()
-        for read in (self._read, self._since):
+        for read in (self._read, self._since, self._published):
             if read is not None:
                 read.close()
 
-    def _take_published(self, image: Image, marker: Marker) -> None:
+    @property
+    def _told(self) -> float:
+        """C by the group. Where it has none a dead letter says too little: the forecasts may be gone."""
+        if self._known_committed is None:
+            return 0 if self._published is not None and self._published.has_forecast else math.inf
+        return self._known_committed
+
+    def _take_published(self, image: Image, marker: Marker, published: int) -> None:
         """C by what was published with it: a record that is below has its forecast, whatever the group says."""
-        told, self._known_committed = self._known_committed, max(self._published.offset, marker.offset, image.newest)
+        told, self._known_committed = self._known_committed, max(published, marker.offset, image.newest)
         self._proven = True
         log.warning(
             "the group's offset for partition %d is %s, though records below %d have their forecasts: going on from "

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.kafka
 
 @pytest.fixture
 def rig(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaRig]:
-    monkeypatch.setattr(stalls, "STILL_S", 0.5)
+    monkeypatch.setattr(stalls, "FETCHES", 5)
     rig = KafkaRig(bootstrap)
     yield rig
     rig.close()

@@ -94,7 +94,7 @@ def test_headers_of_dead_letters_are_valid(key: bytes | None, value: bytes | Non
     [letter] = dead_letters(rejected, records, TOPICS, 0, 4000)
     headers = {name: text.decode() for name, text in letter.headers if name.startswith("foldcast-")}
     Draft202012Validator({**SCHEMAS["dead-letter-headers"], "additionalProperties": False}).validate(headers)
-    assert len(headers) == (13 if own else 8)
+    assert len(headers) == (14 if own else 9)
     assert not valid("dead-letter-headers", {**headers, "foldcast-error-offset": "seven"})
 
 

@@ -9,7 +9,7 @@ from tests.rigs.memory_log import MemoryRead, Transaction
 from worker.broker.contract import LogRead, LogRecord, Message, NotYet, Topics, Unreadable
 from worker.lives.published import MOST, Published
 
-TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, "changelog", "mine")
+TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, "changelog", "mine", source="first")
 
 
 class Ends:
@@ -27,12 +27,14 @@ class Ends:
 
         self.broker.open_end = noted  # type: ignore[method-assign]
 
-    def forecast(self, offset: object, group: str = "mine", source: str = INPUT, **state: str) -> None:
-        headers = (("foldcast-id", f"{source}-0-{offset}".encode()), ("foldcast-group", group.encode()))
-        self._append(OUTPUT, headers, **state)
+    def forecast(
+        self, offset: object, group: str = "mine", topic: str = INPUT, source: str = "first", **state: str
+    ) -> None:
+        facts = {"id": f"{topic}-0-{offset}", "group": group, "source": source}
+        self._append(OUTPUT, [(f"foldcast-{name}", text.encode()) for name, text in facts.items()], **state)
 
-    def letter(self, offset: int, group: str = "mine") -> None:
-        facts = {"group": group, "topic": INPUT, "partition": "0", "offset": str(offset)}
+    def letter(self, offset: int, group: str = "mine", source: str = "first") -> None:
+        facts = {"group": group, "source": source, "topic": INPUT, "partition": "0", "offset": str(offset)}
         self._append(DEAD_LETTERS, [(f"foldcast-error-{name}", text.encode()) for name, text in facts.items()])
 
     def _append(self, topic: str, headers, state: str = "committed") -> None:  # type: ignore[no-untyped-def]
@@ -62,8 +64,14 @@ def others_write_there_too(ends: Ends) -> None:
     ends.forecast(41)
     for offset in range(200):
         ends.forecast(offset + 50, group="other")
-        ends.forecast(offset + 50, source="another-input")
+        ends.forecast(offset + 50, topic="another-input")
         ends.letter(offset + 50, group="other")
+
+
+def the_input_was_made_anew(ends: Ends) -> None:
+    ends.forecast(5000, source="deleted")
+    ends.letter(9000, source="deleted")
+    ends.forecast(41)
 
 
 def a_record_has_several_targets(ends: Ends) -> None:
@@ -88,6 +96,7 @@ def some_is_no_offset(ends: Ends) -> None:
         (a_letter_is_newer, 42),
         (a_forecast_is_newer, 42),
         (others_write_there_too, 42),
+        (the_input_was_made_anew, 42),
         (a_record_has_several_targets, 42),
         (the_last_was_aborted, 42),
         (some_is_no_offset, 42),
