@@ -62,7 +62,7 @@ def findings(settings: Settings) -> Iterator[Finding]:
 
 
 def _of_group(settings: Settings, plan: Plan) -> Iterator[Finding]:
-    found = standing(settings.kafka)
+    found = standing(settings.kafka, topics.names_of(settings).names)
     lacking = [*_lacking(settings, found)]
     not_told = f"Write on transactional id {transactional_id(settings.kafka)} shows when a worker starts"
     yield from (Finding("rights", False, why) for why in lacking)
@@ -78,7 +78,7 @@ def _of_group(settings: Settings, plan: Plan) -> Iterator[Finding]:
 
 def verify(settings: Settings, plan: Plan) -> None:
     """See that nothing in the cluster keeps a worker from going on. Raises Refusal with the fix, BrokerError."""
-    found = standing(settings.kafka)
+    found = standing(settings.kafka, topics.names_of(settings).names)
     for why in [*_lacking(settings, found), *_unfit(settings, plan, found)]:
         raise Refusal(why)
 
@@ -86,7 +86,7 @@ def verify(settings: Settings, plan: Plan) -> None:
 def _lacking(settings: Settings, found: Standing) -> Iterator[str]:
     """What the user may not do, and needs."""
     kafka = settings.kafka
-    for topic, words in rights(kafka).items():
+    for topic, words in rights(kafka, settings.output.rows_topic).items():
         allowed = found.operations.get(topic)
         if missing := [word for word in words.split(" and ") if allowed and word.upper() not in allowed]:
             yield f"the cluster refuses: {allow(kafka, ' and '.join(missing), topic)}"

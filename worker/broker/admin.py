@@ -156,9 +156,8 @@ def _group_offsets(admin: KafkaAdminClient, group: str, topic: str) -> dict[int,
     return {tp.partition: entry.offset for tp, entry in offsets.items() if tp.topic == topic and entry.offset >= 0}
 
 
-def standing(kafka: Kafka) -> Standing:
-    """What the four topics and the group are to the settings' user. Raises BrokerError, Refusal."""
-    names = [kafka.input_topic, kafka.output_topic, kafka.dead_letter_topic, kafka.changelog_topic]
+def standing(kafka: Kafka, names: Sequence[str]) -> Standing:
+    """What these topics and the group are to the settings' user. Raises BrokerError, Refusal."""
     with _admin(kafka) as admin:
         found = _found(admin, names)
         group = _retried(lambda: admin.describe_groups([kafka.group_id]))[kafka.group_id]

@@ -106,10 +106,9 @@ def _names(error: BaseException, kafka: Kafka) -> list[str]:
     return sorted(found) or sorted(rights(kafka))
 
 
-def rights(kafka: Kafka) -> Mapping[str, str]:
-    """What a worker does to its topics, by name: the least that ACLs have to allow, beside DescribeConfigs. To the one
-    that is not named in [kafka], of rows, it writes."""
-    return {
+def rights(kafka: Kafka, rows_topic: str | None = None) -> Mapping[str, str]:
+    """What a worker does to its topics, by name: the least that ACLs have to allow, beside DescribeConfigs."""
+    return ({rows_topic: "Write"} if rows_topic else {}) | {
         kafka.input_topic: "Read",
         kafka.output_topic: "Read and Write",
         kafka.dead_letter_topic: "Read and Write",

@@ -22,7 +22,7 @@ class Stalls:
     def __init__(self, consumer: KafkaConsumer, topic: str, silence: Silence) -> None:
         self._consumer, self._topic, self._silence = consumer, topic, silence
         self._since: dict[int, tuple[int, int]] = {}  # by partition: where it is, and fetches answered by then
-        self._suspects: set[int] = set()  # there was more of them once already
+        self._suspects: dict[int, int] = {}  # by partition: where it was when there was more of it once already
 
     def look(self, partitions: Iterable[int]) -> None:
         """Take note of where each started partition is; ask about at most one. Raises BrokerError."""
@@ -42,7 +42,6 @@ class Stalls:
                 still += [partition] if answers - since >= FETCHES else []
             else:
                 self._since[partition] = state.position.offset, answers
-        self._suspects &= self._since.keys()
         for partition in still[:1]:
             self._ask(partition)
 
@@ -54,9 +53,9 @@ class Stalls:
         except (KafkaError, TimeoutError):  # then it is not the consumer
             return
         if end <= at:
-            self._suspects.discard(partition)
-        elif partition not in self._suspects:  # it may have come in this moment
-            self._suspects.add(partition)
+            self._suspects.pop(partition, None)
+        elif self._suspects.get(partition) != at:  # it may have come in this moment
+            self._suspects[partition] = at
         else:
             place = f"{self._topic}-{partition} from {at} on, though there is more up to {end}"
             raise BrokerError(f"the client reads nothing of {place}", fix="if that comes back, restart the worker")

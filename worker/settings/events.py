@@ -98,7 +98,10 @@ class Events(Section):
             self._check_whole()
         else:
             self._check_paths(named)
-        for label in labels_of(self.target_fields):
+        labels = labels_of(self.target_fields)
+        for label in labels:
+            if labels.count(label) > 1:
+                raise ValueError(f"events.target_fields has two fields that end as {label!r}: leave one of them out")
             if "/" in label:
                 raise ValueError(
                     f"events.target_fields names {label!r}, but `/` stands between a stream's name and its field's: "

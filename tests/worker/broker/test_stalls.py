@@ -1,6 +1,9 @@
 """A client that forgets a partition is found out, though it raises nothing, and no other one is taken for it."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from kafka.structs import TopicPartition
@@ -8,8 +11,77 @@ from kafka.structs import TopicPartition
 from tests.rigs.broker_rigs import ALL, KafkaRig, Row, Worker, drive
 from worker.broker import stalls
 from worker.broker.contract import BrokerError
+from worker.broker.stalls import FETCHES, Stalls
 
-pytestmark = pytest.mark.kafka
+
+class Client:
+    """A consumer as `Stalls` sees it: one partition at offset 7 of a log that ends at 9, led by broker 1."""
+
+    def __init__(self) -> None:
+        tp = TopicPartition("t", 0)
+        self.state = SimpleNamespace(position=SimpleNamespace(offset=7), paused=False)
+        self._fetcher = SimpleNamespace(_completed_fetches=[], _next_partition_records=None)
+        self._subscription = SimpleNamespace(assignment={tp: self.state})
+        self._cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
+        self.answers, self.asked, self.end = Counter[int](), 0, 9
+        self.stalls = Stalls(self, "t", SimpleNamespace(answers=self.answers))  # type: ignore[arg-type]
+
+    def end_offsets(self, tps: list[TopicPartition], timeout_ms: float) -> dict[TopicPartition, int]:
+        self.asked += 1
+        return dict.fromkeys(tps, self.end)
+
+    def look(self, rounds: int, fetches: int = FETCHES) -> None:
+        """So many answered fetches between two looks."""
+        for _ in range(rounds):
+            self.answers[1] += fetches
+            self.stalls.look({0})
+
+
+def test_it_is_asked_twice_before_a_client_is_blamed() -> None:
+    client = Client()
+    client.look(3)
+    assert client.asked == 1
+    with pytest.raises(BrokerError, match="reads nothing of t-0 from 7 on, though there is more up to 9"):
+        client.look(2)
+
+
+def fetched_records_wait(client: Client) -> None:
+    client._fetcher._completed_fetches = [object()]  # a deep catch-up: others have their turn first
+
+
+def half_a_fetch_waits(client: Client) -> None:
+    client._fetcher._next_partition_records = object()
+
+
+def it_rests(client: Client) -> None:
+    client.state.paused = True
+
+
+def nothing_is_answered(client: Client) -> None:
+    client.look = partial(client.look, fetches=0)  # type: ignore[method-assign]
+
+
+def it_is_at_its_end(client: Client) -> None:
+    client.end = 7
+
+
+@pytest.mark.parametrize(
+    "why", [fetched_records_wait, half_a_fetch_waits, it_rests, nothing_is_answered, it_is_at_its_end]
+)
+def test_a_partition_that_stands_still_with_a_reason_is_not_forgotten(why: Callable[[Client], None]) -> None:
+    client = Client()
+    why(client)
+    client.look(20)
+    assert client.asked == 0 or why is it_is_at_its_end
+
+
+def test_a_partition_that_moves_on_is_not_forgotten_though_there_is_always_more() -> None:
+    client = Client()
+    for _ in range(20):
+        client.look(2)
+        client.state.position.offset += 1
+        client.end += 1
+    assert client.asked <= 20
 
 
 @pytest.fixture
@@ -30,6 +102,7 @@ def some(partition: int) -> list[Row]:
     return [(partition, b"k", b"%d" % n, n) for n in range(3)]
 
 
+@pytest.mark.kafka
 def test_a_partition_that_the_client_forgets_ends_the_poll_and_comes_with_another_client(
     rig: KafkaRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -50,6 +123,7 @@ def test_a_partition_that_the_client_forgets_ends_the_poll_and_comes_with_anothe
     drive(worker, until=lambda: 1 in worker.rows and len(worker.rows[1]) == 3)
 
 
+@pytest.mark.kafka
 def test_a_partition_at_its_end_or_at_rest_is_not_forgotten(rig: KafkaRig) -> None:
     rig.feed([*some(0), *some(1)])
     worker = joined(rig)

@@ -367,6 +367,7 @@ CONTRADICTIONS: list[tuple[str, dict[str, object], str]] = [
     ("events", {"target_field": r"a\b"}, "backslashes but those before a dot or a digit"),
     ("events", {"target_field": "x", "target_fields": ["y"]}, "are both given: leave one of them out"),
     ("events", {"target_fields": ["a.b", "a.b"]}, "'a.b' and 'a.b' are one field"),
+    ("events", {"target_fields": ["a.b", "x.b", r"a\.b"]}, "two fields that end as 'a.b'"),
     ("events", {"target_fields": ["a/b", "c"]}, "`/` stands between a stream's name and its field's"),
     ("events", {"target_field": ".", "time_field": "t"}, "is '.', a message without fields: the record's key"),
     ("events", {"range": [1]}, "is [1.0]: write the least value and a greater one"),
