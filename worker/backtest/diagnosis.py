@@ -17,7 +17,7 @@ NINES = (99, 99.9, 999, 999.9, 9999, 99999, 999999, 1e20, 1e30)
 UNSIGNED = (65535, 4294967295, 32767, -32768, 2147483647, -2147483648)
 KNOWN = np.array([*NINES, *(-x for x in NINES), *UNSIGNED])  # what loggers write where there is no reading
 FENCE = 10.0  # quartile ranges outside the quartiles; Tukey (1977) calls 3 far out
-OFTEN, RARE = 3, 0.01  # a value far out that comes back so often, and is no larger share, is no accident
+OFTEN, RARE = 3, 0.01  # a value far out that comes back so often is no accident, where all far out are no larger share
 GAP, UNEVEN = 1.5, 0.1  # steps of more than so many medians; other steps that differ by more than this share
 CALENDAR = 0.7  # share of gaps that come at one distance
 LAGS = 1_000  # events of the longest season looked for: what model.season_slots takes
@@ -79,12 +79,14 @@ def _outside(value: Floats) -> tuple[dict[float, int], int, Floats]:
     if high == low:
         return {}, 0, value
     far: npt.NDArray[np.bool_] = (value < low - FENCE * (high - low)) | (value > high + FENCE * (high - low))
-    each = zip(*(a.tolist() for a in np.unique(value[far], return_counts=True)), strict=True)
-    sentinels = {x: n for x, n in each if x in KNOWN or OFTEN <= n <= RARE * len(value)}
-    spikes = int(far.sum()) - sum(sentinels.values())
-    if spikes > RARE * len(value):  # so many are how the values are distributed
-        spikes, far = 0, np.isin(value, list(sentinels))
-    return sentinels, spikes, value[~far]
+    each = dict(zip(*(a.tolist() for a in np.unique(value[far], return_counts=True)), strict=True))
+    sentinels = {x: n for x, n in each.items() if x in KNOWN}
+    if far.sum() - sum(sentinels.values()) > RARE * len(value):  # so many are how the values are distributed
+        return sentinels, 0, value[~np.isin(value, list(sentinels))]
+    again = {x: n for x, n in each.items() if x not in sentinels and n > 1}
+    if len(again) == 1 and max(again.values()) >= OFTEN:  # counts and rain come again too, but then more of them do
+        sentinels |= again
+    return sentinels, int(far.sum()) - sum(sentinels.values()), value[~far]
 
 
 def _correlation(change: Floats) -> Floats:

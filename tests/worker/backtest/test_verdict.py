@@ -185,6 +185,16 @@ def test_sentinels_are_counted_and_spikes_beside_them(sentinel: float, seed: int
 
 
 @pytest.mark.parametrize("seed", SEEDS)
+def test_large_counts_that_come_again_are_no_sentinels(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    wet = rng.random(8 * N) < 0.06
+    rain = np.where(wet, (rng.exponential(1.2, 8 * N) / 0.2).round() * 0.2, 0)
+    views = rng.poisson(np.exp(rng.normal(1, 1, 8 * N)))
+    for value in (rain, views.astype(float)):
+        assert diagnose(np.arange(8 * N) * HOUR_MS, value, METHOD).sentinels == {}
+
+
+@pytest.mark.parametrize("seed", SEEDS)
 def test_what_is_no_sentinel_is_not_taken_for_one(seed: int) -> None:
     rng = np.random.default_rng(seed)
     rain = np.where(rng.random(N) < 0.1, rng.exponential(5, N), 0)
