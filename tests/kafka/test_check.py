@@ -152,7 +152,7 @@ def test_the_newest_marker_is_found_without_reading_what_is_before_it(
 
 def test_an_input_that_was_made_anew_and_lost_rights_are_found(live: tuple[Settings, KafkaBroker]) -> None:
     settings, _ = live
-    found, plan = admin.standing(settings.kafka), Plan.of(settings)
+    found, plan = admin.standing(settings.kafka, topics.names_of(settings).names), Plan.of(settings)
     assert [*check._lacking(settings, found), *check._unfit(settings, plan, found)] == []
     anew = found._replace(input_id="another")
     assert all("the input was deleted and made anew" in why for why in check._unfit(settings, plan, anew))
