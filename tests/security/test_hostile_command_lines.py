@@ -17,7 +17,7 @@ from worker.observe.pulse import Pulse
 from worker.refusal import Refusal
 
 LONG, DIGITS = "a" * 300, "1" * 5000
-TABLE = "stream,time,value\n" + "".join(f"\u00fc\U0001f600,{60 * i},{i}\n" for i in range(5))
+TABLE = "stream,time,value\n" + "".join(f"\u00fc\U0001f600,{1_600_000_000 + 60 * i},{i}\n" for i in range(5))
 
 Said = Callable[[], str]
 
