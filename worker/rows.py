@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from worker.broker.contract import Message, Topics
 from worker.publish import CONTENT_TYPE, ids_of, outside, significant
 
 
-def band_names(quantiles: Sequence[float]) -> list[str]:
+@cache
+def band_names(quantiles: tuple[float, ...]) -> list[str]:
     """Name each quantile by the interval that it bounds (0.0125: lo97_5, 0.9: hi80), or by its level where the other
     bound is not there (0.3: q0_3)."""
     levels = [Decimal(repr(q)) for q in quantiles]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipeline.batch import DROPS
@@ -79,7 +79,11 @@ def act_on(rig: Rig, what: str, who: str) -> None:
         rig.brokers[who].fail_commit = what
 
 
+PRODUCED = [("produce", 1), ("produce", 28), ("produce", 30), ("produce", 40)]
+
+
 @settings(max_examples=120, deadline=None)
+@example([*PRODUCED, ("rebalance", 0), ("restart", "two")], 2, True)  # an adoption right behind a marker, and no image
 @given(ACTIONS, st.integers(0, 2), st.booleans())
 def test_whatever_happens_each_transaction_and_each_state_are_those_of_one_fold(
     actions: list[tuple[str, str | int]], cycles: int, learning: bool

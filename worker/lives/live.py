@@ -115,6 +115,7 @@ class Live:
         if cut == len(records.offsets):
             return None
         rest = records if cut == 0 else records.part(cut, len(records.offsets))
+        self.learning.reach(self.shard, rest.offsets[0])  # below C there may have been nothing but markers to pass
         other_keys = self.plan.decoder.other_keys
         batch, rejected = self._decoded(rest)
         batch, refused = judge.sift(batch, rest.offsets, self.shard.table.index)

@@ -51,10 +51,14 @@ class Published:
                 end.over = True
         return True
 
-    @property
-    def has_forecast(self) -> bool:
-        """Whether a forecast is among it."""
-        return self._ends[0].newest >= 0
+    def beyond(self, committed: int | None) -> int | None:
+        """Return the C that what was found proves, where that is more than the group says; else None.
+
+        Where the group has none a dead letter alone says too little: the forecasts may be gone.
+        """
+        if committed is None and self._ends[0].newest < 0:
+            return None
+        return self.offset if self.offset > (committed or 0) else None
 
     def close(self) -> None:
         """Let go of what is held outside memory."""

@@ -1,7 +1,6 @@
 """A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
 
 import logging
-import math
 import time
 from dataclasses import replace
 
@@ -81,8 +80,9 @@ class Restoring:
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
-            if image.marker is not None and self._published.offset > self._told:
-                self._take_published(image, image.marker, self._published.offset)
+            published = self._published.beyond(self._known_committed)
+            if image.marker is not None and published is not None:
+                self._take_published(image, image.marker, published)
             if self._known_committed is None and image.marker is not None:
                 self._known_committed = self._by_the_log(image, image.marker, low, broker)
                 self._proven = True
@@ -108,13 +108,6 @@ class Restoring:
         for read in (self._read, self._since, self._published):
             if read is not None:
                 read.close()
-
-    @property
-    def _told(self) -> float:
-        """C by the group. Where it has none a dead letter says too little: the forecasts may be gone."""
-        if self._known_committed is None:
-            return 0 if self._published is not None and self._published.has_forecast else math.inf
-        return self._known_committed
 
     def _take_published(self, image: Image, marker: Marker, published: int) -> None:
         """C by what was published with it: a record that is below has its forecast, whatever the group says."""
