@@ -51,7 +51,9 @@ class Status:
 
     def update(self, loop: Loop) -> None:
         """Bring gauges and page up to date."""
-        metrics, lag = self._metrics, loop.lag()
+        metrics = self._metrics
+        # The client keeps counting from where it was for what is restored after a failure
+        lag = {p: records for p, records in loop.lag().items() if p in loop.lives}
         shards = [live.shard for live in loop.lives.values()]
         self._count_partitions(loop.partitions, loop.partitions_now)
         metrics.shards.set(len(shards))
@@ -90,10 +92,9 @@ class Status:
         for partition in self._read_up_to.keys() - held:
             del self._read_up_to[partition]
             self._waiting_since.pop(partition, None)
-        records = {p: number for p, number in lag.items() if p in loop.lives}
-        self._read_up_to |= {p: self._up_to(p, loop, number, now) for p, number in records.items()}
+        self._read_up_to |= {p: self._up_to(p, loop, records, now) for p, records in lag.items()}
         behind_s = {p: max(now - since, 0.0) for p, since in self._read_up_to.items()}
-        for gauge, values in ((metrics.lag_records, records), (metrics.lag_seconds, behind_s)):
+        for gauge, values in ((metrics.lag_records, lag), (metrics.lag_seconds, behind_s)):
             for partition in self._shown.get(gauge, set()) - values.keys():
                 gauge.remove(partition)
             for partition, value in values.items():

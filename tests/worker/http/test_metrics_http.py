@@ -318,6 +318,9 @@ def test_what_restores_is_said_and_a_failure_hides_no_lag() -> None:
     assert rig.sample("commits_total", outcome="refused") == 0
     behind = {live.partition: live.last_record_ms for live in [*loop.lives.values(), *loop.restoring.values()]}
     assert min(behind.values()) > 0, "as old as before"
+    pages = status.page["partitions"]
+    assert isinstance(pages, dict)
+    assert {page["lag"] for page in pages.values()} == {None}, "nobody has asked since"
     rig.drain()
     status.update(loop)
     assert (rig.sample("shards_restoring"), rig.sample("shards")) == (0, 2)
