@@ -178,8 +178,8 @@ class Broker(Protocol):
         `fenced` soon after another member has joined under the same instance id."""
 
     def committed(self, partition: int) -> int | None:
-        """C, the group's committed next offset (None: the group has none), never one that an open transaction may
-        still move. Raises NotYet while such a transaction is open."""
+        """C, the group's committed next offset (None: the group has none). Raises NotYet while a transaction that is
+        open may still move it, for as long as the group's last; so what is published may say more than C."""
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset still in the input's log, and the offset after its last readable record. Raises Unanswered."""

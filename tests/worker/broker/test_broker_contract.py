@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 
 import pytest
-from kafka.errors import KafkaError
+from kafka.errors import KafkaError, KafkaTimeoutError
 from kafka.structs import TopicPartition
 
 from tests.rigs.broker_rigs import (
@@ -357,22 +357,44 @@ def test_after_a_failed_poll_renew_begins_everything_anew(rig: Rig) -> None:
 
 
 @pytest.mark.kafka
-def test_a_consumer_that_leaves_an_ask_unanswered_for_too_long_is_made_anew(bootstrap: str) -> None:
+def test_a_consumer_that_leaves_an_ask_unanswered_for_too_long_is_made_anew(
+    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rig = KafkaRig(bootstrap)
     worker = joined(rig)
     consumer = rig.brokers[0]._consumer
     assert consumer is not None
     consumer._longest_transaction_s = 0
-    with rig.held_offset(0):
-        for _ in range(2):
-            with pytest.raises(NotYet):
-                worker.broker.committed(0)
-        worker.broker.renew()
-        drive(worker, until=lambda: sorted(worker.began) == sorted([*ALL, *ALL]))
-        assert set(worker.ended) == ALL
+
+    def unanswered(*_: object, **__: object) -> int:
+        raise KafkaTimeoutError
+
+    monkeypatch.setattr(consumer._consumer, "committed", unanswered)
+    for _ in range(2):
+        with pytest.raises(NotYet):
+            worker.broker.committed(0)
+    worker.broker.renew()
+    drive(worker, until=lambda: sorted(worker.began) == sorted([*ALL, *ALL]))
+    assert set(worker.ended) == ALL
     drive(worker, until=lambda: worker.membership is not None)
     worker.commit([], {0: 1})
     assert worker.committed(0) == 1
+    rig.close()
+
+
+@pytest.mark.kafka
+def test_an_offset_held_for_longer_than_a_transaction_lasts_is_the_one_before_it(bootstrap: str) -> None:
+    rig = KafkaRig(bootstrap)
+    worker = joined(rig)
+    worker.commit([], {0: 1})
+    consumer = rig.brokers[0]._consumer
+    assert consumer is not None
+    with rig.held_offset(0):
+        with pytest.raises(NotYet):
+            worker.broker.committed(0)
+        consumer._longest_transaction_s = 0
+        assert worker.broker.committed(0) == 1
+        assert not consumer.stuck
     rig.close()
 
 
