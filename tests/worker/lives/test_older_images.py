@@ -53,7 +53,8 @@ def test_an_image_of_before_is_read_under_the_defaults() -> None:
     ("setting", "value"),
     [
         ("numbers", "lenient"), ("missing_values", [-9999.0]), ("range", [-50.0, 60.0]),
-        ("outside_range", "dead_letter"), ("timezone", "Europe/Berlin"), ("earliest", "1970-01-01"), ("target_fields", ["value", "other"]),
+        ("outside_range", "dead_letter"), ("timezone", "Europe/Berlin"), ("earliest", "1970-01-01"),
+        ("target_fields", ["value", "other"]),
     ],
 )  # fmt: skip
 def test_it_is_refused_where_one_of_the_new_settings_is_set(setting: str, value: object) -> None:
