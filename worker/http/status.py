@@ -43,9 +43,10 @@ class Status:
     @property
     def page(self) -> dict[str, object]:
         """What the loop wrote last; before there is one, which brokers are waited for, and for how long."""
-        if self._waits is None:
+        waits = self._waits  # once: the loop may end it meanwhile
+        if waits is None:
             return self._page
-        brokers, since = self._waits
+        brokers, since = waits
         waited_s = round(time.monotonic() - since)
         why = f": {self._failed}" if self._failed else ""
         reason = f"waiting for the brokers {brokers} for {waited_s} s{why}"
