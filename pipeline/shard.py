@@ -14,7 +14,7 @@ import numpy as np
 
 from pipeline.arrays import Ints
 from pipeline.batch import DROPS, Batch
-from pipeline.durable.image import UNCHECKED, Counters, ImageError, Marker, Page
+from pipeline.durable.image import UNCHECKED, Counters, ImageError, Marker, OtherSettingsError, Page
 from pipeline.durable.snapshot import Snapshot
 from pipeline.forecasts import Forecasts, joined
 from pipeline.learning import watchdog, windows
@@ -72,7 +72,7 @@ class Shard:
     def load(self, marker: Marker, pages: Iterable[Page]) -> None:
         """Become an image; `network` must already have its weights. Raises ImageError where the method is another."""
         if why := self.difference(marker):
-            raise ImageError(why)
+            raise why
         for page in pages:
             try:
                 self.table.put_page(page.number, page.names, page.rows)
@@ -91,14 +91,21 @@ class Shard:
         self._letters, self._page_offsets = marker.letters, list(marker.page_offsets)
         self._page_checksums = list(marker.page_checksums) or [UNCHECKED] * len(marker.letters)
 
-    def difference(self, marker: Marker) -> str | None:
-        """Return what keeps an image of this marker from being this method's, in words; None where it can be loaded."""
+    def difference(self, marker: Marker) -> ImageError | None:
+        """Return what keeps an image of this marker from being this method's; None where it can be loaded.
+
+        A setting that is missing stands at its default, or did not exist when the image was written.
+        """
         if marker.method == self._fingerprint:
             return None
         mine = json.loads(json.dumps(self._settings, default=list))
         changed = sorted(k for k in mine.keys() | marker.settings.keys() if mine.get(k) != marker.settings.get(k))
-        words = [f"{k} was {marker.settings.get(k)!r} and is {mine.get(k)!r}" for k in changed]
-        return "; ".join(words) or "it was written by another version of the method"
+        if not changed:
+            return ImageError("its state is of another version of the method, or of rows of another layout")
+        was, now = (
+            {k: repr(words[k]) if k in words else "the default" for k in changed} for words in (marker.settings, mine)
+        )
+        return OtherSettingsError("; ".join(f"{k} was {was[k]} and is {now[k]}" for k in changed))
 
     # ---- the fold
 

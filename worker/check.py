@@ -110,10 +110,10 @@ def _unfit(settings: Settings, plan: Plan, found: Standing) -> Iterator[str]:
             except NotYet:
                 continue
             except (ImageError, msgspec.MsgspecError, RecursionError) as why:
-                yield unfit.other_settings(partition, f"its newest marker cannot be read: {why}")
+                yield unfit.other_image(partition, ImageError(f"its newest marker cannot be read: {why}"))
                 continue
             if marker is not None and (difference := shard.difference(marker)):
-                yield unfit.other_settings(partition, difference)
+                yield unfit.other_image(partition, difference)
             if marker is not None and marker.source and found.input_id not in ("", marker.source):
                 yield unfit.other_input(partition, marker.source, found.input_id, marker.offset)
     finally:

@@ -56,7 +56,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
     try:
-        connected = _connected(settings, plan, stop, pulse, metrics)
+        connected = _connected(settings, plan, stop, pulse, metrics, status)
         if connected is None:
             return 0
         broker, sizes = connected
@@ -84,10 +84,11 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
 
 def _connected(
-    settings: Settings, plan: Plan, stop: Stop, pulse: Pulse, metrics: Metrics
+    settings: Settings, plan: Plan, stop: Stop, pulse: Pulse, metrics: Metrics, status: Status
 ) -> tuple[KafkaBroker, topics.Wanted] | None:
     """Check topics and state and join the group, waiting for brokers as long as need be. None: asked to stop."""
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
+    status.wait_for(settings.kafka.bootstrap_servers)
     while not stop.is_set():
         pulse.beat()
         watch.lap("idle")  # a worker that waits for its brokers does not hang
@@ -99,6 +100,7 @@ def _connected(
             return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes
         except BrokerError as error:
             metrics.failures.inc()
+            status.wait_for(settings.kafka.bootstrap_servers, str(error))
             stop.wait(failures.pause_after(error))
     return None
 

@@ -27,8 +27,9 @@ STEP = "[$__rate_interval]"  # Grafana's, at least four scrapes
 GREEN, YELLOW, RED = "green", "yellow", "red"
 OUT = Path(__file__).parent / "dashboards" / "foldcast.json"
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
-OURS = '{job="$job", instance=~"$instance"}'  # of one worker
-GROUP = '{job="$job"}'  # of all
+SERVICE = 'namespace="$namespace", job="$job"'  # no namespace, as in Compose, is an empty one
+OURS = f'{{{SERVICE}, instance=~"$instance"}}'  # of one worker
+GROUP = f"{{{SERVICE}}}"  # of all
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ WELL = Row(
         ),
         Panel(
             "Alerts",
-            {"firing": 'count(ALERTS{alertname=~"Foldcast.*", alertstate="firing"}) or vector(0)'},
+            {"firing": f'count(ALERTS{{alertname=~"Foldcast.*", alertstate="firing", {SERVICE}}}) or vector(0)'},
             "short",
             "Firing now; docs/runbook.md says what to do",
             ((None, GREEN), (1, RED)),
@@ -349,9 +350,10 @@ def drawn() -> str:
         .timezone("browser")
         .tooltip(DashboardCursorSync.CROSSHAIR)
         .with_variable(dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
-        .with_variable(_labels("job", "label_values(foldcast_build_info, job)"))
+        .with_variable(_labels("namespace", "label_values(foldcast_build_info, namespace)"))
+        .with_variable(_labels("job", 'label_values(foldcast_build_info{namespace="$namespace"}, job)'))
         .with_variable(
-            _labels("instance", 'label_values(foldcast_build_info{job="$job"}, instance)').include_all(True).multi(True)
+            _labels("instance", f"label_values(foldcast_build_info{GROUP}, instance)").include_all(True).multi(True)
         )
     )
     for row in ROWS:

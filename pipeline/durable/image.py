@@ -31,6 +31,10 @@ class ImageError(ValueError):
     """The changelog does not hold a whole image; nothing of it may be used."""
 
 
+class OtherSettingsError(ImageError):
+    """The image is whole, and of other settings."""
+
+
 class Page(msgspec.Struct, frozen=True, array_like=True):
     """A run of rows as they were at `offset`."""
 
@@ -70,7 +74,7 @@ class Marker(msgspec.Struct, frozen=True):
     clean: bool = False  # written by a clean stop: `offset` is the last committed one
     page_checksums: list[int] = []  # of the pages' bytes, `UNCHECKED` where one was written before there were any
     source: str = ""  # id of the log that was folded; empty: unknown
-    checksum: int | None = None  # of the marker itself without this; None: written before there were any
+    checksum: int | None = None  # of the marker's bytes with null here, the last field; None: written before
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -128,7 +132,8 @@ def encode_page(page: Page) -> bytes:
 
 def encode_marker(marker: Marker) -> bytes:
     """Bytes of a marker with its checksum: JSON, for people to read."""
-    return msgspec.json.encode(msgspec.structs.replace(marker, checksum=_checksum(marker)))
+    blank = msgspec.json.encode(msgspec.structs.replace(marker, checksum=None))
+    return msgspec.json.encode(msgspec.structs.replace(marker, checksum=crc32(blank)))
 
 
 def encode_refused(entry: Refused) -> bytes:
@@ -136,14 +141,11 @@ def encode_refused(entry: Refused) -> bytes:
     return msgspec.json.encode(entry)
 
 
-def _checksum(marker: Marker) -> int:
-    return crc32(msgspec.json.encode(msgspec.structs.replace(marker, checksum=None)))
-
-
 def decode_marker(data: bytes) -> Marker:
     """Return the marker of these bytes. Raises ImageError, msgspec.MsgspecError, RecursionError where they are none."""
     marker = _marker_decoder.decode(data)
-    if marker.checksum is not None and marker.checksum != _checksum(marker):
+    head, name, _ = data.rpartition(b'"checksum":')  # of the bytes: an older version had fewer fields to encode
+    if marker.checksum is not None and marker.checksum != crc32(head + name + b"null}"):
         raise ImageError("the marker is damaged: its checksum is another")
     pages = len(marker.page_offsets)
     if len(marker.letters) != pages or len(marker.page_checksums) not in (0, pages):

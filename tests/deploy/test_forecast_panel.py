@@ -79,7 +79,7 @@ def test_every_column_is_drawn_by_a_rule_of_its_own() -> None:
 
 def test_compose_brings_a_database_what_fills_it_and_grafana_with_the_panels_source() -> None:
     look = {name for name, service in SERVICES.items() if "look" in service.get("profiles", [])}
-    assert look == {"postgres", "jdbc-sink", "connect", "grafana"}
+    assert look == {"postgres", "jdbc-sink", "connect", "grafana-of-forecasts"}
     file = DEPLOY / "grafana" / "provisioning" / "datasources" / "postgres.yaml"
     [source] = yaml.safe_load(file.read_text())["datasources"]
     database = SERVICES["postgres"]["environment"]

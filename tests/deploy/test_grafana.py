@@ -57,12 +57,18 @@ def test_recorded_series_are_recorded() -> None:
 
 
 def test_compose_provisions_the_data_source_and_the_dashboard() -> None:
-    grafana = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]["grafana"]
+    services = yaml.safe_load((ROOT / "deploy" / "compose.yaml").read_text())["services"]
+    grafana = services["grafana-of-forecasts"]
     mounts = dict(volume.split(":")[:2] for volume in grafana["volumes"])
     assert set(mounts) == {"./grafana/provisioning", "./grafana/dashboards"}
+    assert {**grafana, "volumes": 0, "profiles": 0} == {**services["grafana"], "volumes": 0, "profiles": 0}
     provider = yaml.safe_load((GRAFANA / "provisioning" / "dashboards" / "foldcast.yaml").read_text())["providers"][0]
     assert provider["options"]["path"] == mounts["./grafana/dashboards"]
     home = grafana["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
     assert home == f"{mounts['./grafana/dashboards']}/{JSON.name}"
+    alone = dict(volume.split(":")[:2] for volume in services["grafana"]["volumes"])
+    assert [path for path in alone if not (ROOT / "deploy" / path).exists()] == []
+    assert alone[f"./grafana/dashboards/{JSON.name}"] == home
+    assert not [path for path in alone if "postgres" in path or "forecasts" in path], "there is no PostgreSQL"
     source = yaml.safe_load((GRAFANA / "provisioning" / "datasources" / "prometheus.yaml").read_text())["datasources"]
     assert [entry["type"] for entry in source] == ["prometheus"]

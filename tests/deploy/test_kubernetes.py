@@ -1,6 +1,8 @@
 """Manifests: valid for the API, hardened, and in agreement with the settings, the probes and the rules."""
 
 import json
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -12,6 +14,7 @@ import pytest
 import yaml
 
 from pipeline.table import Table
+from tests.rigs.documented import PAGES, command
 from worker.settings.method import method_of
 from worker.settings.sources import load
 
@@ -140,6 +143,32 @@ def test_kustomize_puts_them_together() -> None:
     [config] = [document["metadata"]["name"] for document in made if document["kind"] == "ConfigMap"]
     assert config.startswith("foldcast-")
     assert yaml.safe_dump_all(made).count(f"name: {config}\n") == 3, "the set and the job mount this very content"
+
+
+def test_the_overlay_and_the_patch_of_the_page_can_be_used(tmp_path: Path) -> None:
+    page = PAGES["docs/kubernetes.md"]
+    overlay = "".join(re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S))
+    shutil.copytree(FOLDER.parent, tmp_path / "deploy")
+    (tmp_path / "my").mkdir()
+    (tmp_path / "my" / "foldcast_kafka__sasl_password").write_text("secret")
+    (tmp_path / "my" / "foldcast.toml").write_text('[kafka]\nbootstrap_servers = "mine:9092"\n')
+    text = overlay.replace("<your registry>", "registry.example").replace("<your namespace>", "watch")
+    (tmp_path / "my" / "kustomization.yaml").write_text(text)
+    made = kustomized(tmp_path / "my")
+    kinds = {document["kind"]: document for document in made if document["metadata"]["name"] != "foldcast-dashboard"}
+    assert kinds["ConfigMap"]["data"] == {"foldcast.toml": '[kafka]\nbootstrap_servers = "mine:9092"\n'}
+    assert list(kinds["Secret"]["data"]) == ["foldcast_kafka__sasl_password"]
+    [source] = kinds["NetworkPolicy"]["spec"]["ingress"][0]["from"]
+    assert source["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "watch"}
+    [container] = kinds["StatefulSet"]["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "registry.example/foldcast:0.1.0"
+    (tmp_path / "set.yaml").write_text(yaml.safe_dump(kinds["StatefulSet"]))
+    start = "kubectl -n foldcast patch statefulset foldcast"
+    asked = command("docs/kubernetes.md", start).removeprefix(start)
+    local = ["kubectl", "patch", "--local", "-f", tmp_path / "set.yaml", "-o", "json", *shlex.split(asked)]
+    done = subprocess.run(local, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["spec"]["template"]["spec"]["containers"][0]["args"] == ["run", "--leave"]
 
 
 def with_component(name: str, folder: Path) -> list[dict[str, Any]]:

@@ -31,7 +31,7 @@ def asked(address: str, path: str) -> Any:
 def panels() -> dict[str, str]:
     """Queries by panel and legend, with Grafana's variables filled in."""
     board = json.loads((DEPLOY / "grafana" / "dashboards" / "foldcast.json").read_text())
-    values = {"$job": "foldcast", "$instance": ".*", "$__rate_interval": "30s"}
+    values = {"$namespace": "", "$job": "foldcast", "$instance": ".*", "$__rate_interval": "30s"}
     found = {}
     for panel in board["panels"]:
         for target in panel.get("targets", ()):

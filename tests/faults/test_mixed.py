@@ -52,3 +52,17 @@ def test_a_worker_killed_at_each_point_of_its_cycle_leaves_no_trace(tmp_path: Pa
     print("\n".join(report.lines()))
     assert not wrong, "\n".join(wrong)
     assert report.expected["forecast"] > 0
+
+
+@pytest.mark.timeout(1200)
+def test_messages_of_several_targets_are_accounted_for_target_by_target(tmp_path: Path) -> None:
+    faulthandler.cancel_dump_traceback_later()
+    with storm(tmp_path, 3, RATE, several=True) as (stage, feeder, follower):
+        for kind in ("worker killed", "requests cut", "broker killed", "worker restarted"):
+            print(f"{kind}: {KINDS[kind][0](stage)}; answers after {stage.recover():.1f} s")
+        stage.finish(feeder)
+        report, wrong = verdict(stage.cluster, follower)
+    print("\n".join(report.lines()))
+    assert not wrong, "\n".join(wrong)
+    assert not stage.ended, "\n".join(stage.ended)
+    assert min(report.right["forecasts"], report.right["dead letters"], report.expected["missing"]) > 0

@@ -1,4 +1,4 @@
-"""docs/sinks.md on a real database: table, statement and connector, through kills and a second reading."""
+"""docs/sinks.md on a real database: table, statement, connect-standalone.sh; through kills and a second reading."""
 
 import faulthandler
 import json
@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from tests.rigs.cluster import Cluster, Feeder, Source
+from tests.rigs.documented import command
 from tests.rigs.kafka_connect import WHAT_TO_INSTALL, Connect, can_run
 from tests.rigs.ports import free_port
 from tests.rigs.postgres import Postgres
@@ -54,6 +55,15 @@ def test_the_statement_takes_rows_as_they_are_and_twice(postgres: Postgres) -> N
     assert sorted_rows(held(postgres)) == sorted_rows(rows)
 
 
+def test_the_question_of_the_containers_page_is_answered(postgres: Postgres) -> None:
+    """The part in quotes of `docker compose -f deploy/compose.yaml exec postgres psql ... -c "..."`."""
+    postgres.ask(TABLE)
+    rows = [{**SHOWN, "id": f"events-1-{n}/{n}", "horizon": n, "outside": n < 3} for n in (1, 2, 3)]
+    postgres.ask(STATEMENT, rows=json.dumps(rows))
+    question = command("docs/containers.md", "docker compose -f deploy/compose.yaml exec postgres").split('"')[1]
+    assert [row[0] for row in postgres.ask(question)] == ["events-1-1/1"]
+
+
 def connector(postgres: Postgres, topic: str, name: str) -> str:
     """The page's connector, for this database and this topic."""
     changed = {"name": name, "topics": topic, "connection.url": f"jdbc:postgresql://127.0.0.1:{postgres.port}/postgres"}
@@ -68,7 +78,7 @@ def connector(postgres: Postgres, topic: str, name: str) -> str:
 def test_the_connector_leaves_one_row_per_forecast_and_horizon_after_kills_and_a_second_reading(
     bootstrap: str, unique: str, tmp_path: Path, postgres: Postgres
 ) -> None:
-    if not can_run():
+    if not can_run("connect", "jdbc_sink"):
         pytest.skip(WHAT_TO_INSTALL)
     faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
     topic = f"{unique}-rows"

@@ -191,6 +191,7 @@ class Cluster:
         self.changed = Condition()  # a worker has said something
         self.workers: list[Worker] = []
         self._last_ms = FIRST_MS
+        self.event_bytes: Callable[[str, object, object], bytes] = event_bytes  # as the settings want a message
         values: dict[str, dict[str, object]] = {
             "kafka": {
                 "bootstrap_servers": bootstrap,
@@ -287,11 +288,14 @@ class Cluster:
             TopicReader(self.connection, self.topics.output, starts) as reader,
         ):
             for partition in range(self.partitions):
-                producer.send(self.topics.input, partition, None, event_bytes(f"last-{partition}", self._last_ms, 1.0))
+                body = self.event_bytes(f"last-{partition}", self._last_ms, 1.0)
+                producer.send(self.topics.input, partition, None, body)
             producer.flush()
             missing, deadline = set(range(self.partitions)), time.monotonic() + LIMIT_S
             while missing:
-                missing -= {r.partition for r in reader.poll(0.2) if r.key == b"last-%d" % r.partition}
+                missing -= {
+                    r.partition for r in reader.poll(0.2) if (r.key or b"").split(b"/")[0] == b"last-%d" % r.partition
+                }
                 assert time.monotonic() < deadline, f"no forecasts in {missing}\n{self.ends_of_logs()}"
 
 

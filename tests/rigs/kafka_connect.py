@@ -9,7 +9,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
-POMS = {"connect": ROOT / "tests" / "rigs" / "connect.pom.xml", "jdbc_sink": ROOT / "deploy" / "sinks" / "pom.xml"}
+POMS = {
+    "connect": ROOT / "tests" / "rigs" / "connect.pom.xml",
+    "jdbc_sink": ROOT / "deploy" / "sinks" / "pom.xml",
+    "kafka_tools": ROOT / "tests" / "rigs" / "kafka_tools.pom.xml",
+}
 LIMIT_S = 200.0
 WHAT_TO_INSTALL = "no Kafka Connect can be started here: install a JDK (17 or newer) and Maven"
 
@@ -26,9 +30,9 @@ def jars(what: str) -> Path:
     return folder
 
 
-def can_run() -> bool:
-    """Whether there is Java, and the jars or Maven to fetch them."""
-    there = (CACHE / "connect").is_dir() and (CACHE / "jdbc_sink").is_dir()
+def can_run(*needed: str) -> bool:
+    """Whether there is Java, and the jars of all of these, or Maven to fetch them."""
+    there = all((CACHE / what).is_dir() for what in needed)
     return shutil.which("java") is not None and (there or shutil.which("mvn") is not None)
 
 

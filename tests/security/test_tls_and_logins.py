@@ -11,11 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.rigs import documented
 from tests.rigs.secured_kafka import (
     APP,
     APP_PASSWORD,
     KEY_PASSWORD,
     LISTENERS,
+    ROOT_PASSWORD,
     SECRETS,
     WRONG_PASSWORD,
     SecuredKafka,
@@ -372,3 +374,23 @@ def test_making_topics_names_what_it_lacks(secured: SecuredKafka, unique: str) -
         topics.create(settings, 1, 1)
     secured.allow(*(("CREATE", "TOPIC", name) for name in names))
     topics.create(settings, 1, 1)
+
+
+def test_the_acls_that_are_shown_can_be_set_as_shown(secured: SecuredKafka, tmp_path: Path) -> None:
+    if not documented.can_run_tools():
+        pytest.skip(documented.WHAT_TO_INSTALL)
+    module = "org.apache.kafka.common.security.scram.ScramLoginModule"
+    (tmp_path / "admin.properties").write_text(
+        "security.protocol=SASL_PLAINTEXT\nsasl.mechanism=SCRAM-SHA-512\n"
+        f'sasl.jaas.config={module} required username="root" password="{ROOT_PASSWORD}";\n'
+    )
+    address, tools = secured.kafka.listeners["CLEARLOGIN"], documented.programs(tmp_path / "bin", kafka=True)
+    shown = [line for line in documented.commands("docs/security.md") if line.startswith("kafka-acls.sh")]
+    said = [documented.run(line.replace("kafka:9092", address), tmp_path, tools) for line in shown]
+    set_now = [
+        (re.findall(r"name=([^,]+), patternType=(\w+)", text)[0], re.findall(r"operation=(\w+)", text)) for text in said
+    ]
+    assert {(*where, *sorted({*what})) for where, what in set_now} == {
+        ("foldcast-changelog", "LITERAL", "DESCRIBE_CONFIGS", "READ", "WRITE"),
+        ("foldcast/", "PREFIXED", "WRITE"),
+    }

@@ -23,7 +23,9 @@ class Status:
     """Called after every cycle; `page` is replaced as a whole, so that other threads may read it."""
 
     def __init__(self, metrics: Metrics, instance_id: str) -> None:
-        self.page: dict[str, object] = {"ready": False, "reason": "starting"}
+        self._page: dict[str, object] = {"ready": False, "reason": "starting"}
+        self._waits: tuple[str, float] | None = None  # before there is a loop: for which brokers, and since when
+        self._failed = ""  # the last try, in words
         self._metrics = metrics
         self._instance_id = instance_id
         self._next = 0.0
@@ -37,6 +39,23 @@ class Status:
         # Of the last minute: when, and how many there had been by then, by bucket
         self._latencies = deque([(time.monotonic(), metrics.latency.counts.copy())])
         self._most_partitions = 0  # the input has had
+
+    @property
+    def page(self) -> dict[str, object]:
+        """What the loop wrote last; before there is one, which brokers are waited for, and for how long."""
+        waits = self._waits  # once: the loop may end it meanwhile
+        if waits is None:
+            return self._page
+        brokers, since = waits
+        waited_s = round(time.monotonic() - since)
+        why = f": {self._failed}" if self._failed else ""
+        reason = f"waiting for the brokers {brokers} for {waited_s} s{why}"
+        return {"instance": self._instance_id, "ready": False, "reason": reason, "waiting_s": waited_s}
+
+    def wait_for(self, brokers: str, failure: str = "") -> None:
+        """Show that the worker is not connected yet, and why the last try failed, until the loop brings its page."""
+        self._waits = self._waits or (brokers, time.monotonic())
+        self._failed = failure
 
     def __call__(self, loop: Loop) -> None:
         """Bring gauges and page up to date where the last time was a second ago."""
@@ -70,7 +89,7 @@ class Status:
         metrics.quality()
         behind_s = self._behind(loop, lag)
         reason = loop.why_not_ready
-        self.page = {
+        self._page = {
             "instance": self._instance_id,
             "ready": reason is None,
             "reason": reason,
@@ -80,6 +99,7 @@ class Status:
             },
             **self._quality(),
         }
+        self._waits = None
         self._say_silence(loop.silence())
 
     def _behind(self, loop: Loop, lag: dict[int, int]) -> dict[int, float]:

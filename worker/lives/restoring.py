@@ -88,7 +88,7 @@ class Restoring:
                 self._proven = True
             live = self._live(image, low, high, broker.input_id())
         except ValueError as error:
-            raise Refusal(unfit.other_settings(self.partition, str(error))) from error
+            raise Refusal(unfit.other_image(self.partition, error)) from error
         self.end()
         broker.start(self.partition, live.shard.position)
         return live

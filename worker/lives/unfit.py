@@ -1,12 +1,16 @@
 """Why the state of a partition cannot be gone on with, in sentences with the way out."""
 
+from pipeline.durable.image import OtherSettingsError
 
-def other_settings(partition: int, why: str) -> str:
-    """Return the refusal of an image that these settings cannot read."""
-    return (
-        f"the changelog of partition {partition} does not fit these settings: {why}; restore them, or "
-        "start under a new kafka.group_id"
-    )
+
+def other_image(partition: int, why: Exception) -> str:
+    """Return the refusal of an image that is of other settings, of another version, or damaged."""
+    if isinstance(why, OtherSettingsError):
+        return (
+            f"the changelog of partition {partition} does not fit these settings: {why}; restore them, or "
+            "start under a new kafka.group_id"
+        )
+    return f"the changelog of partition {partition} cannot be gone on with: {why}; start under a new kafka.group_id"
 
 
 def other_input(partition: int, was: str, now: str, offset: int) -> str:

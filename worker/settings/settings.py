@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.decoding.paths import WHOLE, parts_of
 from worker.settings.events import Events
 from worker.settings.fine_tune import FineTune
 from worker.settings.http import Http
@@ -59,9 +60,22 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def meaning(self) -> dict[str, object]:
-        """Return the settings that give the state its meaning, as JSON; under other values it is another state."""
+        """Return the settings that give the state its meaning, as JSON; under other values it is another state.
+
+        One that came later is left out at its default, and a path of one name is that name: images of before are read.
+        """
         whole = self.model_dump(mode="json", include=MEANING)
-        return {f"{section}.{name}": value for section, table in whole.items() for name, value in table.items()}
+        words = {f"{section}.{name}": value for section, table in whole.items() for name, value in table.items()}
+        paths = {f"events.{name}": _named(words[f"events.{name}"]) for name in PATHS}
+        return {name: value for name, value in (words | paths).items() if name not in LATER or value != LATER[name]}
+
+
+def _named(field: object) -> object:
+    """Return the name of a field that is in no other, the steps on the way to one that is; of many, those of each."""
+    if isinstance(field, list):
+        return [_named(each) for each in field]
+    steps: list[str | int] = [] if field == WHOLE else parts_of(str(field))
+    return steps[0] if len(steps) == 1 and isinstance(steps[0], str) else steps
 
 
 MEANING = {
@@ -70,6 +84,11 @@ MEANING = {
     "fine_tune": {"window"},
     "worker": {"stream_ttl_s"},
 }
+PATHS = ("stream_field", "time_field", "target_field", "covariates")  # that were names, before they could be paths
+LATER: dict[str, object] = {  # what did not exist from the first state on, with the default
+    "events.target_fields": [], "events.numbers": "strict", "events.missing_values": [], "events.range": [],
+    "events.outside_range": "drop", "events.timezone": "UTC", "events.earliest": "1990-01-01",
+}  # fmt: skip
 SECTIONS: dict[str, type[Section]] = {
     "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "output": Output, "worker": Worker,
     "http": Http, "log": Log,

@@ -23,7 +23,7 @@ def main() -> int:
     say(f"seed {given.seed}: up to {given.faults} faults in {given.minutes:g} minutes at {given.rate:g} events/s")
     with (
         tempfile.TemporaryDirectory() as home,
-        storm(given.keep or Path(home), given.seed, given.rate) as (stage, feeder, follower),
+        storm(given.keep or Path(home), given.seed, given.rate, given.several) as (stage, feeder, follower),
     ):
         while done.total() < given.faults and time.monotonic() - began < given.minutes * 60:
             time.sleep(stage.rng.uniform(0.2, 3))
@@ -53,6 +53,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--faults", type=int, default=150, metavar="N")
     parser.add_argument("--minutes", type=float, default=45.0)
     parser.add_argument("--rate", type=float, default=300.0, help="events per second")
+    parser.add_argument("--several", action="store_true", help="messages of several targets, their fields in others")
     parser.add_argument("--kind", action="append", choices=list(KINDS), help="only these")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="keep the workers' logs")
     return parser.parse_args()

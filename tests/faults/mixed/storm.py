@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.faults.mixed import nested
 from tests.rigs.cluster import AdoptionFollower, Cluster, Feeder, Source, Worker, random_weights
 from tests.rigs.ports import free_port
 from tests.rigs.proxy import Proxy
@@ -80,8 +81,13 @@ class Storm:
 
 
 @contextmanager
-def storm(home: Path, seed: int, rate: float) -> Iterator[tuple[Storm, Feeder, AdoptionFollower]]:
-    """A storm with all its parts started and every partition live; nothing of it is left at the end."""
+def storm(
+    home: Path, seed: int, rate: float, several: bool = False
+) -> Iterator[tuple[Storm, Feeder, AdoptionFollower]]:
+    """A storm with all its parts started and every partition live; nothing of it is left at the end.
+
+    With `several` a message has more than one target, as `nested` has it.
+    """
     rng, port = random.Random(seed), free_port()
     # The usual session, not the short one of other tests: where a broker that was killed is fenced again while it loads
     # its group offsets, Kafka 4.3.1 goes on with old ones (docs/guarantees.md)
@@ -106,15 +112,19 @@ def storm(home: Path, seed: int, rate: float) -> Iterator[tuple[Storm, Feeder, A
                 worker={"snapshot_events": 1000, "give_up_s": 120},
                 fine_tune={"adopt_interval_s": 1, "window": 24, "max_cpu_share": 0.3},
                 log={"level": "debug"},
+                events=nested.EVENTS if several else {},
             ) as cluster,
         ):
+            if several:
+                cluster.event_bytes = nested.last_message
             follower = AdoptionFollower(cluster)
             follower.start()
             stage = Storm(kafka, proxy, cluster, rng)
             for name in FIRST:
                 stage.start(name)
             stage.recover()  # patient: the first start of all compiles kernels
-            feeder = Feeder(cluster, Source(STREAMS, PARTITIONS, seed), rate, patient=True)
+            source = (nested.NestedSource if several else Source)(STREAMS, PARTITIONS, seed)
+            feeder = Feeder(cluster, source, rate, patient=True)
             feeder.start()
             yield stage, feeder, follower
     finally:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from pipeline.shard import Shard
+from tests.faults.mixed import nested
 from tests.rigs.cluster import (
     AdoptionFollower,
     Cluster,
@@ -20,8 +21,11 @@ from worker.demo.auditor import Report, Rules, audit
 def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[str]]:
     """The audit, and everything that is not as it should be, in words. All workers must have ended."""
     topics, connection = cluster.topics, cluster.connection
+    inputs: Iterator[TopicRecord] = read_all(connection, topics.input)
     outputs, letters = read_all(connection, topics.output), read_all(connection, topics.dead_letters)
-    report = audit(read_all(connection, topics.input), outputs, letters, Rules(), topics.input)
+    if cluster.settings.events.target_fields:
+        inputs, outputs, letters = nested.flat(inputs), nested.forecasts(outputs), nested.letters(letters)
+    report = audit(inputs, outputs, letters, Rules(), topics.input)
     adoptions = follower.finish()
     wrong = [] if report.ok else list(report.lines())
     records, committed = by_partition(cluster.read(topics.input)), cluster.committed()

@@ -121,7 +121,7 @@ def test_a_deleted_record_is_gone_and_a_later_one_counts(changelog: Log) -> None
 def test_another_method_is_refused_in_words(changelog: Log) -> None:
     image = read_image(changelog)
     other = Shard(METHOD, restless(METHOD), 0, {"model.cell": "lstm", "events.same_time": "drop"})
-    words = "events.same_time was None and is 'drop'; model.cell was 'gru' and is 'lstm'"
+    words = "events.same_time was the default and is 'drop'; model.cell was 'gru' and is 'lstm'"
     with pytest.raises(ImageError, match=f"^{words}$"):
         other.load(marker_of(changelog), image.pages)
     wider = Method(horizons=(1, 2), hidden_size=16)

@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from importlib import import_module
 from io import StringIO
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 
@@ -163,6 +166,40 @@ def test_a_worker_whose_broker_does_not_answer_gives_up_with_1(nobody: str) -> N
     assert said.returncode == 1
     assert "worker.give_up_s" in sentence(said.stderr)
     assert " INFO listening port=" in said.stdout, "probes are answered meanwhile"
+
+
+def test_a_worker_that_waits_for_its_broker_says_for_which_how_long_and_why(nobody: str, tmp_path: Path) -> None:
+    patient = tmp_path / "patient.toml"
+    patient.write_text(Path(nobody).read_text().replace("give_up_s = 0.1", "give_up_s = 60"))
+    command = [sys.executable, "-c", HURRIED, "run", "--config", str(patient)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as worker:
+        assert worker.stdout is not None
+        try:
+            lines = iter(worker.stdout)
+            port = next(found[1] for line in lines if (found := re.search(r" listening port=(\d+)", line)))
+            for _ in range(3):  # between them are pauses of 0.5 and 1 s
+                failure = next(line for line in lines if " WARNING BrokerError: " in line)
+            page = json.loads(answered(port, "/api/status"))
+            ready, text = answered(port, "/readyz"), answered(port, "/")
+        finally:
+            worker.kill()
+            worker.stdout.read()
+    error = failure.split(" WARNING BrokerError: ")[1].split("; ")[0]
+    assert page["ready"] is False
+    assert page["waiting_s"] >= 1
+    assert page["reason"] == f"waiting for the brokers 127.0.0.1:1 for {page['waiting_s']} s: {error}"
+    for shown in (ready.rstrip("\n"), json.loads(text)["reason"]):
+        assert re.sub(r"\d+ s:", "N s:", shown) == f"waiting for the brokers 127.0.0.1:1 for N s: {error}"
+
+
+def answered(port: str, path: str) -> str:
+    try:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
+            text: str = answer.read().decode()
+            return text
+    except HTTPError as error:
+        with error:
+            return error.read().decode()
 
 
 def test_topics_without_a_broker_are_1(nobody: str) -> None:

@@ -1,0 +1,72 @@
+"""Every command in README and docs is run by a test, as it stands there, or has a reason why not."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.rigs.documented import PAGES, ROOT, command, commands, programs, run
+
+# By how it starts: the test that runs it
+RUN = {
+    "foldcast topics create --partitions 8 --replication 3": "tests/kafka/test_documented_commands.py",
+    "foldcast check": "tests/kafka/test_documented_commands.py",
+    "foldcast run": "tests/kafka/test_documented_commands.py",
+    "kafka-console-consumer.sh": "tests/kafka/test_documented_commands.py",
+    "kafka-acls.sh": "tests/security/test_tls_and_logins.py",
+    "connect-standalone.sh": "tests/kafka/test_sinks.py",
+    "docker compose -f deploy/compose.yaml exec postgres": "tests/kafka/test_sinks.py",
+    "kubectl -n foldcast patch statefulset": "tests/deploy/test_kubernetes.py",
+    "python -c": "tests/test_commands.py",
+    "foldcast backtest jfk.csv": "tests/test_commands.py",
+}
+ENGINE = "a container engine that fetches images; tests/e2e builds the image and runs Compose where there is one"
+CLUSTER = "it asks a Kubernetes cluster; what it would apply is validated, and built by kustomize"
+MEASURE = "it measures for minutes, and its numbers are of one machine"
+NOT_RUN = {
+    "docker ": ENGINE,
+    "TORCH_INDEX_URL=": ENGINE,
+    "kubectl apply": CLUSTER,
+    "kubectl port-forward": CLUSTER,
+    "kubectl -n foldcast delete": CLUSTER,
+    "kubectl -n foldcast port-forward": CLUSTER,
+    "kubectl -n foldcast rollout": CLUSTER,
+    "kubectl -n foldcast scale": CLUSTER,
+    "make setup": "the tests run in what it makes",
+    "make demo": "tests/kafka/test_demo.py runs a short one",
+    "make test": "these are the tests",
+    "python tests/bench/": MEASURE,
+    ".venv/bin/python tests/bench/": MEASURE,
+    "foldcast backtest trades.parquet": "the file is the reader's own",
+    "foldcast backtest prices.csv": "the file is of a package that tests do not fetch",
+    "kafka-transactions.sh find-hanging": "it names a verb of a tool, and is no whole command",
+}
+
+
+def begins(line: str, starts: dict[str, str]) -> list[str]:
+    return [start for start in starts if line.startswith(start)]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_command_is_run_by_a_test_or_has_a_reason_why_not(page: str) -> None:
+    for line in commands(page):
+        assert begins(line, RUN) or begins(line, NOT_RUN), f"run it in a test, or say why not: {line}"
+
+
+def test_the_lists_name_nothing_that_is_gone() -> None:
+    every = [line for page in PAGES for line in commands(page)]
+    for start in [*RUN, *NOT_RUN]:
+        assert any(line.startswith(start) for line in every), start
+    for start, file in RUN.items():
+        first = start.split(" ")[0] if start.startswith("foldcast topics") else start
+        assert re.search(re.escape(first), (ROOT / file).read_text()), f"{file} runs {start}"
+
+
+@pytest.mark.timeout(600)
+def test_the_picture_can_be_drawn_as_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    found = programs(tmp_path / "bin")
+    run(command("docs/forecasting.md", "python -c"), tmp_path, found)
+    printed = run(command("docs/forecasting.md", "foldcast backtest jfk.csv"), tmp_path, found)
+    assert "mean of all" in printed
+    assert (tmp_path / "docs" / "backtest.svg").read_text().count("<svg") == 1
