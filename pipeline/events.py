@@ -16,18 +16,19 @@ import numpy as np
 from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected, interleaved
 from pipeline.decoding.numbers import Numbers
 from pipeline.decoding.paths import WHOLE, Kind, labels_of, layout, walk
+from pipeline.decoding.schemas import framing
 from pipeline.decoding.times import YEAR_MS, Times, from_epoch, from_iso, likely
 
 NAME_BYTES = 255
 LARGEST = 1e36  # what waits for labels is kept in float32
 NO_TIMESTAMP = -1
 PLAIN, ANY_TIME = Numbers(), Times()
-FRAMING = 5  # bytes before a message that a schema registry knows: 0, and the schema's id
 
 # every reason a record goes to the dead letters
 REASONS = (
     "empty",  # no value at all
-    "undecodable",  # not JSON
+    "undecodable",  # not JSON, or not what its schema says
+    "unknown_schema",  # the registry does not have it
     "wrong_type",  # not an object, or a field of another type; numbers beyond float64
     "no_stream",  # neither field nor key
     "name_too_long",
@@ -181,7 +182,7 @@ class Decoder:
             fix = ' (events.numbers = "lenient" reads numbers in text)' if "float" in str(error) else ""
             raise _Refused("wrong_type", f"{error}{fix if 'got `str`' in str(error) else ''}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _Refused("undecodable", _framing(value) or str(error)) from None
+            raise _Refused("undecodable", framing(value) or str(error)) from None
         if self._flat:  # by names that are constants, which takes a third of the time
             stream, time, target = message.f0, message.f1, message.f2
         else:
@@ -286,14 +287,3 @@ def _refuse_future(field: str | float, ahead_ms: int) -> NoReturn:
     cause = "" if isinstance(field, str) and field[4:5] == "-" else likely(field)
     reason = "bad_time" if cause and ahead_ms > YEAR_MS else "future_time"
     raise _Refused(reason, f"{field!r} is {ahead_ms / 1000:g} s ahead of the record's timestamp{cause}")
-
-
-def _framing(value: bytes) -> str:
-    """Return a sentence about the bytes that a schema registry's clients put before a message; empty without them."""
-    if len(value) < FRAMING or value[0]:
-        return ""
-    schema = int.from_bytes(value[1:FRAMING])
-    return (
-        f"this looks like a schema registry's framing (a zero byte, then the id of schema {schema}): only plain JSON "
-        "is read, so let the producer use a JSON serializer without a registry"
-    )

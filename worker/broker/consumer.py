@@ -180,6 +180,11 @@ class InputConsumer:
             self.started.add(partition)
             self.silence.over(partition)
 
+    def rest(self, partition: int, offset: int) -> None:
+        """Deliver nothing more of it until `start`, and be at `offset`."""
+        self.start(partition, offset)
+        self._stop(partition)
+
     def committed(self, partition: int) -> int | None:
         """The group's offset, once no transaction holds it. Raises NotYet, BrokerError."""
         # A call that timed out leaves its request behind, and the next call gets that old answer (kafka-python

@@ -8,6 +8,7 @@ from typing import Self
 from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from pipeline.decoding.schemas import JSON_FORMAT
 from worker.settings.events import Events
 from worker.settings.fine_tune import FineTune
 from worker.settings.http import Http
@@ -15,6 +16,7 @@ from worker.settings.kafka import Kafka
 from worker.settings.log import Log
 from worker.settings.model import Model
 from worker.settings.output import Output
+from worker.settings.registry import Registry
 from worker.settings.section import Section
 from worker.settings.worker import Worker
 
@@ -26,6 +28,7 @@ class Settings(BaseSettings):
 
     kafka: Kafka = Field(default_factory=Kafka)
     events: Events = Field(default_factory=Events)
+    registry: Registry = Field(default_factory=Registry)
     model: Model = Field(default_factory=Model)
     fine_tune: FineTune = Field(default_factory=FineTune)
     output: Output = Field(default_factory=Output)
@@ -39,6 +42,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "events.covariates are read by the linear experts alone, and model.profile is lite, which has none: "
                 "make it full, or leave them out"
+            )
+        if self.events.format != JSON_FORMAT and self.registry.url is None:
+            raise ValueError(f"events.format is {self.events.format}, and schemas are in a registry: set registry.url")
+        if self.events.format == JSON_FORMAT and self.registry.url is not None:
+            raise ValueError(
+                f"registry.url does nothing while events.format is {JSON_FORMAT}: make that avro, protobuf or "
+                "json_schema, or leave it out"
             )
         rows = self.output.rows_topic
         for name in ("input_topic", "output_topic", "dead_letter_topic", "changelog_topic"):
@@ -61,6 +71,8 @@ class Settings(BaseSettings):
     def meaning(self) -> dict[str, object]:
         """Return the settings that give the state its meaning, as JSON; under other values it is another state."""
         whole = self.model_dump(mode="json", include=MEANING)
+        if self.events.format == JSON_FORMAT:  # as state says that was written when there was no other
+            del whole["events"]["format"]
         return {f"{section}.{name}": value for section, table in whole.items() for name, value in table.items()}
 
 
@@ -71,7 +83,7 @@ MEANING = {
     "worker": {"stream_ttl_s"},
 }
 SECTIONS: dict[str, type[Section]] = {
-    "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "output": Output, "worker": Worker,
-    "http": Http, "log": Log,
+    "kafka": Kafka, "events": Events, "registry": Registry, "model": Model, "fine_tune": FineTune,
+    "output": Output, "worker": Worker, "http": Http, "log": Log,
 }  # fmt: skip
 NAMES = [f"{section}.{name}" for section, fields in SECTIONS.items() for name in fields.model_fields]
