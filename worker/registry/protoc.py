@@ -31,8 +31,9 @@ def compiled(name: str, text: str, others: Mapping[str, bytes]) -> bytes:
             command = [sys.executable, "-m", "grpc_tools.protoc", *places, name]
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
             if done.returncode:
-                lines = [line for line in done.stderr.splitlines() if line.startswith(f"{name}:")]  # others are its log
-                raise ValueError(f"protoc: {lines[0] if lines else done.stderr[-200:]}")
+                told = done.stderr.replace(f"{Path(folder, 'in')}/", "")
+                lines = [line for line in told.splitlines() if line.startswith(f"{name}:")]  # others are its log
+                raise ValueError(f"protoc: {lines[0] if lines else told[-200:]}")
             made: bytes = FileDescriptorSet.FromString(Path(folder, "out").read_bytes()).file[0].SerializeToString()
             return made
     except subprocess.TimeoutExpired:

@@ -123,7 +123,7 @@ def test_what_answers_may_be_no_registry(registry: FakeRegistry) -> None:
 
 def test_a_schema_of_another_kind_is_named(registry: FakeRegistry) -> None:
     registry.answers["/schemas/ids/7"] = 200, {"schema": "{}", "schemaType": "JSON"}
-    with pytest.raises(ValueError, match="it is JSON, and events.format is for AVRO"):
+    with pytest.raises(ValueError, match=r"it is JSON, and events\.format is for AVRO"):
         client(registry).schema(7)
 
 
