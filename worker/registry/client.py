@@ -22,6 +22,7 @@ MOST_BYTES = 4 << 20  # of an answer
 MOST_REFERENCES = 100
 REST_S = 1.0  # so long nobody asks again for what was not there or not answered
 MOST_UNKNOWN = 1000
+BELIEVED_S = 60.0  # after an unknown schema: so that many of them do not hold up the others
 
 Named = tuple[tuple[str, str | bytes], ...]
 
@@ -42,7 +43,8 @@ class RegistryClient:
             self._headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
         self._opener = _opener(settings)
         self._away: tuple[float, SchemasAway] | None = None
-        self._unknown: dict[int, tuple[float, UnknownSchema]] = {}
+        self._unknown: dict[int, tuple[float, UnknownSchema | SchemasAway]] = {}
+        self._believed_until = 0.0
 
     def verify(self) -> None:
         """Ask for nothing in particular. Raises SchemasAway where no registry answers."""
@@ -51,9 +53,9 @@ class RegistryClient:
 
     def schema(self, number: int) -> Schema:
         """Return a schema with all that it refers to. Raises UnknownSchema, SchemasAway, ValueError."""
-        until, error = self._unknown.get(number, (0.0, None))
-        if error is not None and time.monotonic() < until:
-            raise error
+        until, stored = self._unknown.get(number, (0.0, None))
+        if stored is not None and time.monotonic() < until:
+            raise stored
         form = "?format=serialized" if self._kind == KINDS["protobuf"] else ""
         try:
             answer = self._ask(f"/schemas/ids/{number}{form}")
@@ -65,11 +67,23 @@ class RegistryClient:
             definition = self._definition(MAIN, answer, form, found, ())
             return Schema(definition, tuple(found.items()))
         except UnknownSchema as error:
-            if len(self._unknown) >= MOST_UNKNOWN:
-                self._unknown.clear()
-            unknown = UnknownSchema(f"the registry at {self.url} does not know schema {number}: {error}")
-            self._unknown[number] = time.monotonic() + REST_S, unknown
-            raise unknown from None
+            raise self._doubted(number, f"the registry at {self.url} does not know schema {number}: {error}") from None
+
+    def _doubted(self, number: int, why: str) -> UnknownSchema | SchemasAway:
+        """Return what an unknown schema is: the first for a while is asked for twice.
+
+        A registry that follows another learns of a new schema a moment after the one who registered it.
+        """
+        now = time.monotonic()
+        if len(self._unknown) >= MOST_UNKNOWN:
+            self._unknown.clear()
+        verdict: UnknownSchema | SchemasAway = UnknownSchema(why)
+        if number in self._unknown:
+            self._believed_until = now + BELIEVED_S
+        elif now >= self._believed_until:
+            verdict = SchemasAway(f"{why}; it is asked again", "register that schema")
+        self._unknown[number] = now + REST_S, verdict
+        return verdict
 
     def _definition(
         self, name: str, answer: Any, form: str, found: dict[str, str | bytes], inside: tuple[str, ...]

@@ -21,6 +21,7 @@ class Registry(Section):
 
     url: Address | None = Field(
         default=None,
+        repr=False,  # somebody may have written a password into it
         description="where its API of Confluent's form begins, as in `http://registry:8081`, or of Apicurio "
         "`http://registry:8080/apis/ccompat/v7`",
     )

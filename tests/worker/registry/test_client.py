@@ -10,10 +10,15 @@ import pytest
 from pipeline.decoding.schemas import Schema, SchemasAway, UnknownSchema
 from tests.rigs.clock import Clock
 from tests.rigs.registry import FakeRegistry, fake_registry
+from worker.broker.contract import BrokerError
+from worker.check import findings, verify
+from worker.plan import Plan
 from worker.refusal import Refusal
 from worker.registry.client import MOST_BYTES, RegistryClient
+from worker.registry.decoder import with_registry
 from worker.registry.protoc import compiled
 from worker.settings.registry import Registry
+from worker.settings.sources import load
 
 
 @pytest.fixture
@@ -40,18 +45,40 @@ def test_a_schema_comes_behind_all_that_it_refers_to(registry: FakeRegistry) -> 
     with pytest.raises(ValueError, match="circle"):
         client(registry).schema(7)
     registry.answers["/subjects/of%2Fb/versions/3"] = 404, {"error_code": 40401, "message": "Subject not found"}
-    with pytest.raises(UnknownSchema, match="schema 7: 404 Subject not found"):
+    with pytest.raises(SchemasAway, match="schema 7: 404 Subject not found"):
         client(registry).schema(7)
 
 
-def test_only_the_registrys_own_word_makes_a_schema_unknown(registry: FakeRegistry, clock: Clock) -> None:
+def unknown(asks: RegistryClient, number: int, clock: Clock) -> None:
+    """Ask for a schema that is not there until that is believed."""
+    with pytest.raises(SchemasAway, match=f"does not know schema {number}: .*; it is asked again"):
+        asks.schema(number)
+    clock.now += 1.1
+    with pytest.raises(UnknownSchema, match=f"does not know schema {number}"):
+        asks.schema(number)
+
+
+def test_the_registrys_own_word_makes_a_schema_unknown_the_second_time(registry: FakeRegistry, clock: Clock) -> None:
     asks = client(registry)
-    with pytest.raises(UnknownSchema, match="does not know schema 7"):
-        asks.schema(7)
+    unknown(asks, 7, clock)
+    with pytest.raises(UnknownSchema):
+        asks.schema(8)  # for a while others are believed at once
     registry.answers["/schemas/ids/7"] = 200, {"schema": '"long"'}
     with pytest.raises(UnknownSchema):
         asks.schema(7)
-    assert len(registry.asked) == 1, "a moment later nobody asks again"
+    assert len(registry.asked) == 3, "a moment later nobody asks again"
+    clock.now += 1.1
+    assert asks.schema(7) == Schema('"long"')
+    clock.now += 60
+    unknown(asks, 9, clock)
+
+
+def test_a_schema_that_a_follower_learns_of_late_is_found(registry: FakeRegistry, clock: Clock) -> None:
+    asks = client(registry)
+    for _ in range(3):
+        with pytest.raises(SchemasAway):
+            asks.schema(7)
+    registry.answers["/schemas/ids/7"] = 200, {"schema": '"long"'}
     clock.now += 1.1
     assert asks.schema(7) == Schema('"long"')
 
@@ -148,3 +175,16 @@ def test_protobuf_comes_serialized_or_as_text(registry: FakeRegistry) -> None:
 def test_certificates_that_are_not_there_are_a_sentence() -> None:
     with pytest.raises(Refusal, match="certificates cannot be read"):
         RegistryClient(Registry(url="https://127.0.0.1:1", ssl_cafile="/nowhere"), "avro")
+
+
+def test_check_and_start_up_name_one_that_is_away(registry: FakeRegistry) -> None:
+    settings = load(None, {}, events={"format": "avro"}, registry={"url": registry.url})
+    registry.answers["/schemas/types"] = 503, b""
+    found = findings(settings)
+    assert next(found).ok
+    second = next(found)
+    assert (second.check, second.ok) == ("registry", False)
+    assert registry.url in second.says
+    plan, asks = with_registry(Plan.of(settings), settings)
+    with pytest.raises(BrokerError, match=f"{registry.url} answers /schemas/types with 503"):
+        verify(settings, plan, asks)
