@@ -1,7 +1,7 @@
 """Avro: a schema becomes a reader of its messages. Needs fastavro.
 
 fastavro follows a message as deep and as long as it claims to be, so schemas whose messages could claim anything in a
-few bytes are refused: those that contain themselves, and lists of what takes no byte.
+few bytes are refused: those that contain themselves, and lists and records of what takes no byte.
 """
 
 import json
@@ -15,7 +15,6 @@ from pipeline.decoding.schemas import Reader, Schema
 
 # a reader that finds bytes which its schema did not write raises whatever it stumbled over
 GARBLED = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, StructError, TypeError, ValueError)
-NO_BYTES = ("null",)
 
 
 def reader(schema: Schema) -> Reader:
@@ -24,7 +23,7 @@ def reader(schema: Schema) -> Reader:
     try:
         definitions = [text for _, text in schema.references] + [schema.definition]
         *_, parsed = [fastavro.parse_schema(json.loads(text), named_schemas=named) for text in definitions]
-        _least_bytes(parsed, named, ())
+        _least_bytes(parsed, named, {})
     except (*GARBLED, fastavro.schema.SchemaParseException, RecursionError) as error:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
@@ -41,25 +40,30 @@ def reader(schema: Schema) -> Reader:
     return read
 
 
-def _least_bytes(schema: Any, named: dict[str, Any], inside: tuple[str, ...]) -> int:
-    """Return the fewest bytes that a value takes. Raises ValueError where its messages could claim anything."""
+def _least_bytes(schema: Any, named: dict[str, Any], sizes: dict[str, int], inside: tuple[str, ...] = ()) -> int:
+    """Return the fewest bytes that a value takes; those of records are kept in `sizes`.
+
+    Raises ValueError where messages could claim anything.
+    """
     if isinstance(schema, list):
-        return 1 + min((_least_bytes(each, named, inside) for each in schema), default=0)
+        return 1 + min((_least_bytes(each, named, sizes, inside) for each in schema), default=0)
     kind = schema["type"] if isinstance(schema, dict) else schema
-    name = schema.get("name", "") if isinstance(schema, dict) else ""
+    name = schema.get("name", "") if isinstance(schema, dict) else kind
     if not isinstance(kind, str):
-        return _least_bytes(kind, named, inside)
-    if name in inside or kind in inside:
-        raise ValueError(f"{name or kind} contains itself, and how deep is for a message to say: such are not read")
+        return _least_bytes(kind, named, sizes, inside)
+    if name in inside:
+        raise ValueError(f"{name} contains itself, and how deep is for a message to say: such are not read")
     if kind in ("record", "error"):
-        return sum(_least_bytes(field["type"], named, (*inside, name)) for field in schema["fields"])
+        fields = [field["type"] for field in schema["fields"]]
+        sizes[name] = sum(_least_bytes(field, named, sizes, (*inside, name)) for field in fields)
+        if fields and not sizes[name]:
+            raise ValueError(f"{name} has fields, and none of them takes a byte")
+        return sizes[name]
     if kind in ("array", "map"):
-        items = _least_bytes(schema["items" if kind == "array" else "values"], named, inside)
-        if not items and kind == "array":
+        item = _least_bytes(schema["items" if kind == "array" else "values"], named, sizes, inside)
+        if not item and kind == "array":
             raise ValueError("it has a list of what takes no byte, and how long is for a message to say")
         return 1
-    if kind in named and kind != name:
-        return _least_bytes(named[kind], named, inside)
-    if kind == "fixed":
-        return int(schema["size"])
-    return 0 if kind in NO_BYTES else 1
+    if kind in named:
+        return sizes[kind] if kind in sizes else _least_bytes(named[kind], named, sizes, inside)
+    return int(schema["size"]) if kind == "fixed" else int(kind != "null")

@@ -176,6 +176,7 @@ def test_what_does_not_match_names_its_schema() -> None:
         record(one={"type": "record", "name": "N", "fields": [{"name": "n", "type": {"type": "array", "items": "N"}}]}),
         record(nothing={"type": "array", "items": "null"}),
         record(nothing={"type": "array", "items": record()}),
+        record(value="double", nothing={"type": "record", "name": "N", "fields": [{"name": "n", "type": "null"}]}),
     ],
 )
 def test_a_schema_by_which_few_bytes_claim_to_be_much_is_not_used(schema: Any) -> None:
@@ -190,6 +191,15 @@ def test_a_name_that_is_used_twice_is_no_circle() -> None:
         schema, {"first": {"at": 1.0}, "second": {"at": 2.0}, "value": 3.0}, covariates=("second.at",)
     )
     assert (batch.covariates.tolist(), batch.value.tolist(), rejected) == ([[2.0]], [3.0], [])
+
+
+def test_a_schema_that_doubles_at_each_level_is_judged_at_once() -> None:
+    schema: Any = {"type": "record", "name": "R0", "fields": [{"name": "a", "type": "int"}]}
+    for n in range(1, 200):
+        fields = [{"name": "a", "type": schema}, {"name": "b", "type": f"R{n - 1}"}]
+        schema = {"type": "record", "name": f"R{n}", "fields": fields}
+    _, [rejected] = decode("avro", GivenSchemas(s1=avro_schema(schema)), framed(1, b"\2" * 99))
+    assert "does not match" in rejected.message
 
 
 def test_avro_and_json_schemas_may_refer_to_others() -> None:

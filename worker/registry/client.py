@@ -24,8 +24,6 @@ REST_S = 1.0  # so long nobody asks again for what was not there or not answered
 MOST_UNKNOWN = 1000
 BELIEVED_S = 60.0  # after an unknown schema: so that many of them do not hold up the others
 
-Named = tuple[tuple[str, str | bytes], ...]
-
 
 class RegistryClient:
     """Asks for schemas, one request at a time, and remembers none but those that were not there a moment ago."""
@@ -59,12 +57,12 @@ class RegistryClient:
         form = "?format=serialized" if self._kind == KINDS["protobuf"] else ""
         try:
             answer = self._ask(f"/schemas/ids/{number}{form}")
-            self._unknown.pop(number, None)
             kind = self._checked(answer, "schemaType", str, "AVRO")
             if kind != self._kind:
                 raise ValueError(f"it is {kind}, and events.format is for {self._kind}")
             found: dict[str, str | bytes] = {}
             definition = self._definition(MAIN, answer, form, found, ())
+            self._unknown.pop(number, None)
             return Schema(definition, tuple(found.items()))
         except UnknownSchema as error:
             raise self._doubted(number, f"the registry at {self.url} does not know schema {number}: {error}") from None
