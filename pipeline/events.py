@@ -90,9 +90,10 @@ class Decoder:
         self._plain = form.numbers.plain
         self._times, self._zone, self._earliest_ms = form.times, form.times.zone, form.times.earliest_ms
         self._drop = 0  # of the event that was read last
+        self._given: Callable[[object], Any] | None = None  # covariates, or the one there is, None where it is absent
         number = float | str | None if form.numbers.lenient else float | None
         if form.target_field == WHOLE:
-            self._places, self._given = list[str](), list[Any]()
+            self._places = list[str]()
             self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(number).decode
             return
         kinds: list[Kind] = [(str | int | None, None), (str | float | int | None, None)]
@@ -104,7 +105,8 @@ class Decoder:
         self._decode = msgspec.json.Decoder(struct).decode
         self._flat = self._places[:3] == ["f0", "f1", "f2"]
         self._get = attrgetter(*self._places[:3])
-        self._given = [attrgetter(place) for place in self._places[3:]]
+        if form.covariates:
+            self._given = attrgetter(*self._places[3:])
 
     def decode(
         self,
@@ -120,7 +122,7 @@ class Decoder:
         names: list[str] = []
         times: list[int] = []
         targets: list[float] = []
-        covariates: list[list[float]] = []
+        covariates: list[Any] = []  # of each event: numbers, or the one there is
         drops, plain = dict[int, int](), self._plain
         rejected: list[Rejected] = []
         for place, (timestamp, key, value) in enumerate(zip(timestamps_ms, keys, values, strict=True)):
@@ -133,17 +135,19 @@ class Decoder:
             names.append(name)
             times.append(time_ms)
             targets.append(target)
-            if given:
+            if self._given:
                 covariates.append(given)
             if not plain and self._drop:
                 drops[len(kept) - 1], self._drop = self._drop, 0
+        companions = np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates))
+        companions[np.abs(companions) > LARGEST] = math.nan
         batch = Batch(
             np.array([offsets[p] for p in kept], np.int64),
             names,
             np.array(times, np.int64),
             np.array([timestamps_ms[p] for p in kept], np.int64),
             np.array(targets, np.float64),
-            np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates)),
+            companions,
             len(offsets),
             offsets[-1] + 1,
             np.zeros(len(kept), np.int64),
@@ -170,9 +174,7 @@ class Decoder:
         merged = (_one_of(faults[place], len(self._each)) for place in sorted(faults))
         return interleaved(batches), [each for each in merged if each is not None]
 
-    def _one(
-        self, timestamp_ms: int, key: bytes | None, value: bytes | None
-    ) -> tuple[str, int, float, list[float] | None]:
+    def _one(self, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[str, int, float, Any]:
         """Return name, time, value and covariates of the record's event. Raises _Refused."""
         if value is None:
             raise _Refused("empty", "the record has no value")
@@ -189,7 +191,7 @@ class Decoder:
             stream, time, target = self._nested(message)
         name = self._name(stream, key)
         time_ms = self._time(time, timestamp_ms)
-        given = self._covariates(message) if self._given else None
+        given = self._covariates(message, self._given) if self._given else None
         if target is msgspec.UNSET:
             raise _Refused("no_value", f"there is no field {self.form.target_field!r}")
         if not self._plain:
@@ -228,17 +230,19 @@ class Decoder:
         except AttributeError:  # a field lies below what is null
             return (walk(message, place) for place in self._places[:3])
 
-    def _covariates(self, message: object) -> list[float]:
+    def _covariates(self, message: object, get: Callable[[object], Any]) -> Any:
         try:
-            given = [get(message) for get in self._given]
+            given = get(message)
         except AttributeError:
-            given = [walk(message, place) for place in self._places[3:]]
-        if not self._plain:
-            try:
-                given = [None if c is None else self.form.numbers.read(c) for c in given]
-            except ValueError as error:
-                raise _Refused("wrong_type", f"a covariate: {error}") from None
-        return [math.nan if c is None or abs(c) > LARGEST else c for c in given]
+            found = [walk(message, place) for place in self._places[3:]]
+            given = found if len(found) > 1 else found[0]
+        if self._plain:
+            return given
+        try:
+            numbers = given if isinstance(given, list | tuple) else [given]
+            return [None if c is None else self.form.numbers.read(c) for c in numbers]
+        except ValueError as error:
+            raise _Refused("wrong_type", f"a covariate: {error}") from None
 
     def _name(self, field: str | int | None, key: bytes | None) -> str:
         name: Any = field
