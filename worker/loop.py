@@ -78,9 +78,7 @@ class Loop:
         self._watch = Stopwatch(metrics.loop_seconds)
         self._failures = Failures(limits.give_up_s)
         self._unreadable = UnreadableInput(limits.give_up_s)
-        self._unexplained = UnreadableInput(
-            limits.give_up_s
-        )  # records whose schemas the registry does not hand out now
+        self._unexplained = UnreadableInput(limits.give_up_s)  # for want of a schema, while the registry is away
         self._dead, self._judge, self._bad = limits.dead, limits.judge, BadRecords(topics.input)
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle

@@ -13,9 +13,13 @@ LIMIT_S = 20.0
 
 def compiled(name: str, text: str, others: Mapping[str, bytes]) -> bytes:
     """Return a file as a serialized FileDescriptorProto. Raises ValueError where it is none, SchemasAway."""
-    from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
+    from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet  # of an extra
+    from google.protobuf.message import DecodeError
 
-    known = FileDescriptorSet(file=[FileDescriptorProto.FromString(data) for data in others.values()])
+    try:
+        known = FileDescriptorSet(file=[FileDescriptorProto.FromString(data) for data in others.values()])
+    except DecodeError as error:
+        raise ValueError(f"what {name} imports is no schema: {error}") from None
     for file, other in zip(known.file, others, strict=True):
         file.name = other
     try:

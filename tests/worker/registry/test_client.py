@@ -167,6 +167,9 @@ def test_protobuf_comes_serialized_or_as_text(registry: FakeRegistry) -> None:
         found.append(client(registry, "protobuf").schema(7))
     assert found[0] == found[1]
     assert found[0].references == (("p.proto", data),)
+    registry.answers["/subjects/p/versions/1?format=serialized"] = 200, {"schema": "////"}
+    with pytest.raises(ValueError, match="imports is no schema"):
+        client(registry, "protobuf").schema(7)
     registry.answers["/subjects/p/versions/1?format=serialized"] = 200, {"schema": "message {"}
     with pytest.raises(ValueError, match=r"protoc: p\.proto:1"):
         client(registry, "protobuf").schema(7)
