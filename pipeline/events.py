@@ -16,18 +16,19 @@ import numpy as np
 from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected, interleaved
 from pipeline.decoding.numbers import Numbers
 from pipeline.decoding.paths import WHOLE, Kind, labels_of, layout, walk
+from pipeline.decoding.schemas import framing
 from pipeline.decoding.times import YEAR_MS, Times, from_epoch, from_iso, likely
 
 NAME_BYTES = 255
 LARGEST = 1e36  # what waits for labels is kept in float32
 NO_TIMESTAMP = -1
 PLAIN, ANY_TIME = Numbers(), Times()
-FRAMING = 5  # bytes before a message that a schema registry knows: 0, and the schema's id
 
 # every reason a record goes to the dead letters
 REASONS = (
     "empty",  # no value at all
-    "undecodable",  # not JSON
+    "undecodable",  # not JSON, or not what its schema says
+    "unknown_schema",  # the registry does not have it
     "wrong_type",  # not an object, or a field of another type; numbers beyond float64
     "no_stream",  # neither field nor key
     "name_too_long",
@@ -89,9 +90,10 @@ class Decoder:
         self._plain = form.numbers.plain
         self._times, self._zone, self._earliest_ms = form.times, form.times.zone, form.times.earliest_ms
         self._drop = 0  # of the event that was read last
+        self._given: Callable[[object], Any] | None = None  # covariates, or the one there is, None where it is absent
         number = float | str | None if form.numbers.lenient else float | None
         if form.target_field == WHOLE:
-            self._places, self._given = list[str](), list[Any]()
+            self._places = list[str]()
             self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(number).decode
             return
         kinds: list[Kind] = [(str | int | None, None), (str | float | int | None, None)]
@@ -103,7 +105,8 @@ class Decoder:
         self._decode = msgspec.json.Decoder(struct).decode
         self._flat = self._places[:3] == ["f0", "f1", "f2"]
         self._get = attrgetter(*self._places[:3])
-        self._given = [attrgetter(place) for place in self._places[3:]]
+        if form.covariates:
+            self._given = attrgetter(*self._places[3:])
 
     def decode(
         self,
@@ -119,7 +122,7 @@ class Decoder:
         names: list[str] = []
         times: list[int] = []
         targets: list[float] = []
-        covariates: list[list[float]] = []
+        covariates: list[Any] = []  # of each event: numbers, or the one there is
         drops, plain = dict[int, int](), self._plain
         rejected: list[Rejected] = []
         for place, (timestamp, key, value) in enumerate(zip(timestamps_ms, keys, values, strict=True)):
@@ -132,17 +135,19 @@ class Decoder:
             names.append(name)
             times.append(time_ms)
             targets.append(target)
-            if given:
+            if self._given:
                 covariates.append(given)
             if not plain and self._drop:
                 drops[len(kept) - 1], self._drop = self._drop, 0
+        companions = np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates))
+        companions[np.abs(companions) > LARGEST] = math.nan
         batch = Batch(
             np.array([offsets[p] for p in kept], np.int64),
             names,
             np.array(times, np.int64),
             np.array([timestamps_ms[p] for p in kept], np.int64),
             np.array(targets, np.float64),
-            np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates)),
+            companions,
             len(offsets),
             offsets[-1] + 1,
             np.zeros(len(kept), np.int64),
@@ -169,9 +174,7 @@ class Decoder:
         merged = (_one_of(faults[place], len(self._each)) for place in sorted(faults))
         return interleaved(batches), [each for each in merged if each is not None]
 
-    def _one(
-        self, timestamp_ms: int, key: bytes | None, value: bytes | None
-    ) -> tuple[str, int, float, list[float] | None]:
+    def _one(self, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[str, int, float, Any]:
         """Return name, time, value and covariates of the record's event. Raises _Refused."""
         if value is None:
             raise _Refused("empty", "the record has no value")
@@ -181,14 +184,14 @@ class Decoder:
             fix = ' (events.numbers = "lenient" reads numbers in text)' if "float" in str(error) else ""
             raise _Refused("wrong_type", f"{error}{fix if 'got `str`' in str(error) else ''}") from None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise _Refused("undecodable", _framing(value) or str(error)) from None
+            raise _Refused("undecodable", framing(value) or str(error)) from None
         if self._flat:  # by names that are constants, which takes a third of the time
             stream, time, target = message.f0, message.f1, message.f2
         else:
             stream, time, target = self._nested(message)
         name = self._name(stream, key)
         time_ms = self._time(time, timestamp_ms)
-        given = self._covariates(message) if self._given else None
+        given = self._covariates(message, self._given) if self._given else None
         if target is msgspec.UNSET:
             raise _Refused("no_value", f"there is no field {self.form.target_field!r}")
         if not self._plain:
@@ -227,17 +230,19 @@ class Decoder:
         except AttributeError:  # a field lies below what is null
             return (walk(message, place) for place in self._places[:3])
 
-    def _covariates(self, message: object) -> list[float]:
+    def _covariates(self, message: object, get: Callable[[object], Any]) -> Any:
         try:
-            given = [get(message) for get in self._given]
+            given = get(message)
         except AttributeError:
-            given = [walk(message, place) for place in self._places[3:]]
-        if not self._plain:
-            try:
-                given = [None if c is None else self.form.numbers.read(c) for c in given]
-            except ValueError as error:
-                raise _Refused("wrong_type", f"a covariate: {error}") from None
-        return [math.nan if c is None or abs(c) > LARGEST else c for c in given]
+            found = [walk(message, place) for place in self._places[3:]]
+            given = found if len(found) > 1 else found[0]
+        if self._plain:
+            return given
+        try:
+            numbers = given if isinstance(given, list | tuple) else [given]
+            return [None if c is None else self.form.numbers.read(c) for c in numbers]
+        except ValueError as error:
+            raise _Refused("wrong_type", f"a covariate: {error}") from None
 
     def _name(self, field: str | int | None, key: bytes | None) -> str:
         name: Any = field
@@ -286,14 +291,3 @@ def _refuse_future(field: str | float, ahead_ms: int) -> NoReturn:
     cause = "" if isinstance(field, str) and field[4:5] == "-" else likely(field)
     reason = "bad_time" if cause and ahead_ms > YEAR_MS else "future_time"
     raise _Refused(reason, f"{field!r} is {ahead_ms / 1000:g} s ahead of the record's timestamp{cause}")
-
-
-def _framing(value: bytes) -> str:
-    """Return a sentence about the bytes that a schema registry's clients put before a message; empty without them."""
-    if len(value) < FRAMING or value[0]:
-        return ""
-    schema = int.from_bytes(value[1:FRAMING])
-    return (
-        f"this looks like a schema registry's framing (a zero byte, then the id of schema {schema}): only plain JSON "
-        "is read, so let the producer use a JSON serializer without a registry"
-    )

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from pipeline.decoding.schemas import SchemasAway
 from pipeline.durable.image import MARKER_KEY, ImageError, Marker, decode_marker
 from worker import topics
 from worker.broker.admin import Standing, standing
@@ -18,6 +19,8 @@ from worker.broker.restore import LogReader
 from worker.lives import unfit
 from worker.plan import Plan
 from worker.refusal import Refusal
+from worker.registry.client import RegistryClient
+from worker.registry.decoder import with_registry
 from worker.settings.settings import Settings
 
 LOOK_BACK = 500  # records from the end of a changelog where its newest marker is looked for first
@@ -37,11 +40,17 @@ class Finding(NamedTuple):
 def findings(settings: Settings) -> Iterator[Finding]:
     """Check after check, up to the first that makes the next ones pointless. Raises nothing that is a finding."""
     try:
-        plan = Plan.of(settings)
+        plan, registry = with_registry(Plan.of(settings), settings)
         yield Finding("settings", True, "they are complete and do not contradict each other")
     except Refusal as why:
         yield Finding("settings", False, str(why))
         return
+    if registry is not None:
+        try:
+            registry.verify()
+            yield Finding("registry", True, f"{registry.url} answers and lets this user in")
+        except SchemasAway as why:
+            yield Finding("registry", False, f"{why}; {why.fix}")
     try:
         checked, _ = topics.check(settings)
         yield Finding("brokers", True, f"{settings.kafka.bootstrap_servers} answers and lets this user in")
@@ -76,8 +85,13 @@ def _of_group(settings: Settings, plan: Plan) -> Iterator[Finding]:
         yield Finding("changelog", True, says)
 
 
-def verify(settings: Settings, plan: Plan) -> None:
+def verify(settings: Settings, plan: Plan, registry: RegistryClient | None) -> None:
     """See that nothing in the cluster keeps a worker from going on. Raises Refusal with the fix, BrokerError."""
+    if registry is not None:
+        try:
+            registry.verify()
+        except SchemasAway as away:
+            raise BrokerError(str(away), fix=away.fix) from away
     found = standing(settings.kafka, topics.names_of(settings).names)
     for why in [*_lacking(settings, found), *_unfit(settings, plan, found)]:
         raise Refusal(why)

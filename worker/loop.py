@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Event
 
+from pipeline.decoding.schemas import SchemasAway
 from pipeline.durable.image import refused_key, weights_key
 from worker.broker.contract import (
     Broker,
@@ -19,6 +20,7 @@ from worker.broker.contract import (
     Polled,
     Records,
     Topics,
+    Unreadable,
 )
 from worker.dead_letters import BadRecords, DeadLetterCatch, dead_letters
 from worker.failures import Failures, LateRestores, UnreadableInput
@@ -76,6 +78,7 @@ class Loop:
         self._watch = Stopwatch(metrics.loop_seconds)
         self._failures = Failures(limits.give_up_s)
         self._unreadable = UnreadableInput(limits.give_up_s)
+        self._unexplained = UnreadableInput(limits.give_up_s)  # for want of a schema, while the registry is away
         self._dead, self._judge, self._bad = limits.dead, limits.judge, BadRecords(topics.input)
         self._last_cycle = 0.0
         self._snapshot_s = 0.0  # of this cycle
@@ -108,7 +111,7 @@ class Loop:
         if not self.joined:
             return "not joined"
         why = [f"commits fail: {self._failures.last}"] if self._failures.failing else []
-        why += [*self._unreadable.why, *filter(None, [self._broker.silence()])]
+        why += [*self._unreadable.why, *self._unexplained.why, *filter(None, [self._broker.silence()])]
         if waiting := self._held.waiting:
             why += [f"restoring partitions {waiting}", *self._held.waits_for[:3]]
         return "; ".join(why) or None
@@ -132,7 +135,8 @@ class Loop:
         if self._broken:  # until this is done a transaction of ours may be open, and nobody can read past it
             self._broker.renew()
             self._broken = False
-        for live in [self.lives[p] for p in self._unreadable.rested() if p in self.lives]:
+        rested = [*self._unreadable.rested(), *self._unexplained.rested()]
+        for live in [self.lives[p] for p in rested if p in self.lives]:
             self._broker.start(live.partition, live.shard.position)
         polled = self._broker.poll(POLL_S)
         self._last_cycle = time.monotonic()
@@ -188,12 +192,20 @@ class Loop:
         if self.joined:
             self._late.keep({*self._held})
             self._unreadable.keep({*self._held})
+            self._unexplained.keep({*self._held})
 
     def _advance(self, live: Live, records: Records, transaction: Transaction) -> None:
         if not live.fits(records):
             self._begin(live.partition, "its records do not follow on its position")
             return
-        advanced = live.advance(records, self._judge, self._watch.lap)
+        try:
+            advanced = live.advance(records, self._judge, self._watch.lap)
+        except SchemasAway as away:
+            self._broker.rest(live.partition, live.shard.position)
+            self._metrics.failures.inc()
+            self._unexplained.pause(Unreadable(str(away), live.partition, records.offsets[-1], away.fix))
+            return
+        self._unexplained.arrived(live.partition, records.offsets[-1])
         if advanced is None:
             return
         transaction.advanced.append(advanced)

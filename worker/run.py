@@ -26,6 +26,8 @@ from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
 from worker.plan import Plan
+from worker.registry.client import RegistryClient
+from worker.registry.decoder import with_registry
 from worker.room import room_for
 from worker.settings.settings import Settings
 from worker.signals import Stop
@@ -35,7 +37,7 @@ log = logging.getLogger(__name__)
 
 def run(settings: Settings, leave: bool, stop: Stop) -> int:
     """Run the worker until `stop` is set. Returns the exit code. Raises Refusal."""
-    plan = Plan.of(settings)
+    plan, registry = with_registry(Plan.of(settings), settings)
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
     log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
@@ -56,7 +58,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
     try:
-        connected = _connected(settings, plan, stop, pulse, metrics, status)
+        connected = _connected(settings, plan, registry, stop, pulse, metrics, status)
         if connected is None:
             return 0
         broker, sizes = connected
@@ -84,9 +86,15 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
 
 def _connected(
-    settings: Settings, plan: Plan, stop: Stop, pulse: Pulse, metrics: Metrics, status: Status
+    settings: Settings,
+    plan: Plan,
+    registry: RegistryClient | None,
+    stop: Stop,
+    pulse: Pulse,
+    metrics: Metrics,
+    status: Status,
 ) -> tuple[KafkaBroker, topics.Wanted] | None:
-    """Check topics and state and join the group, waiting for brokers as long as need be. None: asked to stop."""
+    """Check all that is asked for and join the group, waiting for answers as long as need be. None: asked to stop."""
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
     status.wait_for(settings.kafka.bootstrap_servers)
     while not stop.is_set():
@@ -96,7 +104,7 @@ def _connected(
             checked, sizes = topics.check(settings)
             for topic in checked:
                 log_event("topic", **topic)
-            verify(settings, plan)
+            verify(settings, plan, registry)
             return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes
         except BrokerError as error:
             metrics.failures.inc()

@@ -67,7 +67,17 @@ def test_a_record_that_is_no_event_is_refused_with_its_reason(
 
 def test_every_reason_has_its_case() -> None:
     reasons = {case[0] for case in REFUSED if isinstance(case, tuple) and isinstance(case[0], str)}
-    assert reasons | {"too_many_streams"} == set(REASONS), "that one is found by a worker, not in a record"
+    elsewhere = {"too_many_streams", "unknown_schema"}  # found by a worker, and in a registry's framing
+    assert reasons | elsewhere == set(REASONS)
+
+
+@pytest.mark.parametrize("names", [("data.wind",), ("data.wind", "rain")])
+def test_covariates_that_are_null_absent_below_null_or_absurd_are_absent(names: tuple[str, ...]) -> None:
+    wind = [b'{"wind":2.5}', b'{"wind":null}', b"{}", b"null", b'{"wind":-1e37}', b'{"wind":0}']
+    batch, rejected = decode(Format(covariates=names), *((b"a", b'{"value":1,"data":%s}' % data) for data in wind))
+    assert rejected == []
+    assert np.array_equal(batch.covariates[:, 0], [2.5, *[np.nan] * 4, 0.0], equal_nan=True)
+    assert np.isnan(batch.covariates[:, 1:]).all()
 
 
 def test_only_positive_values_have_a_logarithm() -> None:

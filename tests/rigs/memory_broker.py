@@ -257,6 +257,9 @@ class MemoryBroker:
         if partition in self.owned:
             self._positions[partition] = self._looked[partition] = offset
 
+    def rest(self, partition: int, offset: int) -> None:
+        self._positions.pop(partition, None)
+
     def open_changelog(self, partition: int) -> LogRead:
         if partition in self.cluster.unanswered:
             raise Unanswered(f"no broker tells where the changelog of partition {partition} ends")

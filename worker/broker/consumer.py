@@ -187,6 +187,11 @@ class InputConsumer:
             self.started.add(partition)
             self.silence.over(partition)
 
+    def rest(self, partition: int, offset: int) -> None:
+        """Deliver nothing more of it until `start`, and be at `offset`."""
+        self.start(partition, offset)
+        self._stop(partition)
+
     def committed(self, partition: int) -> int | None:
         """The group's offset, once no transaction holds it or could. Raises NotYet, BrokerError."""
         began = time.monotonic()

@@ -188,6 +188,9 @@ class Broker(Protocol):
         """Deliver this partition's records from `offset` on, beginning with the next poll. Does nothing where the
         partition is no longer ours: the next poll says so."""
 
+    def rest(self, partition: int, offset: int) -> None:
+        """Deliver nothing more of this partition until `start`; as far as it goes, it is at `offset`."""
+
     def open_changelog(self, partition: int) -> LogRead:
         """Call after `committed` of the same partition: then nothing committed is missed. Raises Unanswered."""
 

@@ -63,6 +63,9 @@ class KafkaBroker:
     def start(self, partition: int, offset: int) -> None:
         self._member().start(partition, offset)
 
+    def rest(self, partition: int, offset: int) -> None:
+        self._member().rest(partition, offset)
+
     def open_changelog(self, partition: int) -> LogRead:
         return self._logs.open(self._kafka.changelog_topic, partition)
 

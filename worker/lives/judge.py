@@ -82,6 +82,9 @@ class RefusedEvents:
         found = np.flatnonzero(np.isin(batch.offset, self._offsets)) if len(self._offsets) else ()
         return batch.without(found) if len(found) else batch
 
+    def __contains__(self, offset: int) -> bool:
+        return bool(np.isin(offset, self._offsets))
+
     def records(self, offsets: list[int]) -> list[tuple[bytes, bytes]]:
         """Changelog records for events that are refused now; none where none is."""
         made_ms, records = round(time.time() * 1000), []

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from pipeline.batch import Batch, Rejected
 from pipeline.forecasts import Forecasts
+from pipeline.framed import UNKNOWN
 from pipeline.shard import Shard
 from worker.broker.contract import Records
 from worker.lives.judge import Judge, RefusedEvents
@@ -106,7 +107,8 @@ class Live:
     def advance(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> Advanced | None:
         """Take in records; those below C silently. None where nothing of them leaves the shard.
 
-        `lap` is called with the phase that ends: decode, advance.
+        `lap` is called with the phase that ends: decode, advance. Raises SchemasAway: go on from the shard's position;
+        Refusal.
         """
         self.last_record_ms = records.timestamps_ms[-1]
         cut = bisect_left(records.offsets, self.committed)
@@ -121,7 +123,8 @@ class Live:
         batch, refused = judge.sift(batch, rest.offsets, self.shard.table.index)
         lap("decode")
         forecasts = self._fold(batch, judge, lap)
-        offsets = [rest.offsets[one.place] for one in refused]
+        refused_places = {one.place for one in refused} | {one.place for one in rejected if one.reason == UNKNOWN}
+        offsets = [rest.offsets[place] for place in sorted(refused_places)]
         letters = {one.place: one for one in [*refused, *rejected]}  # a record has one, whatever is wrong in it
         other_keys = self.plan.decoder.other_keys - other_keys
         return Advanced(self.partition, forecasts, sorted(letters.values()), rest, offsets, other_keys)
@@ -132,12 +135,23 @@ class Live:
         for high in [*(bisect_left(records.offsets, at) for at, _ in self.learning.pending), len(records.offsets)]:
             if high > low:
                 self.learning.reach(self.shard, records.offsets[low])
-                batch, _ = self._decoded(records.part(low, high))
+                part = records.part(low, high)
+                batch, rejected = self._decoded(part)
+                self._check_known([part.offsets[one.place] for one in rejected if one.reason == UNKNOWN])
                 batch = self.refused.sift(batch)
                 lap("decode")
                 self._fold(batch, judge, lap)
                 low = high
         self.learning.reach(self.shard, self.shard.position)
+
+    def _check_known(self, offsets: list[int]) -> None:
+        """Raise Refusal where a schema is gone that the registry had when these records were forecast."""
+        if gone := [offset for offset in offsets if offset not in self.refused]:
+            raise Refusal(
+                f"the registry no longer has the schema of the record at {gone[0]} of partition {self.partition}, by "
+                "which it was forecast and is to be restored: put the schema back under its id, or start under a new "
+                "kafka.group_id"
+            )
 
     def _decoded(self, records: Records) -> tuple[Batch, list[Rejected]]:
         return self.plan.decoder.decode(*records[:4])

@@ -13,6 +13,11 @@ from worker.settings.section import Count, FieldPath, Section, Share, WholeSecon
 class Events(Section):
     """The fields of an event, and which events are accepted."""
 
+    format: Literal["json", "avro", "protobuf", "json_schema"] = Field(
+        default="json",
+        description="what messages are: plain JSON, or in a schema registry's framing (docs/messages.md), which needs "
+        "`foldcast[registry]` and `registry.url`",
+    )
     stream_field: FieldPath = Field(
         default="stream", description="field with the stream's name; where absent, the record's key"
     )

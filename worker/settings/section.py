@@ -13,7 +13,9 @@ from pydantic import (
 )
 
 
-def _like(pattern: str, fix: str) -> AfterValidator:
+def like(pattern: str, fix: str) -> AfterValidator:
+    """Return a validator of whole texts: those unlike the pattern are refused with the fix."""
+
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(fix)
@@ -23,14 +25,14 @@ def _like(pattern: str, fix: str) -> AfterValidator:
 
 
 # What is no text would end in the parser of paths, of hosts or of JSON, and in the log
-Name = Annotated[str, Field(min_length=1), _like(r"[^\x00-\x1f\x7f]*", "leave out control characters")]
+Name = Annotated[str, Field(min_length=1), like(r"[^\x00-\x1f\x7f]*", "leave out control characters")]
 # the JSON decoder takes neither double quotes nor backslashes as part of a name
 FieldPath = Annotated[
-    Name, _like(r'(?:[^"\\]|\\[.0-9])*', "leave out double quotes, and backslashes but those before a dot or a digit")
+    Name, like(r'(?:[^"\\]|\\[.0-9])*', "leave out double quotes, and backslashes but those before a dot or a digit")
 ]
-Topic = Annotated[str, _like(r"[A-Za-z0-9._-]{1,249}", "use at most 249 letters, digits, dots, dashes and underscores")]
+Topic = Annotated[str, like(r"[A-Za-z0-9._-]{1,249}", "use at most 249 letters, digits, dots, dashes and underscores")]
 Server = r"(\[[\da-fA-F:]+\]|[^\s,:]+):\d+"
-Servers = Annotated[str, _like(f"{Server}(,{Server})*", "write host:port, or host:port,host:port")]
+Servers = Annotated[str, like(f"{Server}(,{Server})*", "write host:port, or host:port,host:port")]
 Count = Annotated[int, Field(ge=1, le=10**9)]
 WholeSeconds = Annotated[int, Field(ge=0, le=10**9)]
 TimeLimit = Annotated[float, Field(gt=0, le=86_400)]

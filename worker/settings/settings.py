@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from pipeline.decoding.paths import WHOLE, parts_of
+from pipeline.decoding.schemas import JSON_FORMAT
 from worker.settings.events import Events
 from worker.settings.fine_tune import FineTune
 from worker.settings.http import Http
@@ -16,6 +17,7 @@ from worker.settings.kafka import Kafka
 from worker.settings.log import Log
 from worker.settings.model import Model
 from worker.settings.output import Output
+from worker.settings.registry import Registry
 from worker.settings.section import Section
 from worker.settings.worker import Worker
 
@@ -27,6 +29,7 @@ class Settings(BaseSettings):
 
     kafka: Kafka = Field(default_factory=Kafka)
     events: Events = Field(default_factory=Events)
+    registry: Registry = Field(default_factory=Registry)
     model: Model = Field(default_factory=Model)
     fine_tune: FineTune = Field(default_factory=FineTune)
     output: Output = Field(default_factory=Output)
@@ -40,6 +43,13 @@ class Settings(BaseSettings):
             raise ValueError(
                 "events.covariates are read by the linear experts alone, and model.profile is lite, which has none: "
                 "make it full, or leave them out"
+            )
+        if self.events.format != JSON_FORMAT and self.registry.url is None:
+            raise ValueError(f"events.format is {self.events.format}, and schemas are in a registry: set registry.url")
+        if self.events.format == JSON_FORMAT and self.registry.url is not None:
+            raise ValueError(
+                f"registry.url does nothing while events.format is {JSON_FORMAT}: make that avro, protobuf or "
+                "json_schema, or leave it out"
             )
         rows = self.output.rows_topic
         for name in ("input_topic", "output_topic", "dead_letter_topic", "changelog_topic"):
@@ -86,11 +96,12 @@ MEANING = {
 }
 PATHS = ("stream_field", "time_field", "target_field", "covariates")  # that were names, before they could be paths
 LATER: dict[str, object] = {  # what did not exist from the first state on, with the default
-    "events.target_fields": [], "events.numbers": "strict", "events.missing_values": [], "events.range": [],
-    "events.outside_range": "drop", "events.timezone": "UTC", "events.earliest": "1990-01-01",
+    "events.format": JSON_FORMAT, "events.target_fields": [], "events.numbers": "strict",
+    "events.missing_values": [], "events.range": [], "events.outside_range": "drop", "events.timezone": "UTC",
+    "events.earliest": "1990-01-01",
 }  # fmt: skip
 SECTIONS: dict[str, type[Section]] = {
-    "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "output": Output, "worker": Worker,
-    "http": Http, "log": Log,
+    "kafka": Kafka, "events": Events, "registry": Registry, "model": Model, "fine_tune": FineTune,
+    "output": Output, "worker": Worker, "http": Http, "log": Log,
 }  # fmt: skip
 NAMES = [f"{section}.{name}" for section, fields in SECTIONS.items() for name in fields.model_fields]

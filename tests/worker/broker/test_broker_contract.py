@@ -103,6 +103,23 @@ def test_bounds_and_lag_tell_how_much_there_is(rig: Rig) -> None:
     assert worker.broker.lag() == {3: 0}
 
 
+def test_what_rests_delivers_and_passes_nothing_before_its_next_start(rig: Rig) -> None:
+    rig.feed([*numbered(0, 3), *numbered(1, 1)])
+    worker = joined(rig)
+    worker.broker.start(0, 0)
+    worker.broker.start(1, 0)
+    drive(worker, until=lambda: worker.count() == 4)
+    worker.broker.rest(0, 1)
+    worker.rows.clear()
+    worker.passed.clear()
+    rig.feed([*numbered(0, 2), *numbered(1, 2)])
+    drive(worker, until=lambda: len(worker.rows.get(1, [])) == 2)
+    assert (worker.rows.get(0), worker.passed.get(0, 1)) == (None, 1)
+    worker.broker.start(0, 1)
+    drive(worker, until=lambda: 0 in worker.rows and len(worker.rows[0]) == 4)
+    assert [offset for offset, *_ in worker.rows[0]] == [1, 2, 3, 4]
+
+
 def test_a_new_group_has_no_offset_and_only_a_commit_moves_it(rig: Rig) -> None:
     rig.feed(numbered(0, 3))
     worker = joined(rig)

@@ -1,0 +1,182 @@
+"""Schemas out of a registry with Confluent's API, asked for by their ids."""
+
+import base64
+import binascii
+import json
+import ssl
+import time
+from http.client import HTTPException
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+
+from pipeline.decoding.schemas import MAIN, Schema, SchemasAway, UnknownSchema
+from worker.refusal import Refusal
+from worker.registry.protoc import compiled
+from worker.settings.registry import Registry
+
+KINDS = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}  # by events.format, as a registry calls them
+NOT_FOUND = (40401, 40402, 40403)  # subject, version, schema
+MOST_BYTES = 4 << 20  # of an answer
+MOST_REFERENCES = 100
+REST_S = 1.0  # so long nobody asks again for what was not there or not answered
+MOST_UNKNOWN = 1000
+BELIEVED_S = 60.0  # after an unknown schema: so that many of them do not hold up the others
+
+
+class RegistryClient:
+    """Asks for schemas, one request at a time, and remembers none but those that were not there a moment ago."""
+
+    def __init__(self, settings: Registry, form: str) -> None:
+        """Raises Refusal where certificates cannot be read."""
+        assert settings.url is not None, "settings are checked"
+        self.url = settings.url.rstrip("/")
+        self._kind, self._timeout_s = KINDS[form], settings.timeout_s
+        self._headers = {"Accept": "application/vnd.schemaregistry.v1+json, application/json"}
+        if settings.username is not None and settings.password is not None:
+            pair = f"{settings.username}:{settings.password.get_secret_value()}"
+            self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
+        if settings.token is not None:
+            self._headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
+        self._opener = _opener(settings)
+        self._away: tuple[float, SchemasAway] | None = None
+        self._unknown: dict[int, tuple[float, UnknownSchema | SchemasAway]] = {}
+        self._believed_until = 0.0
+
+    def verify(self) -> None:
+        """Ask for nothing in particular. Raises SchemasAway where no registry answers."""
+        if not isinstance(self._ask("/schemas/types"), list):
+            raise self._no_registry("the answer is no list of schema types")
+
+    def schema(self, number: int) -> Schema:
+        """Return a schema with all that it refers to. Raises UnknownSchema, SchemasAway, ValueError."""
+        until, stored = self._unknown.get(number, (0.0, None))
+        if stored is not None and time.monotonic() < until:
+            raise stored
+        form = "?format=serialized" if self._kind == KINDS["protobuf"] else ""
+        try:
+            answer = self._ask(f"/schemas/ids/{number}{form}")
+            kind = self._checked(answer, "schemaType", str, "AVRO")
+            if kind != self._kind:
+                raise ValueError(f"it is {kind}, and events.format is for {self._kind}")
+            found: dict[str, str | bytes] = {}
+            definition = self._definition(MAIN, answer, form, found, ())
+            self._unknown.pop(number, None)
+            return Schema(definition, tuple(found.items()))
+        except UnknownSchema as error:
+            raise self._doubted(number, f"the registry at {self.url} does not know schema {number}: {error}") from None
+
+    def _doubted(self, number: int, why: str) -> UnknownSchema | SchemasAway:
+        """Return what an unknown schema is: the first for a while is asked for twice.
+
+        A registry that follows another learns of a new schema a moment after the one who registered it.
+        """
+        now = time.monotonic()
+        if len(self._unknown) >= MOST_UNKNOWN:
+            self._unknown.clear()
+        verdict: UnknownSchema | SchemasAway = UnknownSchema(why)
+        if number in self._unknown:
+            self._believed_until = now + BELIEVED_S
+        elif now >= self._believed_until:
+            verdict = SchemasAway(f"{why}; it is asked again", "register that schema")
+        self._unknown[number] = now + REST_S, verdict
+        return verdict
+
+    def _definition(
+        self, name: str, answer: Any, form: str, found: dict[str, str | bytes], inside: tuple[str, ...]
+    ) -> str | bytes:
+        """Return an answer's schema; what it refers to is added to `found` before."""
+        for reference in self._checked(answer, "references", list, None) or ():
+            other, subject = self._checked(reference, "name", str), self._checked(reference, "subject", str)
+            version = self._checked(reference, "version", int)
+            if other in found:
+                continue
+            if other in inside or len(found) >= MOST_REFERENCES:
+                raise ValueError(f"its references are a circle, or more than {MOST_REFERENCES}")
+            below = self._ask(f"/subjects/{quote(subject, safe='')}/versions/{version}{form}")
+            found[other] = self._definition(other, below, form, found, (*inside, other))
+        text: str = self._checked(answer, "schema", str)
+        if self._kind != KINDS["protobuf"]:
+            return text
+        try:
+            return base64.b64decode(text, validate=True)
+        except binascii.Error:  # a registry that does not serialize
+            return compiled(name, text, {other: data for other, data in found.items() if isinstance(data, bytes)})
+
+    def _checked(self, answer: Any, name: str, kind: type, absent: object = ...) -> Any:
+        value = answer.get(name, absent) if isinstance(answer, dict) else ...
+        if value is ... or not (isinstance(value, kind) or value is absent):
+            raise self._no_registry(f"there is no {name} in an answer")
+        return value
+
+    def _ask(self, path: str) -> Any:
+        """Return an answer. Raises UnknownSchema, SchemasAway."""
+        if self._away is not None and time.monotonic() < self._away[0]:
+            raise self._away[1]
+        try:
+            answer = self._answer(path)
+        except SchemasAway as error:
+            self._away = time.monotonic() + REST_S, error
+            raise
+        self._away = None
+        return answer
+
+    def _answer(self, path: str) -> Any:
+        request = Request(self.url + path, headers=self._headers)  # noqa: S310 - settings take http and https alone
+        try:
+            with self._opener.open(request, timeout=self._timeout_s) as response:
+                data = response.read(MOST_BYTES + 1)
+            if len(data) > MOST_BYTES:
+                raise self._no_registry(f"an answer is larger than {MOST_BYTES:,} bytes")
+            return json.loads(data)
+        except HTTPError as error:
+            raise self._meaning(error, path) from None
+        except (OSError, HTTPException) as error:
+            why = getattr(error, "reason", None) or str(error) or type(error).__name__
+            fix = "start it, or correct registry.url and the way there"
+            raise SchemasAway(f"the schema registry at {self.url} does not answer: {why}", fix) from None
+        except (ValueError, RecursionError):
+            raise self._no_registry("an answer is no JSON") from None
+
+    def _meaning(self, error: HTTPError, path: str) -> Exception:
+        """Return what a refusal means: only the registry's own word for it makes a schema unknown."""
+        try:
+            told = json.loads(error.read(MOST_BYTES))
+        except (OSError, HTTPException, ValueError, RecursionError):
+            told = None
+        told = told if isinstance(told, dict) else {}
+        why = f"{error.code} {told.get('message') or error.reason}"
+        if error.code == 404 and told.get("error_code") in NOT_FOUND:
+            return UnknownSchema(why)
+        where = f"the schema registry at {self.url} answers {path} with {why}"
+        if error.code in (401, 403):
+            return SchemasAway(
+                where, "set registry.username and registry.password, or registry.token, of one who may read"
+            )
+        if error.code < 500 and error.code != 429:
+            return SchemasAway(where, "see that registry.url is where the API of Confluent's form begins")
+        return SchemasAway(where, "see what ails the registry")
+
+    def _no_registry(self, why: str) -> SchemasAway:
+        fix = "see that registry.url is where the API of Confluent's form begins"
+        return SchemasAway(f"what answers at {self.url} is no schema registry: {why}", fix)
+
+
+class _NoRedirect(HTTPRedirectHandler):
+    """Elsewhere the log-in would be sent to who knows whom."""
+
+    def redirect_request(self, *_: Any) -> None:
+        return None
+
+
+def _opener(settings: Registry) -> OpenerDirector:
+    try:
+        context = ssl.create_default_context(cafile=settings.ssl_cafile)
+        if settings.ssl_certfile is not None:
+            password = settings.ssl_password.get_secret_value() if settings.ssl_password else ""
+            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
+    except OSError as error:
+        names = "registry.ssl_cafile, ssl_certfile, ssl_keyfile or ssl_password"
+        raise Refusal(f"the registry's certificates cannot be read ({error}): correct {names}") from None
+    return build_opener(HTTPSHandler(context=context), _NoRedirect())
