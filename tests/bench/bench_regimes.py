@@ -14,8 +14,10 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import orjson
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, as for the tests
@@ -44,6 +46,7 @@ COLUMNS = {  # of the table: a figure's name and form
 WIDTHS = [len(SHOWN) * (len(form.format(1.0)) + 1) - 1 for _, form in COLUMNS.values()]
 HEADS = "  ".join([" " * 20, *map(str.ljust, COLUMNS, WIDTHS), "below 0"])
 Figures = dict[str, float]
+Losses = dict[str, npt.NDArray[Any]]
 Table = dict[str, dict[int, Figures]]  # by window, the empty one for all, and horizon
 
 
@@ -69,7 +72,7 @@ def forecast(streams: Sequence[Stream], settings: Settings) -> list[tuple[Floats
     return [(means[names == place], quantiles[names == place]) for place in range(len(streams))]
 
 
-def losses(stream: Stream, made: tuple[Floats, Floats], method: Method, j: int) -> dict[str, Floats]:
+def losses(stream: Stream, made: tuple[Floats, Floats], method: Method, j: int) -> Losses:
     """What each of the (n,) forecasts for horizon j lost that have a label; `counts` where errors count."""
     h, n = method.horizons[j], len(stream.value) - method.horizons[j]
     label, last = stream.value[h:], stream.value[:n]
@@ -77,7 +80,7 @@ def losses(stream: Stream, made: tuple[Floats, Floats], method: Method, j: int) 
     oracle, changes = stream.mean[:n, j], np.cumsum(stream.changed)
     best = oracle[:, None] + stream.spread[:n, j, None] * method.normal_quantiles
     by = {"forecast": mean, "last": last, "oracle": oracle, "median": quantiles[:, len(method.quantiles) // 2]}
-    lost = {f"squared {name}": (label - what) ** 2 for name, what in by.items()}
+    lost: Losses = {f"squared {name}": (label - what) ** 2 for name, what in by.items()}
     lost |= {f"absolute {name}": np.abs(label - what) for name, what in by.items()}
     for name, what in (("forecast", quantiles), ("oracle", best)):
         over = label[:, None] - what
@@ -88,13 +91,13 @@ def losses(stream: Stream, made: tuple[Floats, Floats], method: Method, j: int) 
     return lost | {"counts": changes[h:] == changes[:n]}
 
 
-def figures(lost: Sequence[dict[str, Floats]], chosen: Sequence[Flags]) -> Figures:
+def figures(lost: Sequence[Losses], chosen: Sequence[Flags]) -> Figures:
     """One replicate's, over the chosen origins (T,) of its streams."""
     made: dict[str, Floats] = {}
     for name in lost[0].keys() - {"counts"}:
         share = name.startswith(SHARES)
         some = [
-            of[name][which[: len(of[name])] & (share | of["counts"])] for of, which in zip(lost, chosen, strict=True)
+            of[name][which[: len(of[name])] & (of["counts"] | share)] for of, which in zip(lost, chosen, strict=True)
         ]
         made[name] = np.concatenate(some)
     mean = {name: float(each.mean()) if len(each) else np.nan for name, each in made.items()}
@@ -147,6 +150,18 @@ def lines(name: str, table: Table) -> list[str]:
     return made
 
 
+def worst(tables: Mapping[str, Table]) -> Iterator[str]:
+    """Sentences on what is worst over regimes and horizons, windows apart."""
+    all_of = {f"{name}, {h} ahead": of for name, table in tables.items() for h, of in table[""].items()}
+    for words, figure, aim in (
+        ("absolute by last", "mae", 0.0),
+        ("in 80%", "inside 80%", 0.8),
+        ("in 95%", "inside 95%", 0.95),
+    ):
+        where = max(all_of, key=lambda which: abs(all_of[which][figure] - aim))
+        yield f"{words}: {all_of[where][figure]:.3f} at the worst ({where})"
+
+
 def settings_of(assignments: Sequence[str], environ: Mapping[str, str]) -> Settings:
     """The environment's settings and `section.name=value` before them."""
     pairs = [assignment.partition("=") for assignment in assignments]
@@ -168,6 +183,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name in given.regime:
         tables[name] = measured(name, REGIMES[name], given.replicates, settings)
         print("\n".join(lines(name, tables[name])), flush=True)
+    print("", *worst(tables), sep="\n")
     print(f"{time.monotonic() - began:.0f} s, {time.process_time() - cpu:.0f} s of CPU")
     if given.json:
         whole = {"replicates": given.replicates, "settings": settings.meaning(), "regimes": tables}

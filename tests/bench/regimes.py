@@ -89,9 +89,9 @@ def detailed(random: Random) -> Floats:
     return np.asarray(smooth(random, 1440, 20) + rough(random, 1440, 1) + random.normal(size=1440) * 2.7)
 
 
-def ahead(path: Floats, length: int, horizons: Ints) -> Floats:
-    """(T, Z) what a known path (T + longest,) or season will be."""
-    return path[(np.arange(length)[:, None] + horizons) % len(path)]
+def ahead(season: Floats, length: int, horizons: Ints) -> Floats:
+    """(T, Z) what a season (slots,) will be."""
+    return np.asarray(season[(np.arange(length)[:, None] + horizons) % len(season)])
 
 
 def blocks(random: Random, length: int, low: int, high: int) -> Flags:
@@ -198,7 +198,7 @@ def outlier_bursts(random: Random, length: int, horizons: Ints) -> Stream:
     """
     day, begins = smooth(random, 24, 3), blocks(random, length, 60, 120)
     clean = noisy(random, hours(length), np.resize(day, length), ahead(day, length, horizons), 0.5, horizons)
-    long = held(begins, lambda _: random.integers(1, 4))
+    long = held(begins, lambda _: float(random.integers(1, 4)))
     off = after(begins, 0, 3) & (np.arange(length) - np.maximum.accumulate(begins * np.arange(length)) < long)
     value = clean.value + off * random.uniform(80, 140, length) * random.choice([-1, 1], length)
     ends = np.concatenate([[False], off[:-1] & ~off[1:]])
@@ -223,7 +223,7 @@ def missing(random: Random, length: int, horizons: Ints) -> Stream:
 
 def intermittent(random: Random, length: int, horizons: Ints) -> Stream:
     """Demand: nothing at nine events of ten, else 1 and a Poisson number of mean 4."""
-    value = (random.random(length) < 0.1) * (1.0 + random.poisson(4, length))
+    value = np.where(random.random(length) < 0.1, 1.0 + random.poisson(4, length), 0.0)
     return independent(value, np.full((length, len(horizons)), 0.1 * 5))
 
 
@@ -233,7 +233,7 @@ def levels(random: Random, length: int, horizons: Ints) -> Stream:
     sums, at = np.cumsum(chances, axis=1), [1]
     for chance in random.random(length - 1):
         at.append(int(np.searchsorted(sums[at[-1]], chance)))
-    mean = np.stack([np.linalg.matrix_power(chances, h)[at] @ np.arange(3) for h in horizons.tolist()], axis=1)
+    mean = np.stack([np.linalg.matrix_power(chances, h)[at] @ np.arange(3.0) for h in horizons.tolist()], axis=1)
     return independent(np.array(at, float), mean)
 
 
