@@ -47,9 +47,6 @@ class Regime(NamedTuple):
         return [self.make(np.random.default_rng(seed), self.events, horizons) for seed in seeds]
 
 
-# ---- what streams are made of
-
-
 def hours(length: int, step_ms: int = HOUR_MS) -> Ints:
     """(T,) times."""
     return BEGIN_MS + step_ms * np.arange(length, dtype=np.int64)
@@ -111,8 +108,7 @@ def held(begins: Flags, draw: Callable[[int], float]) -> Floats:
 
 def after(changes: Flags, low: int, high: int) -> Flags:
     """(T,) origins that are `low` <= events < `high` after the last change; the change itself is 0 after."""
-    at = np.where(changes, np.arange(len(changes)), -1)
-    last = np.maximum.accumulate(at)
+    last = np.maximum.accumulate(np.where(changes, np.arange(len(changes)), -1))
     age = np.arange(len(changes)) - last
     return np.asarray((last >= 0) & (age >= low) & (age < high))
 
@@ -133,9 +129,6 @@ def noisy(
     spread = np.broadcast_to(np.broadcast_to(size, (length,))[:, None] * grown, mean.shape)
     expected = mean + noise[:, None] * phi**horizons
     return Stream(times, path + noise, expected, spread, calm(length) if changed is None else changed, windows or {})
-
-
-# ---- the regimes
 
 
 def seasonal(*parts: Callable[[Random], Floats], phi: float, step_ms: int = HOUR_MS) -> Callable[..., Stream]:
