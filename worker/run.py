@@ -25,6 +25,7 @@ from worker.loop import Loop
 from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
+from worker.observe.recent import RecentStreams
 from worker.plan import Plan
 from worker.room import room_for
 from worker.settings.settings import Settings
@@ -39,13 +40,14 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
     log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
-    room = room_for(settings.worker.max_streams, row_bytes)
+    history = RecentStreams(plan.method, settings.history.streams, settings.history.points)
+    room = room_for(settings.worker.max_streams, row_bytes, history_bytes=history.nbytes)
     log_event("room", streams=room.streams, why=room.why)
     log_event("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
     compiled, found = warm(plan)  # before it joins: nobody waits for a kernel
     log_event("kernels", compiled=compiled, found=found)
     stop.at_once = False  # soon it has clients and a place in its group: from here on it ends in order
-    metrics = Metrics(plan.method, __version__)
+    metrics = Metrics(plan.method, __version__, history)
     ProcessCollector(registry=metrics.registry)
     metrics.stream_bytes.set(row_bytes)
     metrics.max_streams.set(room.streams)

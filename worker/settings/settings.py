@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from worker.settings.events import Events
 from worker.settings.fine_tune import FineTune
+from worker.settings.history import History
 from worker.settings.http import Http
 from worker.settings.kafka import Kafka
 from worker.settings.log import Log
@@ -30,6 +31,7 @@ class Settings(BaseSettings):
     fine_tune: FineTune = Field(default_factory=FineTune)
     output: Output = Field(default_factory=Output)
     worker: Worker = Field(default_factory=Worker)
+    history: History = Field(default_factory=History)
     http: Http = Field(default_factory=Http)
     log: Log = Field(default_factory=Log)
 
@@ -72,6 +74,6 @@ MEANING = {
 }
 SECTIONS: dict[str, type[Section]] = {
     "kafka": Kafka, "events": Events, "model": Model, "fine_tune": FineTune, "output": Output, "worker": Worker,
-    "http": Http, "log": Log,
+    "history": History, "http": Http, "log": Log,
 }  # fmt: skip
 NAMES = [f"{section}.{name}" for section, fields in SECTIONS.items() for name in fields.model_fields]
