@@ -17,11 +17,14 @@ from worker.broker.kafka import KafkaBroker
 from worker.check import verify
 from worker.failures import Failures
 from worker.garbage import Garbage
+from worker.http.api import Api
+from worker.http.experts import Experts
 from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.http.status import Status
 from worker.kernels.warming import warm
 from worker.loop import Loop
+from worker.observe.hour import Hour
 from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
@@ -53,7 +56,9 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     metrics.max_streams.set(room.streams)
     status = Status(metrics, settings.kafka.instance_id)
     pulse = Pulse()
-    pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s)
+    hour, experts = Hour(metrics), Experts()
+    api = Api(metrics, hour, experts)
+    pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s, api)
     server = Server(settings.http.host, settings.http.port, pages)
     log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
@@ -75,6 +80,8 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
         def after_cycle(loop: Loop) -> None:
             status(loop)
+            hour.after_cycle()
+            experts.after_cycle(loop)
             garbage.after_cycle()
 
         loop.run(stop, leave, after_cycle)
