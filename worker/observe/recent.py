@@ -162,9 +162,8 @@ class RecentStreams:
         figures, depth = self._figures, self._points.shape[1]
         kept = np.arange(len(place)) - np.repeat(starts, numbers)  # which of its stream's events in this batch
         ring = (np.repeat(figures["events"][streams], numbers) + kept) % depth
-        newest = kept >= np.repeat(numbers, numbers) - depth  # else two events would go to one place
         made = _points_of(events, self._points.dtype)
-        _bytes(self._points)[place[newest], ring[newest]] = _bytes(made)[newest]
+        _bytes(self._points)[place, ring] = _bytes(made)  # where two go to one place, the last one stays
         _bytes(self._last)[streams] = _bytes(events)[starts + numbers - 1]
         figures["events"][streams] += numbers
         figures["seen"][streams] = self._events
