@@ -24,6 +24,7 @@ class Forecasts(NamedTuple):
     parts: Floats  # (n, Z, X) the forecasts of single experts, if the shard was asked for them; else X = 0
     verdict: Ints  # of each event of the batch, accepted or not
     born: list[str]  # streams that got a row
+    dropped: list[str]  # streams of the events that were not accepted, in their order
 
     def __getattr__(self, field: str) -> npt.NDArray[Any]:
         try:
@@ -36,7 +37,7 @@ class Forecasts(NamedTuple):
     def blank(cls, n: int, method: Method, parts: int = 0) -> "Forecasts":
         """Room for n accepted events. What is in it means nothing yet."""
         events, singles = np.empty(n, published(method)), np.empty((n, len(method.horizons), parts))
-        return cls(events, [], singles, np.zeros(n, np.int64), [])
+        return cls(events, [], singles, np.zeros(n, np.int64), [], [])
 
 
 def joined(parts: list[Forecasts]) -> Forecasts:

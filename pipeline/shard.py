@@ -154,9 +154,12 @@ class Shard:
             verdict = np.where(batch.drop, batch.drop, verdict)
         self._count(verdict)
         accepted = (verdict == admission.ACCEPTED).nonzero()[0]
+        dropped: list[str] = []
         if len(accepted) < len(index):
             events = events[accepted]
-        out = Forecasts(events, [batch.name[e] for e in accepted.tolist()], out.parts[: len(events)], verdict, born)
+            dropped = [batch.name[e] for e in np.flatnonzero(verdict).tolist()]
+        names = [batch.name[e] for e in accepted.tolist()]
+        out = Forecasts(events, names, out.parts[: len(events)], verdict, born, dropped)
         for places in waves_of(events["turn"]):
             self._wave.forecast(rows, events, places, out.parts)
         watchdog.watch(rows, events, self.watch)

@@ -182,6 +182,7 @@ class Loop:
         self.joined = polled.membership is not None
         for partition in sorted(polled.ended):
             self._held.end(partition, "revoked")
+            self._metrics.recent_streams.forget(partition)
         for partition in sorted(polled.began):
             self._begin(partition, "assigned")
         for partition, records in polled.records.items():

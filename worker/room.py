@@ -18,13 +18,17 @@ class Room(NamedTuple):
     why: str
 
 
-def room_for(wanted: int | None, stream_bytes: int, root: Path = Path("/")) -> Room:
-    """The most streams of `stream_bytes` each: `wanted`, or what memory holds. `root` is the file system's."""
+def room_for(wanted: int | None, stream_bytes: int, root: Path = Path("/"), history_bytes: int = 0) -> Room:
+    """The most streams of `stream_bytes` each: `wanted`, or what memory holds beside the recent past of streams.
+
+    `root` is the file system's.
+    """
     if wanted is not None:
         return Room(wanted, "worker.max_streams")
     memory, source = min(_limits(root))
-    streams = max((memory - PROCESS_BYTES) // (COPIES * stream_bytes), FEWEST)
-    why = f"{memory >> 20} MiB ({source}) without {PROCESS_BYTES >> 20}, {COPIES} times {stream_bytes} bytes a stream"
+    other = PROCESS_BYTES + history_bytes
+    streams = max((memory - other) // (COPIES * stream_bytes), FEWEST)
+    why = f"{memory >> 20} MiB ({source}) without {other >> 20}, {COPIES} times {stream_bytes} bytes a stream"
     return Room(streams, f"{why}, at least {FEWEST}; worker.max_streams sets it")
 
 

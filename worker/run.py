@@ -17,14 +17,18 @@ from worker.broker.kafka import KafkaBroker
 from worker.check import verify
 from worker.failures import Failures
 from worker.garbage import Garbage
+from worker.http.api import Api
+from worker.http.experts import Experts
 from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.http.status import Status
 from worker.kernels.warming import warm
 from worker.loop import Loop
+from worker.observe.hour import Hour
 from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
 from worker.observe.pulse import Pulse
+from worker.observe.recent import RecentStreams
 from worker.plan import Plan
 from worker.registry.client import RegistryClient
 from worker.registry.decoder import with_registry
@@ -41,19 +45,22 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
     log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
-    room = room_for(settings.worker.max_streams, row_bytes)
+    history = RecentStreams(plan.method, settings.history.streams, settings.history.points)
+    room = room_for(settings.worker.max_streams, row_bytes, history_bytes=history.nbytes)
     log_event("room", streams=room.streams, why=room.why)
     log_event("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
     compiled, found = warm(plan)  # before it joins: nobody waits for a kernel
     log_event("kernels", compiled=compiled, found=found)
     stop.at_once = False  # soon it has clients and a place in its group: from here on it ends in order
-    metrics = Metrics(plan.method, __version__)
+    metrics = Metrics(plan.method, __version__, history)
     ProcessCollector(registry=metrics.registry)
     metrics.stream_bytes.set(row_bytes)
     metrics.max_streams.set(room.streams)
     status = Status(metrics, settings.kafka.instance_id)
     pulse = Pulse()
-    pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s)
+    hour, experts = Hour(metrics), Experts()
+    api = Api(metrics, hour, experts)
+    pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s, api)
     server = Server(settings.http.host, settings.http.port, pages)
     log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
@@ -75,6 +82,8 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
         def after_cycle(loop: Loop) -> None:
             status(loop)
+            hour.after_cycle()
+            experts.after_cycle(loop)
             garbage.after_cycle()
 
         loop.run(stop, leave, after_cycle)

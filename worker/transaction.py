@@ -80,6 +80,7 @@ class Transaction:
 def _count(advanced: Advanced, metrics: Metrics, now: float, held: Mapping[int, Live]) -> None:
     metrics.events.inc(len(advanced.records.offsets))
     metrics.forecasted(advanced.forecasts, now)
+    metrics.recent_streams.take(advanced.partition, advanced.forecasts)
     verdicts = np.bincount(advanced.forecasts.verdict, minlength=1 + len(DROPS)).tolist()
     for reason, number in zip(DROPS, verdicts[1:], strict=True):
         metrics.dropped.labels(reason).inc(number)

@@ -1,4 +1,4 @@
-"""`foldcast schemas`: what records look like, as JSON Schemas and an AsyncAPI document."""
+"""`foldcast schemas`: what records look like, as JSON Schemas and an AsyncAPI document, and the API, as OpenAPI."""
 
 import argparse
 import json

@@ -2,27 +2,22 @@
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from worker.http.answer import JSON, TEXT, Answer, failure
+from worker.http.api import Api
 from worker.observe.pulse import Pulse
 
-TEXT = "text/plain; charset=utf-8"
-JSON = "application/json"
-
-
-class Answer(NamedTuple):
-    """A status, and the body that goes with it."""
-
-    status: int
-    content_type: str
-    body: bytes
+THERE_ARE = "there are /, /metrics, /livez, /readyz, /api/status, /api/streams, /api/streams/{name} and /api/history"
 
 
 class Pages:
-    """The answers to requests: `status` returns the loop's page, `pulse` knows when the loop last turned."""
+    """The answers to requests: `status` returns the loop's page, `pulse` knows when the loop last turned.
+
+    What is below /api and no status is answered by `api`, where there is one.
+    """
 
     def __init__(
         self,
@@ -30,8 +25,10 @@ class Pages:
         status: Callable[[], dict[str, object]],
         pulse: Pulse,
         stalled_after_s: float,
+        api: Api | None = None,
     ) -> None:
         self._registry, self._status, self._pulse, self._stalled_after_s = registry, status, pulse, stalled_after_s
+        self._api = api
 
     def answer(self, path: str, accept: str) -> Answer:
         """Return the answer to a GET of `path` by a client that accepts `accept`."""
@@ -51,7 +48,8 @@ class Pages:
             case "/":
                 return Answer(200, TEXT, (json.dumps(self._status(), indent=2) + "\n").encode())
             case _:
-                return failure(path, 404, "there are /, /metrics, /livez, /readyz and /api/status")
+                answer = self._api.answer(path) if self._api else None
+                return answer or failure(path, 404, THERE_ARE)
 
     def _metrics(self, accept: str) -> Answer:
         try:
@@ -60,10 +58,3 @@ class Pages:
         except (TypeError, ValueError):  # prometheus-client 0.26 compares a version that is no number with its own
             encode, content_type = choose_encoder("")
             return Answer(200, content_type, encode(self._registry))
-
-
-def failure(path: str, status: int, sentence: str) -> Answer:
-    """Return the answer that something failed: a sentence, as JSON where programs ask."""
-    if path.startswith("/api/"):
-        return Answer(status, JSON, json.dumps({"error": sentence}).encode())
-    return Answer(status, TEXT, f"{sentence}\n".encode())

@@ -5,7 +5,8 @@ import re
 from email.utils import formatdate
 from http import HTTPStatus
 
-from worker.http.pages import Answer, Pages, failure
+from worker.http.answer import Answer, failure
+from worker.http.pages import Pages
 
 log = logging.getLogger(__name__)
 

@@ -97,6 +97,8 @@ class Status:
                 str(p): _partition(loop, p) | {"lag": lag.get(p), "behind_s": behind_s.get(p)}
                 for p in sorted([*loop.restoring, *loop.lives])
             },
+            "state_bytes": sum(shard.table.rows.nbytes for shard in shards),
+            "history_bytes": metrics.recent_streams.nbytes,
             **self._quality(),
         }
         self._waits = None

@@ -16,6 +16,7 @@ from pipeline.batch import DROPS
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts, capped
 from pipeline.method import Method
+from worker.observe.recent import RecentStreams
 
 PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
 FINE_TUNE_OUTCOMES = ("adopted", "nonfinite", "too_few_windows", "rolled_back")
@@ -110,12 +111,13 @@ def _ratio(a: Floats, b: Floats) -> Floats:
 class Metrics:
     """All metrics of one worker, in a registry of their own."""
 
-    def __init__(self, method: Method, version: str) -> None:
+    def __init__(self, method: Method, version: str, streams: RecentStreams | None = None) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call] # a series beside each counter, which nobody reads
         self.registry = CollectorRegistry()
         self.labels_of: dict[str, tuple[str, ...]] = {}  # by metric
         self.method = method
         self.recent = Recent(method)
+        self.recent_streams = streams or RecentStreams(method)
         self.latency = Latency()
         self.registry.register(self.latency)
         # what came in and what left
@@ -147,6 +149,8 @@ class Metrics:
         self.max_streams = self._gauge("streams_max", "Streams that this worker has room for")
         self.state_bytes = self._gauge("state_bytes", "Memory of all rows, used or spare")
         self.stream_bytes = self._gauge("stream_state_bytes", "State of one stream")
+        self.history_bytes = self._gauge("history_bytes", "Memory for the recent past of streams, used or spare")
+        self.history_bytes.set(self.recent_streams.nbytes)
         # durability
         self.restore_seconds = self._gauge("restore_seconds", "Last restore, from assignment to live")
         self.restore_pending = self._gauge("restore_pending_records", "Offsets still to fold silently")
@@ -163,11 +167,7 @@ class Metrics:
         self.replay_tail = self._gauge("replay_tail_records", "Offsets the worst shard would fold again after a crash")
         self._how_good()
         self._learning()
-        # what runs
-        build = self._gauge("build_info", "Version of this worker", "version")
-        build.labels(version).set(1)
-        model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
-        model.labels(method.cell, method.hidden_size, method.layers).set(1)
+        self._what_runs(version)
         self._start_at_zero()
 
     def _how_good(self) -> None:
@@ -198,6 +198,13 @@ class Metrics:
         self.answers_dropped = self._counter("fine_tune_answers_dropped", "Answers thrown away", "reason")
         self.trainer_restarts = self._counter("trainer_restarts", "Trainers replaced", "reason")
         self._updates, self._norm, self._clipped = 0, 0.0, 0.0
+
+    def _what_runs(self, version: str) -> None:
+        build = self._gauge("build_info", "Version of this worker", "version")
+        build.labels(version).set(1)
+        method = self.method
+        model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
+        model.labels(method.cell, method.hidden_size, method.layers).set(1)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         self.labels_of[f"foldcast_{name}"] = labels

@@ -12,6 +12,7 @@ from pipeline.decoding.paths import WHOLE, parts_of
 from pipeline.decoding.schemas import JSON_FORMAT
 from worker.settings.events import Events
 from worker.settings.fine_tune import FineTune
+from worker.settings.history import History
 from worker.settings.http import Http
 from worker.settings.kafka import Kafka
 from worker.settings.log import Log
@@ -34,6 +35,7 @@ class Settings(BaseSettings):
     fine_tune: FineTune = Field(default_factory=FineTune)
     output: Output = Field(default_factory=Output)
     worker: Worker = Field(default_factory=Worker)
+    history: History = Field(default_factory=History)
     http: Http = Field(default_factory=Http)
     log: Log = Field(default_factory=Log)
 
@@ -102,6 +104,6 @@ LATER: dict[str, object] = {  # what did not exist from the first state on, with
 }  # fmt: skip
 SECTIONS: dict[str, type[Section]] = {
     "kafka": Kafka, "events": Events, "registry": Registry, "model": Model, "fine_tune": FineTune,
-    "output": Output, "worker": Worker, "http": Http, "log": Log,
+    "output": Output, "worker": Worker, "history": History, "http": Http, "log": Log,
 }  # fmt: skip
 NAMES = [f"{section}.{name}" for section, fields in SECTIONS.items() for name in fields.model_fields]

@@ -1,0 +1,190 @@
+"""What is remembered of streams as JSON: all of them in short, or one with its points."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from pipeline.arrays import Bools, Floats
+from pipeline.batch import DROPS
+from pipeline.explain import Opinions
+from pipeline.method import Method
+from worker.observe.recent import LABELS, Overview, Past, RecentStreams, Records, coverage, outside, skill
+from worker.publish import significant
+
+Json = dict[str, object]
+
+GAP = 2  # steps of a stream between two events, more of which are a gap
+
+
+def _overall(overview: Overview) -> Floats:
+    """(n,) skill over the horizons, each weighed by its labels; NaN where nothing is known."""
+    skills = skill(overview.sums)  # (n, Z)
+    labels = np.where(np.isnan(skills), 0.0, overview.sums[:, LABELS])
+    many = labels.sum(1)
+    overall: Floats = np.full(len(many), np.nan)
+    np.divide((np.nan_to_num(skills) * labels).sum(1), many, out=overall, where=many > 0)
+    return overall
+
+
+# By what streams are sorted, least first; NaN comes last
+SORTS: dict[str, Callable[[Overview], Floats]] = {
+    "worst": _overall,
+    "best": lambda overview: -_overall(overview),
+    "newest": lambda overview: -overview.figures["seen"],
+    "outside": lambda overview: -outside(overview.sums),
+}
+
+
+def listed(recent: RecentStreams, sort: str, search: str, limit: int) -> Json:
+    """Return the streams whose names have `search` in them, whatever the case, in order of `sort`, at most `limit`."""
+    method, overview = recent.method, recent.overview()
+    wanted = search.casefold()
+    found = np.array([wanted in name.casefold() for name in overview.names], bool)
+    order = np.argsort(SORTS[sort](overview), kind="stable")
+    order = order[found[order]]
+    shown = order[:limit]
+    overall, last = _overall(overview), overview.last[shown]
+    times, mean = _target_times(last, method), significant(last["mean"])
+    low, high = significant(last["quantiles"][..., 0]), significant(last["quantiles"][..., -1])
+    streams = [
+        {
+            "stream": overview.names[i],
+            "partition": overview.partitions[i],
+            "time": int(last["time_ms"][k]),
+            "value": float(last["value"][k]),
+            "events": int(overview.figures["events"][i]),
+            "skill": _rounded(overall[i]),
+            "outside": _rounded(outside(overview.sums[i])),
+            **_quality(overview.sums[i], method),
+            "drops": _drops(overview.figures[i]),
+            "forecast": {"times": times[k], "mean": mean[k], "low": low[k], "high": high[k]},
+        }
+        for k, i in enumerate(shown.tolist())
+    ]
+    bounds = {"levels": method.band_levels, "quantiles": [method.quantiles[0], method.quantiles[-1]]}
+    return {
+        "horizons": method.horizons,
+        **bounds,
+        "remembered": len(overview.names),
+        "found": len(order),
+        "streams": streams,
+    }
+
+
+def detailed(past: Past, partitions: list[int], method: Method, points: int, said: Opinions | None) -> Json:
+    """Return one stream with its last `points` events, the forecasts that were made of them, and its last forecast."""
+    shown = past.points[-points:]
+    value = shown["value"]
+    low, high = shown["expected"][:, 1], shown["expected"][:, 2]  # as they are kept: less the value
+    outside_ = [None if np.isnan(a) else not a <= 0 <= b for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    return {
+        "stream": past.name,
+        "partition": past.partition,
+        "partitions": partitions,
+        "horizons": method.horizons,
+        "levels": method.band_levels,
+        "events": int(past.figures["events"]),
+        **_quality(past.sums, method),
+        "drops": _drops(past.figures),
+        "times": shown["time_ms"].copy(),
+        "values": value.copy(),
+        "outside": outside_,
+        "earlier": _earlier(past.points, method, points),
+        "gaps": _gaps(past.points, points),
+        "forecast": _forecast(past.last, method),
+        "experts": None if said is None else _experts(said, method),
+    }
+
+
+def _quality(sums: Floats, method: Method) -> Json:
+    """Return recent labels, skill and coverage of one stream by horizon."""
+    skills, covered, labels = skill(sums), coverage(sums), sums[LABELS]
+    horizons = [str(h) for h in method.horizons]
+    return {
+        "labels": dict(zip(horizons, np.round(labels, 1).tolist(), strict=True)),
+        "skills": dict(zip(horizons, map(_rounded, skills), strict=True)),
+        "coverage": {h: [_rounded(share) for share in covered[:, j]] for j, h in enumerate(horizons)},
+    }
+
+
+def _drops(figures: np.void) -> Json:
+    return {reason: number for reason, number in zip(DROPS, figures["drops"].tolist(), strict=True) if number}
+
+
+def _rounded(number: float | Floats) -> float | None:
+    return None if np.isnan(number) else round(float(number), 4)
+
+
+def _target_times(last: Records, method: Method) -> list[object]:
+    """Return the times that forecasts are for, by the streams' own steps; None where a stream has none yet."""
+    steps = last["step_ms"]
+    times = last["time_ms"][:, None] + method.horizon_array * steps[:, None]
+    return [row if step else None for row, step in zip(times, steps.tolist(), strict=True)]
+
+
+def _forecast(last: np.void, method: Method) -> Json:
+    """Return the last forecast with the numbers that were published."""
+    [times] = _target_times(np.array([last]), method)
+    quantiles = np.ascontiguousarray(significant(last["quantiles"]).T)
+    return {
+        "offset": int(last["offset"]),
+        "time": int(last["time_ms"]),
+        "value": float(last["value"]),
+        "horizons": method.horizons,
+        "times": times,
+        "mean": significant(last["mean"]),
+        "quantiles": dict(zip(map(repr, method.quantiles), quantiles, strict=True)),
+    }
+
+
+def _follows(points: Records) -> Bools:
+    """(n,) whether the stream's event before each point is the point before it."""
+    before = points["time_ms"] - points["elapsed_ms"]
+    follows = np.zeros(len(points), bool)
+    follows[1:] = (before[1:] == points["time_ms"][:-1]) & (points["elapsed_ms"][1:] >= 0)
+    return follows
+
+
+def _earlier(points: Records, method: Method, shown: int) -> Json:
+    """Return by horizon what was forecast so many events before each of the last `shown`; null: not known."""
+    breaks = (~_follows(points)).cumsum()
+    value, n = points["value"], len(points)
+    last = {"mean": points["mean"], "low": points["quantiles"][..., 0], "high": points["quantiles"][..., -1]}
+    found: Json = {}
+    for j, h in enumerate(method.horizons):
+        curves = {}
+        for name, moves in last.items():
+            curve = np.full(n, np.nan)
+            if n > h:
+                known = breaks[h:] == breaks[:-h]
+                curve[h:] = np.where(known, value[:-h] + moves[:-h, j], np.nan)
+            curves[name] = significant(curve[-shown:])
+        found[str(h)] = curves
+    return found
+
+
+def _gaps(points: Records, shown: int) -> list[Json]:
+    """Return where a stream was silent for more than `GAP` of its steps, or spoke and its events are not remembered."""
+    low = max(1, len(points) - shown)
+    silent = np.zeros(len(points), bool)
+    step = points["step_ms"][:-1]
+    silent[1:] = (step > 0) & (points["elapsed_ms"][1:] > GAP * step)
+    forgotten = ~_follows(points)
+    times = points["time_ms"]
+    return [
+        {"from": int(times[i - 1]), "to": int(times[i]), "why": "not remembered" if forgotten[i] else "silent"}
+        for i in range(low, len(points))
+        if silent[i] or forgotten[i]
+    ]
+
+
+def _experts(said: Opinions, method: Method) -> Json:
+    """Return by horizon what each expert of the mixture forecast at the last event, and what it weighs."""
+    forecasts, weights = significant(said.forecasts), said.weights.round(4)
+    return {
+        str(h): {
+            name: {"forecast": float(forecasts[j, e]), "weight": float(weights[j, e])}
+            for e, name in enumerate(said.names)
+        }
+        for j, h in enumerate(method.horizons)
+    }
