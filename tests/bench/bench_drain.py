@@ -13,7 +13,6 @@ than a million events: a process must not be held for longer than its own time l
 import argparse
 import signal
 import statistics
-from pathlib import Path
 
 from report import Report, options
 from stand import Stand, Subject, Worker, add_options, stand, variants
@@ -27,7 +26,7 @@ RATIO = "events per CPU-second / echo's"
 class Echo(Worker):
     """The echo in a worker's place."""
 
-    command = (str(Path(__file__).with_name("echo.py")),)
+    module = "tests.bench.echo"
 
 
 def drain(subject: Subject, warm: int, count: int) -> dict[str, float]:

@@ -69,4 +69,4 @@ def echo(consumer: KafkaConsumer, producer: KafkaProducer, output: str, record_b
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[-1]))  # after the word that starts a worker
