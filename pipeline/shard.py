@@ -51,7 +51,7 @@ class Shard:
         self.weights_offset = start
         self.position = start
         self.table = Table(method)
-        self._fixed, self._wave = fixed(method), Wave(method, self.table, network)
+        self._fixed, self.wave = fixed(method), Wave(method, self.table, network)
         self.counters = Counters()
         self.clock_ms = 0  # newest record timestamp since the last sweep
         self.watch = watchdog.blank()
@@ -151,7 +151,7 @@ class Shard:
             events = events[accepted]
         out = Forecasts(events, [batch.name[e] for e in accepted.tolist()], out.parts[: len(events)], verdict, born)
         for places in waves_of(events["turn"]):
-            self._wave.forecast(rows, events, places, out.parts)
+            self.wave.forecast(rows, events, places, out.parts)
         watchdog.watch(rows, events, self.watch)
         if len(index):
             self.clock_ms = max(self.clock_ms, max(batch.record_ms.tolist()))

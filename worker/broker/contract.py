@@ -62,6 +62,8 @@ class LogRecord(NamedTuple):
     key: bytes
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    offset: int = -1  # -1: whoever reads it does not say, nor when it was written
+    timestamp_ms: int = -1
 
 
 class Message(NamedTuple):

@@ -4,6 +4,7 @@ COMMANDS = {  # a module of this folder, and what the command does
     "check": "see whether a worker could start, before it joins its group",
     "run": "the worker, until SIGTERM or Ctrl-C",
     "topics": "make, verify, or start the changelog anew",
+    "inspect": "what the changelog holds, or one stream's state, while workers run",
     "backtest": "the same engine over a file, no Kafka",
     "demo": "local Kafka, real data, two workers, a summary",
     "schemas": "what records look like, as JSON Schemas and AsyncAPI",

@@ -47,6 +47,12 @@ def test_topics_are_made_and_checked_without_torch(action: list[str], tmp_path: 
     assert loaded("topics", *action, "--config", str(config)) == ("1", {"kafka"})
 
 
+def test_the_changelog_is_looked_into_without_torch(tmp_path: Path) -> None:
+    config = tmp_path / "nobody.toml"
+    config.write_text(NOBODY)
+    assert loaded("inspect", "--config", str(config)) == ("1", {"kafka"})
+
+
 def test_a_back_test_and_warming_load_no_kafka_client(tmp_path: Path) -> None:
     history = tmp_path / "history.csv"
     history.write_text("stream,time,value\n" + "".join(f"a,2020-01-01T{hour:02}:00:00Z,{hour}\n" for hour in range(20)))
