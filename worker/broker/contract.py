@@ -67,13 +67,14 @@ class LogRecord(NamedTuple):
 
 
 class Message(NamedTuple):
-    """A record to send. `value=None` is a tombstone."""
+    """A record to send. `value=None` is a tombstone, a timestamp of None the time when it is sent."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

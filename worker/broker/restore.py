@@ -1,7 +1,7 @@
 """Reading whole topics outside any group: the changelog for a restore, and any topic for tests and auditors."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -183,7 +183,7 @@ class OpenLog:
 
 def whole(
     logs: LogReader, topic: str, partition: int, begin: int | None = None, patience_s: float = PATIENCE_S
-) -> Iterator[LogRecord]:
+) -> Generator[LogRecord, None, None]:
     """A log's readable records, from its beginning or an offset to the end it has now: for commands, which wait.
 
     Raises NotYet where nothing comes for `patience_s`, as behind an open transaction; Unreadable, BrokerError.
@@ -200,12 +200,12 @@ def whole(
     try:
         while not log.done:
             records = log.read(0.2)
-            if records:
+            yield from records
+            if records:  # only now: whoever asks may take its time
                 deadline = time.monotonic() + patience_s
             elif time.monotonic() > deadline:
                 unread = f"{topic}-{partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
-            yield from records
     finally:
         log.close()
 

@@ -47,10 +47,19 @@ def test_topics_are_made_and_checked_without_torch(action: list[str], tmp_path: 
     assert loaded("topics", *action, "--config", str(config)) == ("1", {"kafka"})
 
 
-def test_the_changelog_is_looked_into_without_torch(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["inspect"],
+        ["dead-letters", "list"],
+        ["dead-letters", "show", "0:1"],
+        ["dead-letters", "resend", "0:1", "--yes"],
+    ],
+)
+def test_what_lies_in_the_topics_is_looked_at_without_torch(command: list[str], tmp_path: Path) -> None:
     config = tmp_path / "nobody.toml"
     config.write_text(NOBODY)
-    assert loaded("inspect", "--config", str(config)) == ("1", {"kafka"})
+    assert loaded(*command, "--config", str(config)) == ("1", {"kafka"})
 
 
 def test_a_back_test_and_warming_load_no_kafka_client(tmp_path: Path) -> None:
