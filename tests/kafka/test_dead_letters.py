@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Iterator
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -107,12 +108,17 @@ def test_letters_are_listed_and_shown(
 
 
 def test_a_record_is_sent_again_as_it_was_and_once(
-    settings: Settings, told: list[str], capsys: pytest.CaptureFixture[str]
+    settings: Settings, told: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(*arguments: str) -> str:
         assert main(["dead-letters", "resend", *arguments, "--yes", *told]) == 0
         return capsys.readouterr().out
 
+    for answer, words in (("", "say --yes"), ("no\n", "This sends the records of 5 dead letters")):
+        monkeypatch.setattr("sys.stdin", StringIO(answer))
+        assert main(["dead-letters", "resend", "--all", *told]) == 1
+        assert words in capsys.readouterr().err
+    assert sent_again(settings) == []
     assert said("1:1", "1:3") == "2 sent, 0 had been sent before\n"
     assert said("--all") == "3 sent, 2 had been sent before\n"
     assert said("--all") == "0 sent, 5 had been sent before\n"
@@ -127,6 +133,8 @@ def test_a_record_is_sent_again_as_it_was_and_once(
     counted = json.loads(capsys.readouterr().out)
     assert (counted["letters"], counted["resent"], counted["other_records"]) == (5, 5, 1), "a note is no letter"
     assert main(["dead-letters", "resend", *told]) == 2, "neither letters nor a filter"
+    assert main(["dead-letters", "resend", "1:77", "9:0", "--yes", *told]) == 1
+    assert "there is no dead letter at 1:77, or a filter leaves it out\nNO" in capsys.readouterr().out
 
 
 def test_who_is_killed_before_the_commit_has_sent_nothing(settings: Settings) -> None:

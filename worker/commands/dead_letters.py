@@ -121,7 +121,10 @@ def _words(facts: dict[str, Any]) -> str:
 
 
 def _at(time_ms: int) -> str:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    try:
+        return datetime.fromtimestamp(time_ms / 1000, UTC).isoformat(timespec="milliseconds")
+    except (ValueError, OverflowError):  # whoever wrote it had a clock like that
+        return f"{time_ms} ms"
 
 
 def _show(given: argparse.Namespace, settings: "Settings") -> int:
@@ -185,15 +188,20 @@ def _resend(given: argparse.Namespace, settings: "Settings") -> int:
     with tqdm(desc="sent again", unit=" letters", delay=QUIET_S, disable=None) as bar:
         for done in resend(settings, chosen):
             bar.update(done.sent - bar.n)
+    missing = [f"{partition}:{offset}" for partition, offset in sorted(done.missing)]
+    code = 1 if done.gone or missing else 0
     if given.json:
-        print(json.dumps({"sent": done.sent, "before": done.before, "foreign": done.foreign, "gone": done.gone}))
-        return 1 if done.gone else 0
+        counts = {"sent": done.sent, "before": done.before, "foreign": done.foreign}
+        print(json.dumps(counts | {"gone": done.gone, "missing": missing}, indent=2))
+        return code
     print(f"{done.sent:,} sent, {done.before:,} had been sent before")
     if done.foreign:
-        print(f"{done.foreign:,} left alone: they are of another topic than {settings.kafka.input_topic}")
-    for why in done.gone:
+        print(
+            f"{done.foreign:,} left alone: they are of another topic or partition than {settings.kafka.input_topic} has"
+        )
+    for why in [*done.gone, *(f"there is no dead letter at {place}, or a filter leaves it out" for place in missing)]:
         print(f"NO  {printable(why)}")
-    return 1 if done.gone else 0
+    return code
 
 
 def _agreed() -> bool:

@@ -4,6 +4,7 @@ A record of the topic is a letter, a note of letters that were sent again (resen
 """
 
 import hashlib
+import re
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -23,6 +24,7 @@ NOTE = "foldcast-resent"  # header of a note: how many letters it names
 NOTE_KEY = b"foldcast-resent"
 FROM = "foldcast-resent-from"  # header of a record that was sent again: topic/partition/offset of its letter
 LEFT_OUT = ("bytes", "key-bytes", "headers-bytes")
+NUMBER = re.compile(r"-?[0-9]{1,18}")
 
 Headers = list[tuple[str, bytes]]
 Place = tuple[int, int]  # partition and offset in the dead letter topic
@@ -127,13 +129,15 @@ class Found:
 
 
 def letter_of(partition: int, record: LogRecord) -> Letter | None:
-    """Return the letter that a record is; None where it is none."""
+    """Return the letter that a record is; None where it is none: anybody may write such headers."""
     names = [name for name, _ in record.headers]
     if FIRST_FACT not in names:
         return None
     cut = len(names) - 1 - names[::-1].index(FIRST_FACT)  # the record's own may have the same names
     facts = {n.removeprefix(PREFIX): (v or b"").decode(errors="replace") for n, v in record.headers[cut:]}
-    own = [*record.headers[:cut]]
+    if not all(NUMBER.fullmatch(facts.get(name, "")) for name in ("partition", "offset", "timestamp")):
+        return None
+    own = [(name, part or b"") for name, part in record.headers[:cut]]
     return Letter(partition, record.offset, record.timestamp_ms, record.key, record.value, own, facts)
 
 
@@ -214,7 +218,7 @@ def original_of(settings: Settings, logs: LogReader, letter: Letter) -> Original
         "hash are known"
     )
     first, end = bounds(settings.kafka, topic).get(partition, (0, 0))
-    if letter.facts["topic"] != topic or not first <= offset < end:
+    if letter.facts.get("topic") != topic or not first <= offset < end:
         raise gone
     reading = whole(logs, topic, partition, offset)
     record = next(reading, None)
@@ -222,7 +226,7 @@ def original_of(settings: Settings, logs: LogReader, letter: Letter) -> Original
     hashed = hashlib.sha256((record and record.value) or b"").hexdigest()
     if record is None or record.offset != offset or letter.facts.get("sha256", hashed) != hashed:
         raise gone
-    return Original(record.key, record.value, [*record.headers])
+    return Original(record.key, record.value, [(name, part or b"") for name, part in record.headers])
 
 
 def facts_of(letter: Letter, resent: bool) -> dict[str, Any]:

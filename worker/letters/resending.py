@@ -5,7 +5,7 @@ there or neither is. Before anything is sent the producer of an earlier run is f
 a letter that a note names is not sent. Retention removes a letter no later than its note, which lies behind it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 import msgspec
@@ -14,7 +14,7 @@ from worker.broker.admin import bounds
 from worker.broker.contract import Message
 from worker.broker.resender import Resender
 from worker.broker.restore import LogReader
-from worker.letters.reading import FROM, NOTE, NOTE_KEY, Chosen, Found, Letter, Note, original_of, scanned
+from worker.letters.reading import FROM, NOTE, NOTE_KEY, Chosen, Found, Letter, Note, Place, original_of, scanned
 from worker.refusal import Refusal
 from worker.settings.settings import Settings
 
@@ -27,19 +27,19 @@ class Resent:
 
     sent: int = 0
     before: int = 0  # were sent by an earlier run
-    foreign: int = 0  # of another topic than the input
+    foreign: int = 0  # of another topic than the input, or of a partition that it does not have
+    missing: set[Place] = field(default_factory=set)  # named, and no letters
     gone: list[str] = field(default_factory=list)  # why a record cannot be had any more
 
 
 def resend(settings: Settings, chosen: Chosen) -> Iterator[Resent]:
     """Send the chosen letters' records; what was done so far, after each transaction. Raises BrokerError, Refusal."""
-    kafka, done = settings.kafka, Resent()
-    topic = kafka.dead_letter_topic
-    partitions = chosen.partitions(bounds(kafka, topic))
+    kafka, done = settings.kafka, Resent(missing=set(chosen.places))
+    partitions, inputs = chosen.partitions(bounds(kafka, kafka.dead_letter_topic)), [*bounds(kafka, kafka.input_topic)]
     resender, logs = Resender(kafka), LogReader(kafka)  # in this order: what is read is final
     try:
         for partition in partitions:
-            due = _due(logs, settings, partition, chosen, done)
+            due = _due(logs, settings, partition, chosen, inputs, done)
             for part in _parts(logs, settings, partition, due, done):
                 resender.send(part)
                 done.sent += len(part) - 1
@@ -50,12 +50,15 @@ def resend(settings: Settings, chosen: Chosen) -> Iterator[Resent]:
     yield done
 
 
-def _due(logs: LogReader, settings: Settings, partition: int, chosen: Chosen, done: Resent) -> list[int]:
+def _due(
+    logs: LogReader, settings: Settings, partition: int, chosen: Chosen, inputs: Container[int], done: Resent
+) -> list[int]:
     """Offsets of the partition's letters to send."""
     found, offsets = Found(), list[int]()
     for letter in scanned(logs, settings.kafka.dead_letter_topic, partition, found):
         if chosen.has(letter):
-            ours = letter.facts.get("topic") == settings.kafka.input_topic
+            done.missing.discard(letter.place)
+            ours = letter.facts.get("topic") == settings.kafka.input_topic and int(letter.facts["partition"]) in inputs
             done.foreign += not ours
             offsets += [letter.offset] if ours else []
     due = [offset for offset in offsets if (partition, offset) not in found.resent]
@@ -100,7 +103,7 @@ def _message(settings: Settings, logs: LogReader, letter: Letter) -> Message:
     key, value, headers = original_of(settings, logs, letter)
     source = f"{settings.kafka.dead_letter_topic}/{letter.partition}/{letter.offset}".encode()
     own = [(name, part) for name, part in headers if name != FROM]
-    at_ms = int(letter.facts["timestamp"])
+    at_ms = max(int(letter.facts["timestamp"]), 0)
     partition = int(letter.facts["partition"])
     return Message(settings.kafka.input_topic, partition, key, value, [*own, (FROM, source)], at_ms)
 
