@@ -5,7 +5,7 @@ input. What only a worker knows, as its lives' numbers, is not here.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,10 +121,10 @@ def _problems(one: Contents, settings: Settings, input_id: str) -> Iterator[str]
         )
 
 
-def stream(settings: Settings, name: str) -> Facts:
-    """Return the state of one stream and where it is. Raises Refusal where no image has it, BrokerError."""
+def stream(settings: Settings, name: str, reading: Iterable[Contents]) -> Facts:
+    """Return the state of one stream, and where in `reading` it is. Raises Refusal where no image has it."""
     partitions = 0
-    for one in contents(settings):
+    for one in reading:
         partitions += 1
         for page in one.image.pages if one.image else []:
             if name in page.names:

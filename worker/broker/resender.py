@@ -31,8 +31,9 @@ class Resender:
         """
         self._kafka = kafka
         limit_ms = int(LIMIT_S * 1000)
+        producer = None
         try:
-            self._producer = open_producer(
+            producer = self._producer = open_producer(
                 kafka,
                 transactional_id=transactional_id(kafka),
                 transaction_timeout_ms=limit_ms + 5_000,
@@ -44,11 +45,13 @@ class Resender:
                 delivery_timeout_ms=limit_ms + 5,
                 max_block_ms=limit_ms,
             )
-            self._producer.init_transactions()
-        except AuthorizationError as error:
-            right = f"allow Write on transactional id {transactional_id(kafka)} (docs/security.md has the ACLs)"
-            raise Refusal(f"dead letters cannot be sent again: {right}") from error
+            producer.init_transactions()
         except KafkaError as error:
+            if producer is not None:
+                discard(producer)
+            if isinstance(error, AuthorizationError):
+                right = f"allow Write on transactional id {transactional_id(kafka)} (docs/security.md has the ACLs)"
+                raise Refusal(f"dead letters cannot be sent again: {right}") from error
             raise BrokerError(f"no transactional producer: {error!r}", fix=fix_for(error, kafka, "Write")) from error
 
     def send(self, messages: Sequence[Message]) -> None:

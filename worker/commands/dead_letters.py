@@ -76,11 +76,15 @@ def _chosen(given: argparse.Namespace) -> "Chosen":
 
 
 def _list(given: argparse.Namespace, settings: "Settings") -> int:
+    from tqdm import tqdm
+
     from worker.letters.reading import facts_of, letters  # it loads the Kafka client
 
     if given.limit < 0:
         raise WrongUsage(f"--limit is {given.limit}; it must be 0 or more")
-    found, topic = letters(settings, _chosen(given), given.limit), settings.kafka.dead_letter_topic
+    topic = settings.kafka.dead_letter_topic
+    with tqdm(desc=topic, unit=" letters", delay=QUIET_S, disable=None) as bar:
+        found = letters(settings, _chosen(given), given.limit, bar.update)
     shown = [facts_of(letter, letter.place in found.resent) for letter in found.newest]
     if given.json:
         total = {"letters": len(found.places), "resent": _resent(found), "other_records": found.others}

@@ -29,12 +29,12 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
 
     from worker import inspection  # it loads the Kafka client
 
-    if given.stream is not None:
-        facts = inspection.stream(settings, given.stream)
-        print(json.dumps({"stream": given.stream} | facts, indent=2) if given.json else _of_stream(given.stream, facts))
-        return 0
     topic = settings.kafka.changelog_topic
     reading = tqdm(inspection.contents(settings), desc=topic, unit=" partitions", delay=QUIET_S, disable=None)
+    if given.stream is not None:
+        facts = inspection.stream(settings, given.stream, reading)
+        print(json.dumps({"stream": given.stream} | facts, indent=2) if given.json else _of_stream(given.stream, facts))
+        return 0
     partitions = [one.facts() for one in reading]
     problems = [problem for one in partitions for problem in one["problems"]]
     if given.json:

@@ -6,7 +6,7 @@ A record of the topic is a letter, a note of letters that were sent again (resen
 import hashlib
 import re
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -143,7 +143,8 @@ def letter_of(partition: int, record: LogRecord) -> Letter | None:
 
 def note_of(record: LogRecord) -> list[int] | None:
     """Return the offsets of the letters that a note names; None where the record is no note."""
-    if not any(name == NOTE for name, _ in record.headers) or record.key != NOTE_KEY:
+    names = {name for name, _ in record.headers}
+    if NOTE not in names or FIRST_FACT in names or record.key != NOTE_KEY:  # a letter may have any key and header
         return None
     try:
         return msgspec.json.decode(record.value or b"", type=Note).offsets
@@ -151,8 +152,11 @@ def note_of(record: LogRecord) -> list[int] | None:
         return None
 
 
-def letters(settings: Settings, chosen: Chosen, limit: int) -> Found:
-    """Read the topic and return what is there of the chosen, the `limit` newest whole. Raises BrokerError, Refusal."""
+def letters(settings: Settings, chosen: Chosen, limit: int, read: Callable[[], object] = lambda: None) -> Found:
+    """Read the topic and return what is there of the chosen, with the `limit` newest; `read` is called for each letter.
+
+    Raises BrokerError, Refusal.
+    """
     kafka = settings.kafka
     topic, found = kafka.dead_letter_topic, Found()
     newest: list[Letter] = []
@@ -161,6 +165,7 @@ def letters(settings: Settings, chosen: Chosen, limit: int) -> Found:
         for partition in chosen.partitions(bounds(kafka, topic)):
             latest: deque[Letter] = deque(maxlen=limit)
             for letter in scanned(logs, topic, partition, found):
+                read()
                 if chosen.has(letter):
                     found.count(letter)
                     latest.append(letter._replace(value=None))

@@ -75,6 +75,12 @@ def test_a_note_names_letters_and_what_looks_like_one_names_none(
     assert note_of(LogRecord(key, value, [("foldcast-resent", b"2")])) == offsets
 
 
+def test_a_letter_whose_record_looks_like_a_note_is_none() -> None:
+    records = Records([7], [0], [b"foldcast-resent"], [b'{"offsets": [4]}'], [[("foldcast-resent", b"1")]])
+    [message] = dead_letters([Rejected(0, "wrong_type", "")], records, TOPICS, 2, 1 << 20)
+    assert note_of(record_of(message)) is None
+
+
 def test_filters_choose() -> None:
     one, at_ms = letter(b"a", b"{", []), 1_600_000_000_000
     right = [Chosen(), Chosen("bad_time", at_ms, at_ms + 1, 2), Chosen(places=frozenset({(2, 4)}))]
