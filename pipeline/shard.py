@@ -51,7 +51,7 @@ class Shard:
         self.weights_offset = start
         self.position = start
         self.table = Table(method)
-        self._fixed, self._wave = fixed(method), Wave(method, self.table, network)
+        self._fixed, self.wave = fixed(method), Wave(method, self.table, network)
         self.counters = Counters()
         self.clock_ms = 0  # newest record timestamp since the last sweep
         self.watch = watchdog.blank()
@@ -92,20 +92,13 @@ class Shard:
         self._page_checksums = list(marker.page_checksums) or [UNCHECKED] * len(marker.letters)
 
     def difference(self, marker: Marker) -> ImageError | None:
-        """Return what keeps an image of this marker from being this method's; None where it can be loaded.
-
-        A setting that is missing stands at its default, or did not exist when the image was written.
-        """
+        """Return what keeps an image of this marker from being this method's; None where it can be loaded."""
         if marker.method == self._fingerprint:
             return None
         mine = json.loads(json.dumps(self._settings, default=list))
-        changed = sorted(k for k in mine.keys() | marker.settings.keys() if mine.get(k) != marker.settings.get(k))
-        if not changed:
-            return ImageError("its state is of another version of the method, or of rows of another layout")
-        was, now = (
-            {k: repr(words[k]) if k in words else "the default" for k in changed} for words in (marker.settings, mine)
+        return OtherSettingsError.between(marker.settings, mine) or ImageError(
+            "its state is of another version of the method, or of rows of another layout"
         )
-        return OtherSettingsError("; ".join(f"{k} was {was[k]} and is {now[k]}" for k in changed))
 
     # ---- the fold
 
@@ -161,7 +154,7 @@ class Shard:
         names = [batch.name[e] for e in accepted.tolist()]
         out = Forecasts(events, names, out.parts[: len(events)], verdict, born, dropped)
         for places in waves_of(events["turn"]):
-            self._wave.forecast(rows, events, places, out.parts)
+            self.wave.forecast(rows, events, places, out.parts)
         watchdog.watch(rows, events, self.watch)
         if len(index):
             self.clock_ms = max(self.clock_ms, max(batch.record_ms.tolist()))

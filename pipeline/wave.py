@@ -53,6 +53,7 @@ class Wave:
         room = np.zeros(AT_ONCE * whole.itemsize, np.uint8)
         self._events: Events = room.view(whole)
         self._first = np.ndarray(AT_ONCE, _bytes_of(method), room.data, strides=(whole.itemsize,))
+        self.stepped = self._events[:0]  # whole records of those stepped last, until others are
 
     def forecast(self, rows: Rows, events: Events, places: Ints, parts: npt.NDArray[np.float64]) -> None:
         """Step the events (n,) at these places: fill in what is published, and parts (n, Z, X), the experts' own."""
@@ -61,7 +62,7 @@ class Wave:
             some = places[low : low + AT_ONCE]
             n = len(some)
             self._first[:n] = handed[some]
-            wave = self._events[:n]
+            wave = self.stepped = self._events[:n]
             for do in self._law:
                 do(rows, wave, self._fixed)
             handed[some] = self._first[:n]

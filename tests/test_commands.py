@@ -12,7 +12,8 @@ RUN = {
     "foldcast topics create --partitions 8 --replication 3": "tests/kafka/test_documented_commands.py",
     "foldcast check": "tests/kafka/test_documented_commands.py",
     "foldcast run": "tests/kafka/test_documented_commands.py",
-    "kafka-console-consumer.sh": "tests/kafka/test_documented_commands.py",
+    "foldcast dead-letters list": "tests/kafka/test_documented_commands.py",
+    "foldcast dead-letters show": "tests/kafka/test_documented_commands.py",
     "kafka-acls.sh": "tests/security/test_tls_and_logins.py",
     "connect-standalone.sh": "tests/kafka/test_sinks.py",
     "docker compose -f deploy/compose.yaml exec postgres": "tests/kafka/test_sinks.py",
@@ -39,6 +40,8 @@ NOT_RUN = {
     ".venv/bin/python tests/bench/": MEASURE,
     "foldcast backtest trades.parquet": "the file is the reader's own",
     "foldcast backtest prices.csv": "the file is of a package that tests do not fetch",
+    "foldcast dead-letters resend": "tests/kafka/test_dead_letters.py resends others",
+    "foldcast replay": "tests/kafka/test_replay.py replays others",
     "kafka-transactions.sh find-hanging": "it names a verb of a tool, and is no whole command",
 }
 

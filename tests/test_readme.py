@@ -118,7 +118,8 @@ def test_every_forecast_that_is_shown_is_whole():
 @pytest.mark.parametrize("page", PAGES)
 def test_every_command_that_is_named_exists(page: str):
     fenced = "\n".join(blocks(PAGES[page], r"\w*"))
-    named = re.findall(r"^(?:\$ )?foldcast (\w+)", fenced, re.MULTILINE) + re.findall(r"`foldcast (\w+)", PAGES[page])
+    words = re.findall(r"^(?:\$ )?foldcast (\w[\w-]*)", fenced, re.MULTILINE)
+    named = words + re.findall(r"`foldcast (\w[\w-]*)", PAGES[page])
     assert set(named) <= set(COMMANDS)
 
 

@@ -37,7 +37,7 @@ def _given(arguments: Sequence[str]) -> argparse.Namespace:
     for name, text in COMMANDS.items():
         command = commands.add_parser(name, help=text, description=text)
         if name == chosen:
-            module = import_module(f"worker.commands.{name}")
+            module = import_module(f"worker.commands.{name.replace('-', '_')}")
             command.epilog = f"example: {module.EXAMPLE}"
             command.add_argument(
                 "--config", type=Path, metavar="FILE", help="TOML; FOLDCAST_SECTION__NAME variables win over it"

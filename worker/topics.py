@@ -96,7 +96,8 @@ def check(settings: Settings) -> tuple[list[dict[str, object]], Wanted]:
     connection, topics = settings.kafka, names_of(settings)
     there = describe(connection, topics.names)
     if missing := [name for name in topics.names if name not in there]:
-        raise Refusal(f"there is no topic {', '.join(missing)}: make it, or run `foldcast topics create`")
+        number = "" if topics.input in there else " --partitions N"
+        raise Refusal(f"there is no topic {', '.join(missing)}: make it, or run `foldcast topics create{number}`")
     _check_partitions(topics, there)
     count = there[topics.input].partitions
     sizes = wanted(settings, there[topics.input])

@@ -7,7 +7,7 @@ A snapshot writes each changed page under the letter that is not in force; the m
 half-written snapshot is invisible, and the newest marker always finds the pages it names.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated
 from zlib import crc32
 
@@ -33,6 +33,16 @@ class ImageError(ValueError):
 
 class OtherSettingsError(ImageError):
     """The image is whole, and of other settings."""
+
+    @classmethod
+    def between(cls, was: Mapping[str, object], now: Mapping[str, object]) -> "OtherSettingsError | None":
+        """Return what differs between settings as JSON has them, in words; None where nothing does.
+
+        A setting that is missing stands at its default, or did not exist when the image was written.
+        """
+        changed = sorted(k for k in now.keys() | was.keys() if now.get(k) != was.get(k))
+        old, new = ({k: repr(of[k]) if k in of else "the default" for k in changed} for of in (was, now))
+        return cls("; ".join(f"{k} was {old[k]} and is {new[k]}" for k in changed)) if changed else None
 
 
 class Page(msgspec.Struct, frozen=True, array_like=True):

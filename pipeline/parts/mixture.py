@@ -22,7 +22,7 @@ profile, N~ and, in the full profile, K~.
 
 import numpy as np
 
-from pipeline.arrays import Events, Field, Fixed, Rows
+from pipeline.arrays import Events, Field, Fixed, Floats, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts import experts
@@ -140,6 +140,30 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                 waiting[place, e - 1] = np.copysign(np.rint(np.sqrt(abs(apart) / CLIP) * root), apart)
             rest = min(max(combined - published[j], -CLIP), CLIP)
             withheld[place] = np.copysign(np.rint(np.sqrt(abs(rest) / CLIP) * root), rest)
+
+
+def weights(row: np.void) -> Floats:
+    """(Z, E) what each expert counts for in a row's next forecast, the last value first; each horizon's sum is 1."""
+    regret, variation = row["mixture_regret"].astype(np.float64), row["mixture_variation"].astype(np.float64)
+    eta = np.minimum(1.0, np.sqrt(np.log(regret.shape[1]) / variation))
+    prior = np.where(np.arange(regret.shape[1]) == LAST, PRIOR, 1.0)
+    logarithm = np.log(eta * prior) + eta * regret
+    raw = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
+    shares: Floats = raw / raw.sum(axis=1, keepdims=True)
+    return shares
+
+
+def guards(row: np.void) -> Floats:
+    """(Z,) the share of the mixture's move that a row's next forecast makes."""
+    loss = row["mixture_loss"].astype(np.float64)
+    shares: Floats = np.clip(2.0 - loss[:, 0] / (WORSE * loss[:, 1] + LEAST), 0.0, 1.0)
+    return shares
+
+
+def bound(row: np.void, j: int) -> float:
+    """How far the mixture lets any move of the horizon at place j go, in horizon scales."""
+    scale = float(row["scale"][j])
+    return max(float(row["reach"][j]) / scale, LEAST_REACH) if scale > 0.0 else LEAST_REACH
 
 
 PART = Part(

@@ -117,8 +117,10 @@ def test_missing_topics_take_the_number_of_partitions_of_the_input(bootstrap: st
 
 def test_topics_that_are_not_there_are_named_with_the_command_that_makes_them(bootstrap: str, unique: str) -> None:
     settings = named(bootstrap, unique)
+    with pytest.raises(Refusal, match=f"no topic {unique}-in, .*`foldcast topics create --partitions N`"):
+        topics.check(settings)
     admin.create_topics(settings.kafka, [TopicSpec(f"{unique}-in", 1, 1), TopicSpec(f"{unique}-out", 1, 1)])
-    with pytest.raises(Refusal, match=f"no topic {unique}-rows, {unique}-dead-letters, .*foldcast topics create"):
+    with pytest.raises(Refusal, match=f"no topic {unique}-rows, {unique}-dead-letters, .*`foldcast topics create`"):
         topics.check(settings)
 
 

@@ -103,7 +103,7 @@ def test_every_number_of_a_forecast_is_put_there(method: Method, monkeypatch: py
 
         monkeypatch.setattr(Forecasts, "blank", blank)
         shard = Shard(method, restless(method), 0, SETTINGS, parts=True)
-        shard._wave._events.view(np.uint8).fill(dirt)
+        shard.wave._events.view(np.uint8).fill(dirt)
         return said(fold(shard, log, [1, 2, 3, *range(10, N, 60)])), state(shard)
 
     assert folded(0) == folded(99)

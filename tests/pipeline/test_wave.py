@@ -33,7 +33,7 @@ def test_the_law_has_every_verb_of_a_part_and_no_other() -> None:
 
 def test_an_event_is_scored_learnt_from_measured_stepped_and_forecast_in_this_order() -> None:
     shard = Shard(Method(covariates=("wind",)), restless(Method(covariates=("wind",))), 0, SETTINGS)
-    law = [getattr(do, "py_func", do) for do in shard._wave._law]
+    law = [getattr(do, "py_func", do) for do in shard.wave._law]
     order = [f"{do.__module__.rpartition('.')[2]}.{do.__name__}" for do in law]
     assert len(order) == len(set(order)) + 3, "the two linear experts share three kernels' names"
     for earlier, later in (

@@ -18,7 +18,6 @@ INLINE = re.compile(r"`((?:docker|kubectl|[\w-]+\.sh|python) [^`]+)`")
 WHAT_TO_INSTALL = "none of Kafka's tools can be started here: install a JDK (17 or newer) and Maven"
 TOOLS = {  # what Kafka's scripts start
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
-    "kafka-console-consumer.sh": "org.apache.kafka.tools.consumer.ConsoleConsumer",
 }
 
 

@@ -62,16 +62,19 @@ class LogRecord(NamedTuple):
     key: bytes
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    offset: int = -1  # -1: whoever reads it does not say, nor when it was written
+    timestamp_ms: int = -1
 
 
 class Message(NamedTuple):
-    """A record to send. `value=None` is a tombstone."""
+    """A record to send. `value=None` is a tombstone, a timestamp of None the time when it is sent."""
 
     topic: str
     partition: int
     key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
+    timestamp_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,11 +103,11 @@ class TransactionalProducer:
             if given_up.outcome == "refused" or not self._has_committed(given_up.offsets):
                 deadline = time.monotonic() + self._commit_timeout_s
                 producer.begin_transaction()
-                _send(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline, [])
+                send_all(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline, [])
                 # Its offsets too, by the group's name alone: a member's generation may be over
                 offsets, group = self._group_offsets(given_up.offsets), self._kafka.group_id
-                within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, group))
-                within(_left(deadline), producer.abort_transaction)
+                within(left(deadline), lambda: producer.send_offsets_to_transaction(offsets, group))
+                within(left(deadline), producer.abort_transaction)
         except (KafkaError, BrokerError, TimeoutError) as error:
             discard(producer)
             fix, fenced = fix_for(error, self._kafka, "Write"), is_fenced(error)
@@ -151,13 +151,13 @@ class TransactionalProducer:
         deadline = time.monotonic() + self._commit_timeout_s
         try:
             producer.begin_transaction()
-            _send(producer, messages, deadline, futures)
+            send_all(producer, messages, deadline, futures)
             # Waits without limit for a broker that is gone (kafka-python 3.0.12), as does commit_transaction
-            within(_left(deadline), lambda: producer.send_offsets_to_transaction(offsets, metadata))
+            within(left(deadline), lambda: producer.send_offsets_to_transaction(offsets, metadata))
         except (KafkaError, ValueError, TimeoutError) as error:
             raise self._failed(error, "refused") from error
         try:
-            within(_left(deadline), producer.commit_transaction)
+            within(left(deadline), producer.commit_transaction)
         except (KafkaError, TimeoutError) as error:
             # Unknown even if fenced: a successor may have come between a commit that worked and its retry
             raise self._failed(error, "unknown") from error
@@ -197,11 +197,11 @@ def _stable(membership: object) -> ConsumerGroupMetadata:
     return membership
 
 
-def _send(producer: KafkaProducer, messages: Sequence[Message], deadline: float, futures: list[Any]) -> None:
+def send_all(producer: KafkaProducer, messages: Sequence[Message], deadline: float, futures: list[Any]) -> None:
     """Send all and wait for them; `futures` takes in one for each that may have been written."""
-    for topic, partition, key, value, headers in messages:
-        futures.append(producer.send(topic, value, key, list(headers), partition))
-    producer.flush(_left(deadline))
+    for topic, partition, key, value, headers, timestamp_ms in messages:
+        futures.append(producer.send(topic, value, key, list(headers), partition, timestamp_ms))
+    producer.flush(left(deadline))
     for future in futures:
         # A lost batch does not fail the transaction (kafka-python 3.0.12): the commit would go through without it
         if future.exception is not None:
@@ -210,7 +210,8 @@ def _send(producer: KafkaProducer, messages: Sequence[Message], deadline: float,
             raise KafkaTimeoutError("a record was not acknowledged in time")
 
 
-def _left(deadline: float) -> float:
+def left(deadline: float) -> float:
+    """Return the seconds until a deadline, 0 behind it."""
     return max(deadline - time.monotonic(), 0.0)
 
 

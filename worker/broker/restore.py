@@ -1,6 +1,7 @@
 """Reading whole topics outside any group: the changelog for a restore, and any topic for tests and auditors."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from threading import Thread
@@ -12,7 +13,7 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from worker.broker.codecs import held_back, unreadable
-from worker.broker.contract import NO_TOPIC, BrokerError, LogRecord, Unanswered
+from worker.broker.contract import NO_TOPIC, BrokerError, LogRecord, NotYet, Unanswered
 from worker.broker.limits import asking, within
 from worker.broker.security import open_consumer
 from worker.refusal import Refusal
@@ -20,6 +21,7 @@ from worker.settings.kafka import Kafka
 
 ASK_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 5.0
+PATIENCE_S = 30.0  # of a command; no transaction of a worker stays open for longer
 MAX_RECORDS = 2000
 FETCH_BYTES = 4 << 20
 RESET = "begin cold (`foldcast topics reset`), because the state is lost without them"
@@ -158,7 +160,8 @@ class OpenLog:
             finally:
                 self._consumer.pause(self._tp)  # other partitions' reads go on beside this one, in their own turns
         records = fetched.get(self._tp, ())
-        return [LogRecord(one.key, one.value, one.headers) for one in records if one.offset < self._end]
+        read = [one for one in records if one.offset < self._end]
+        return [LogRecord(one.key, one.value, one.headers, one.offset, one.timestamp) for one in read]
 
     @property
     def done(self) -> bool:
@@ -176,6 +179,35 @@ class OpenLog:
             with suppress(KafkaError):
                 self._consumer.assign([*self._consumer.assignment() - {self._tp}])
             self._clients.release()
+
+
+def whole(
+    logs: LogReader, topic: str, partition: int, begin: int | None = None, patience_s: float = PATIENCE_S
+) -> Generator[LogRecord, None, None]:
+    """A log's readable records, from its beginning or an offset to the end it has now: for commands, which wait.
+
+    Raises NotYet where nothing comes for `patience_s`, as behind an open transaction; Unreadable, BrokerError.
+    """
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            log = logs.open(topic, partition, begin)
+            break
+        except Unanswered:
+            if time.monotonic() > deadline:
+                raise
+            logs.renew()
+    try:
+        while not log.done:
+            records = log.read(0.2)
+            yield from records
+            if records:  # only now: whoever asks may take its time
+                deadline = time.monotonic() + patience_s
+            elif time.monotonic() > deadline:
+                unread = f"{topic}-{partition} is not read to its end"
+                raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
+    finally:
+        log.close()
 
 
 class TopicReader:

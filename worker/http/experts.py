@@ -6,7 +6,7 @@ stream is asked for again.
 
 import time
 
-from pipeline.explain import Opinions, opinions
+from pipeline.explanation import Opinions, opinions
 from worker.loop import Loop
 
 EVERY_S = 1.0

@@ -6,7 +6,7 @@ import numpy as np
 
 from pipeline.arrays import Bools, Floats
 from pipeline.batch import DROPS
-from pipeline.explain import Opinions
+from pipeline.explanation import Opinions
 from pipeline.method import Method
 from worker.observe.recent import LABELS, Overview, Past, RecentStreams, Records, coverage, outside, skill
 from worker.publish import significant

@@ -7,7 +7,7 @@ at C          events are forecast and committed
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.batch import Batch, Rejected
@@ -113,7 +113,8 @@ class Live:
         self.last_record_ms = records.timestamps_ms[-1]
         cut = bisect_left(records.offsets, self.committed)
         if cut:
-            self._catch_up(records.part(0, cut), judge, lap)
+            for _ in self.replay(records.part(0, cut), judge, lap):
+                pass  # nothing leaves the shard
         if cut == len(records.offsets):
             return None
         rest = records if cut == 0 else records.part(cut, len(records.offsets))
@@ -129,8 +130,9 @@ class Live:
         other_keys = self.plan.decoder.other_keys - other_keys
         return Advanced(self.partition, forecasts, sorted(letters.values()), rest, offsets, other_keys)
 
-    def _catch_up(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> None:
-        """Fold silently, cut where other weights came into service."""
+    def replay(self, records: Records, judge: Judge, lap: Callable[[str], object]) -> Iterator[Forecasts]:
+        """Fold records as they were folded before, cut where other weights came into service: what each part gave,
+        while the weights that gave it are in service."""
         low = 0
         for high in [*(bisect_left(records.offsets, at) for at, _ in self.learning.pending), len(records.offsets)]:
             if high > low:
@@ -140,7 +142,7 @@ class Live:
                 self._check_known([part.offsets[one.place] for one in rejected if one.reason == UNKNOWN])
                 batch = self.refused.sift(batch)
                 lap("decode")
-                self._fold(batch, judge, lap)
+                yield self._fold(batch, judge, lap)
                 low = high
         self.learning.reach(self.shard, self.shard.position)
 

@@ -57,7 +57,7 @@ def sentence(text: str) -> str:
     return line
 
 
-EXAMPLES = {name: import_module(f"worker.commands.{name}").EXAMPLE for name in COMMANDS}
+EXAMPLES = {name: import_module(f"worker.commands.{name.replace('-', '_')}").EXAMPLE for name in COMMANDS}
 
 
 @pytest.mark.parametrize("command", EXAMPLES)
@@ -100,6 +100,8 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
         ["topics", "create", "--partitions", "many"],
         ["backtest"],
         ["demo", "--rate", "fast"],
+        ["dead-letters"],
+        ["dead-letters", "list", "--since", "yesterday"],
     ],
 )
 def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -109,6 +111,20 @@ def test_wrong_usage_is_2(arguments: list[str], capsys: pytest.CaptureFixture[st
     said = capsys.readouterr()
     assert said.out == ""
     assert said.err.splitlines()[-1].startswith("foldcast")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["list", "--limit", "-1"], "--limit is -1"),
+        (["show", "0"], "'0'"),
+        (["show", "0:" + 30 * "9"], "as in 0:17"),
+        (["resend"], "say --all"),
+    ],
+)
+def test_dead_letters_are_named_or_refused(arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["dead-letters", *arguments]) == 2
+    assert word in sentence(capsys.readouterr().err)
 
 
 @pytest.mark.parametrize("command", [["run"], ["topics", "check"], ["warm"]])

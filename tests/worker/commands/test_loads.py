@@ -47,6 +47,27 @@ def test_topics_are_made_and_checked_without_torch(action: list[str], tmp_path: 
     assert loaded("topics", *action, "--config", str(config)) == ("1", {"kafka"})
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["inspect"],
+        ["dead-letters", "list"],
+        ["dead-letters", "show", "0:1"],
+        ["dead-letters", "resend", "0:1", "--yes"],
+    ],
+)
+def test_what_lies_in_the_topics_is_looked_at_without_torch(command: list[str], tmp_path: Path) -> None:
+    config = tmp_path / "nobody.toml"
+    config.write_text(NOBODY)
+    assert loaded(*command, "--config", str(config)) == ("1", {"kafka"})
+
+
+def test_a_replay_loads_no_more_than_the_fold_needs(tmp_path: Path) -> None:
+    config = tmp_path / "nobody.toml"
+    config.write_text(NOBODY)
+    assert loaded("replay", "--partition", "0", "--config", str(config)) == ("1", {"kafka", "torch", "numba"})
+
+
 def test_a_back_test_and_warming_load_no_kafka_client(tmp_path: Path) -> None:
     history = tmp_path / "history.csv"
     history.write_text("stream,time,value\n" + "".join(f"a,2020-01-01T{hour:02}:00:00Z,{hour}\n" for hour in range(20)))

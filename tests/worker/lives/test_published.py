@@ -37,6 +37,16 @@ class Ends:
         facts = {"group": group, "source": source, "topic": INPUT, "partition": "0", "offset": str(offset)}
         self._append(DEAD_LETTERS, [(f"foldcast-error-{name}", text.encode()) for name, text in facts.items()])
 
+    def note(self, letters: int) -> None:
+        """That so many letters were sent to the input again."""
+        self._append(DEAD_LETTERS, [("foldcast-resent", str(letters).encode())])
+
+    def resent_letter(self, offset: int, first: int) -> None:
+        """A record that was sent again came back: it still has what it came with."""
+        own = ("foldcast-resent-from", f"{DEAD_LETTERS}/0/{first}".encode())
+        facts = {"group": "mine", "source": "first", "topic": INPUT, "partition": "0", "offset": str(offset)}
+        self._append(DEAD_LETTERS, [own, *((f"foldcast-error-{name}", text.encode()) for name, text in facts.items())])
+
     def _append(self, topic: str, headers, state: str = "committed") -> None:  # type: ignore[no-untyped-def]
         self.cluster.logs[topic, 0].append(Message(topic, 0, b"key", b"{}", headers), 0, Transaction(state))
 
@@ -83,6 +93,18 @@ def the_last_was_aborted(ends: Ends) -> None:
     ends.forecast(42, state="aborted")
 
 
+def letters_were_sent_again(ends: Ends) -> None:
+    ends.letter(41)
+    for number in range(200):
+        ends.note(number)
+
+
+def one_came_back(ends: Ends) -> None:
+    ends.letter(5)
+    ends.note(1)
+    ends.resent_letter(41, first=0)
+
+
 def some_is_no_offset(ends: Ends) -> None:
     ends.forecast(41)
     for text in ("", "x", "-1", "1.5", "\u0664"):
@@ -100,6 +122,8 @@ def some_is_no_offset(ends: Ends) -> None:
         (a_record_has_several_targets, 42),
         (the_last_was_aborted, 42),
         (some_is_no_offset, 42),
+        (letters_were_sent_again, 42),
+        (one_came_back, 42),
     ],
 )
 def test_c_is_above_the_newest_that_the_group_has_published(write: Callable[[Ends], None], offset: int) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.explain import opinions
+from pipeline.explanation import opinions
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from pipeline.parts.experts import part_names

@@ -1,0 +1,140 @@
+"""A stream's state and one forecast of it in plain numbers, for people who ask why.
+
+Nothing here forecasts: all is read from the row, and from the event's record as the wave left it.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pipeline.arrays import Floats
+from pipeline.method import Method
+from pipeline.parts import experts, intervals, mixture, season
+from pipeline.parts.admission import GAPS
+from pipeline.records import fixed
+
+Facts = dict[str, Any]  # as JSON has it; forecasts are in the value's units
+
+SEASONS = {season.NONE: "none", season.DAY: "day", season.WEEK: "week", season.EVENTS: "events"}
+
+
+def state_of(row: np.void, method: Method) -> Facts:
+    """Return what a row knows: its last event, step and season, and by horizon the forecast made last and its parts.
+
+    Scales are in the units of the (transformed) value.
+    """
+    gaps = row["gaps_ms"][: min(int(row["gap_count"]), GAPS)]
+    step = {"step_ms": math.floor(np.median(gaps))} if len(gaps) else {"step_ms": None}
+    scales = {name: float(row[name]) for name in ("mean", "spread", "step_scale")}
+    facts: Facts = {"events": int(row["count"]), "time_ms": int(row["time_ms"]), "value": float(row["value"]), **step}
+    facts |= {"season": SEASONS[int(row["season"])], "slots_seen": int((row["slot_visits"] > 0).sum()), **scales}
+    if not row["count"]:
+        return facts | {"horizons": {}}
+    weights, guards = mixture.weights(row), mixture.guards(row)
+    names = ["last_value", *experts.mixed(method)]
+    facts["horizons"] = {
+        str(horizon): {
+            "scale": float(row["scale"][j]),
+            "error_scale": float(row["error_scale"][j]),
+            "weights": dict(zip(names, weights[j].tolist(), strict=True)),
+            "guard": float(guards[j]),
+            "quantiles_in_widths": _by_level(method, np.sort(row["quantile"][j]).tolist()),
+            **_waiting(row, j, method),
+        }
+        for j, horizon in enumerate(method.horizons)
+    }
+    return facts
+
+
+def _waiting(row: np.void, j: int, method: Method) -> Facts:
+    """The last forecast of a horizon, as it waits for its label."""
+    n = int(row["count"]) - 1
+    place = int(method.pending_start[j]) + n % method.horizons[j]
+    unit = row["pending_unit"][place]
+    mean = row["values"][n % method.longest] + row["pending_move"][place] * unit
+    size = float(row["pending_width"][place] * unit)
+    edges = row["pending_band"][place] / fixed(method)[0]["edge_unit"]
+    bands = {
+        str(level): [_out(mean + edges[2 * k] * size, method), _out(mean + edges[2 * k + 1] * size, method)]
+        for k, level in enumerate(method.band_levels)
+    }
+    return {"width": size, "mean": _out(mean, method), "bands": bands}
+
+
+def explained(row: np.void, event: np.void, method: Method) -> Facts:
+    """Return the parts of the forecast that an event was given, by horizon: experts, weights, scales, the interval's.
+
+    `event` is the whole record that the wave has left (`Wave.stepped`), `row` the stream's right after it.
+    """
+    weights, guards = mixture.weights(row), mixture.guards(row)
+    z, mixed, stacked = float(event["z"]), experts.mixed(method), experts.stacked(method) if method.full else []
+    horizons: Facts = {}
+    for j, horizon in enumerate(method.horizons):
+        scale = float(row["scale"][j])
+        bound = mixture.bound(row, j)
+        moves = {"last_value": 0.0} | {name: float(np.clip(event[f"{name}_move"][j], -bound, bound)) for name in mixed}
+        width, edges = float(event["width"][j]), event["edges"][j] / fixed(method)[0]["edge_unit"]
+        factor = float(row["slot_factor"][j, event["slot_ahead"][j]]) / intervals.factor_kept(method)[1]
+        horizons[str(horizon)] = {
+            "experts": {
+                name: {"forecast": _out(z + move * scale, method), "weight": float(weight)}
+                for (name, move), weight in zip(moves.items(), weights[j], strict=True)
+            },
+            "stacking": {
+                name: {"forecast": _out(z + float(event[f"{name}_move"][j]) * scale, method), "weight": float(weight)}
+                for name, weight in zip(stacked, row["stack_weights"][j] if stacked else (), strict=False)
+            },
+            "guard": float(guards[j]),
+            "scale": scale,
+            "error_scale": float(row["error_scale"][j]),
+            "slot": int(event["slot_ahead"][j]),
+            "slot_factor": factor,
+            "width": width * scale,
+            "quantiles_in_widths": _by_level(method, edges.tolist()),
+            "mean": float(event["mean"][j]),
+            "quantiles": _by_level(method, event["quantiles"][j].tolist()),
+        }
+    return {"value": float(event["value"]), "counts_as": _out(z, method), "horizons": horizons}
+
+
+def _by_level(method: Method, numbers: list[float]) -> dict[str, float]:
+    return dict(zip(map(repr, method.quantiles), numbers, strict=True))
+
+
+def _out(z: float, method: Method) -> float:
+    """In the value's units."""
+    return math.exp(min(max(float(z), -700.0), 700.0)) if method.transform == "log" else float(z)
+
+
+class Opinions(NamedTuple):
+    """The experts of the mixture, the last value first, with their forecasts in the value's units."""
+
+    names: list[str]  # (E,)
+    forecasts: Floats  # (Z, E)
+    weights: Floats  # (Z, E) sum to 1 over E
+
+
+def opinions(row: np.void, method: Method) -> Opinions:
+    """Return what the experts said at the row's last event, read back from the row alone; there must have been one.
+
+    Moves wait in the row as signed square roots, at most four scales from the mixture's: a forecast that lies nearer is
+    exact to a two-thousandth of its horizon's scale, to a twenty-fifth in the lite profile.
+    """
+    n = int(row["count"]) - 1
+    assert n >= 0, "a stream without an event has no forecast"
+    place = method.pending_start[:-1] + n % method.horizon_array  # (Z,)
+    z, unit = row["values"][n % method.longest], row["pending_unit"][place].astype(np.float64)
+    mixed = row["pending_move"][place] + _move(row["mixture_withheld"][place], method)  # (Z,) before the guard
+    others = mixed[:, None] + _move(row["mixture_apart"][place], method)
+    forecasts = z + np.insert(others, mixture.LAST, 0.0, axis=1) * unit[:, None]
+    if method.transform == "log":
+        forecasts = np.exp(np.clip(forecasts, -700, 700))
+    names = ["last_value", *(name.removesuffix("_shrunk") for name in experts.mixed(method))]
+    return Opinions(names, forecasts, mixture.weights(row))
+
+
+def _move(share: Floats, method: Method) -> Floats:
+    """Return the move that a signed square root stands for, in horizon scales."""
+    root: Floats = share.astype(np.float64) / method.root
+    return root * abs(root) * mixture.CLIP

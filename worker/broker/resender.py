@@ -1,0 +1,79 @@
+"""Records that an operator sends again, in transactions under one fixed id: of two operators only the later goes on."""
+
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from kafka.errors import AuthorizationError, KafkaError
+
+from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.fixes import fix_for
+from worker.broker.limits import within
+from worker.broker.producer import discard, is_fenced, left, send_all
+from worker.broker.security import open_producer
+from worker.refusal import Refusal
+from worker.settings.kafka import Kafka
+
+LIMIT_S = 20.0  # of a transaction
+LARGEST_BYTES = 1 << 30  # of a record unpacked: what came packed goes packed
+FENCED_FIX = "another `foldcast dead-letters resend` of this group has begun: let it end, then run this again"
+AGAIN_FIX = "run this again: what has been sent is not sent twice"
+
+
+class Resender:
+    """One producer; after a failed `send` it is of no use."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        """End whatever an earlier one left open: what it committed can be read from now on, and it commits no more.
+
+        Raises BrokerError, or Refusal where the user may not have it.
+        """
+        self._kafka = kafka
+        limit_ms = int(LIMIT_S * 1000)
+        producer = None
+        try:
+            producer = self._producer = open_producer(
+                kafka,
+                transactional_id=transactional_id(kafka),
+                transaction_timeout_ms=limit_ms + 5_000,
+                compression_type="gzip",
+                max_request_size=LARGEST_BYTES,
+                linger_ms=5,
+                retry_backoff_ms=5,
+                request_timeout_ms=limit_ms,
+                delivery_timeout_ms=limit_ms + 5,
+                max_block_ms=limit_ms,
+            )
+            producer.init_transactions()
+        except KafkaError as error:
+            if producer is not None:
+                discard(producer)
+            if isinstance(error, AuthorizationError):
+                right = f"allow Write on transactional id {transactional_id(kafka)} (docs/security.md has the ACLs)"
+                raise Refusal(f"dead letters cannot be sent again: {right}") from error
+            raise BrokerError(f"no transactional producer: {error!r}", fix=fix_for(error, kafka, "Write")) from error
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """One transaction: all of them or none. Raises CommitError."""
+        deadline, futures, outcome = time.monotonic() + LIMIT_S, list[Any](), "refused"
+        try:
+            self._producer.begin_transaction()
+            send_all(self._producer, messages, deadline, futures)
+            outcome = "unknown"
+            within(left(deadline), self._producer.commit_transaction)
+        except (KafkaError, ValueError, TimeoutError) as error:
+            discard(self._producer)
+            fenced = is_fenced(error)
+            fix = FENCED_FIX if fenced else f"{fix_for(error, self._kafka, 'Write')}, and {AGAIN_FIX}"
+            raise CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=fenced, fix=fix) from error
+
+    def close(self) -> None:
+        """Close the producer. Never raises."""
+        with suppress(KafkaError):
+            self._producer.close(timeout=LIMIT_S)
+
+
+def transactional_id(kafka: Kafka) -> str:
+    """Every operator's of this group: apart from those of workers, whose instances are named by hosts."""
+    return f"{kafka.group_id}/dead-letters/resend"
