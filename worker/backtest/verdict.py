@@ -98,8 +98,8 @@ def _better(found: Diagnosis, method: Method) -> list[str]:
 
 
 def _missed(tally: Tally, method: Method) -> list[str]:
-    """The widest band where it misses its level, in words."""
-    if not tally.n.any() or not method.bands:
+    """The widest band where it misses its level, in words; a short stream says little about it."""
+    if tally.events < SHORT or not tally.n.any() or not method.bands:
         return []
     inside, level = tally.inside[:, 0].sum() / tally.n.sum(), method.band_levels[0]
     return [f"the band of {level:.0%} holds {inside:.0%}"] if abs(inside - level) > HELD else []
