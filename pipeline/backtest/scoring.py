@@ -190,7 +190,7 @@ class Scoring:
         outliers = outlying(every)
         counts = ~np.isnan(every.error[due, j]) & ~outliers[due] & ~outliers[made]
         small = self._shrink(label[counts], by[counts], every.error_scale[due, j][counts]) * error[counts]
-        tally.capped[j] += (small * small).sum(axis=0)
+        tally.add_capped(j, made[counts] + start, small * small)
         for k in range(self.method.bands):
             low, high = quantiles[:, k], quantiles[:, -1 - k]
             tally.inside[j, k] += ((low <= label) & (label <= high)).sum()

@@ -220,5 +220,5 @@ def test_scores_before_a_cut_are_the_same_numbers() -> None:
         other = tallies[1][name]
         assert tally.n.tolist() == other.n.tolist()
         assert tally.n.min() > 20
-        for field in ("squared", "absolute", "capped", "inside", "width", "pinball"):
+        for field in ("squared", "absolute", "capped", "blocks", "inside", "width", "pinball"):
             assert getattr(tally, field).tobytes() == getattr(other, field).tobytes(), (name, field)

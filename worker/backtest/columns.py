@@ -58,8 +58,9 @@ def places_of(header: Sequence[str], form: Format, asked: Columns = PLAIN) -> Pl
     if at["id"] is None:
         target_at = at.get("target")
         if asked.target is None and target_at is not None and len(header) > 2:
-            known = f"{form.stream_field!r} for the names of the streams in {header[target_at]!r}"
-            raise HistoryError(f"there is no column {known} {there}")
+            target, named = header[target_at], _likely(header, "id")
+            fix = f"give --target {target} where {target!r} is one stream, or --id {named or 'COLUMN'}"
+            raise HistoryError(f"there is no column {form.stream_field!r} among {_some(header)}: {fix} that names them")
         if any(name.lower() in SERIES for name in header):
             raise HistoryError(f"there is no column {form.stream_field!r} {there}")
         wide = [place for place in range(len(header)) if place != at["time"]]
@@ -91,9 +92,10 @@ def _some(header: Sequence[str]) -> str:
 
 def _fix(header: Sequence[str], at: dict[str, int | None]) -> str:
     """Return options that name columns by what they are called elsewhere, or how to give them."""
-    missing = [option for option, place in at.items() if place is None]
-    likely = {
-        option: next((n for usual in USUAL[option] for n in header if n.lower() == usual), None) for option in missing
-    }
+    likely = {option: _likely(header, option) for option, place in at.items() if place is None}
     words = [f"--{option} {name}" for option, name in likely.items() if name is not None]
     return f": try {' '.join(words)}" if words else ": name columns with --id, --time and --target"
+
+
+def _likely(header: Sequence[str], option: str) -> str | None:
+    return next((name for usual in USUAL[option] for name in header if name.lower() == usual), None)

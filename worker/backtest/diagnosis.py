@@ -43,7 +43,8 @@ class Diagnosis(NamedTuple):
 
 def diagnose(time_ms: Ints, value: Floats, method: Method) -> Diagnosis:
     """Diagnose a stream from its events (n,), in time order."""
-    sentinels, spikes, clean = _outside(value)
+    sentinels, spikes, inside = _outside(value)
+    clean = value[inside]
     step = np.diff(time_ms)
     median = float(np.median(step[step > 0])) if (step > 0).any() else 0.0
     long = step > GAP * median
@@ -69,24 +70,29 @@ def _recur(long: npt.NDArray[np.bool_]) -> bool:
     return len(apart) > 2 and float((apart == np.median(apart)).mean()) > CALENDAR
 
 
-def _outside(value: Floats) -> tuple[dict[float, int], int, Floats]:
-    """Return sentinels and how often they come, how many other values are far out, and the values without both."""
-    rest = value[~np.isin(value, KNOWN)]
+def ordinary(value: Floats) -> npt.NDArray[np.bool_]:
+    """(n,) whether each value is neither a sentinel nor a spike."""
+    return _outside(value)[2]
+
+
+def _outside(value: Floats) -> tuple[dict[float, int], int, npt.NDArray[np.bool_]]:
+    """Return sentinels and how often they come, how many other values are far out, and which values are neither."""
+    rest, every = value[~np.isin(value, KNOWN)], np.ones(len(value), np.bool_)
     if len(rest) < 2:
-        return {}, 0, value
+        return {}, 0, every
     edges: Floats = np.quantile(rest, [0.01, 0.25, 0.75, 0.99])
     low, high = (edges[1], edges[2]) if edges[2] > edges[1] else (edges[0], edges[3])
     if high == low:
-        return {}, 0, value
+        return {}, 0, every
     far: npt.NDArray[np.bool_] = (value < low - FENCE * (high - low)) | (value > high + FENCE * (high - low))
     each = dict(zip(*(a.tolist() for a in np.unique(value[far], return_counts=True)), strict=True))
     sentinels = {x: n for x, n in each.items() if x in KNOWN}
     if far.sum() - sum(sentinels.values()) > RARE * len(value):  # so many are how the values are distributed
-        return sentinels, 0, value[~np.isin(value, list(sentinels))]
+        return sentinels, 0, ~np.isin(value, list(sentinels))
     again = {x: n for x, n in each.items() if x not in sentinels and n > 1}
     if len(again) == 1 and max(again.values()) >= OFTEN:  # counts and rain come again too, but then more of them do
         sentinels |= again
-    return sentinels, int(far.sum()) - sum(sentinels.values()), value[~far]
+    return sentinels, int(far.sum()) - sum(sentinels.values()), ~far
 
 
 def _correlation(change: Floats) -> Floats:

@@ -1,5 +1,6 @@
 """A file through the engine: folded once or twice, then the table, the verdicts, the scores and the plot of it."""
 
+import math
 import sys
 import time
 import zlib
@@ -8,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from textwrap import wrap
 from typing import Any
@@ -17,13 +19,14 @@ from tqdm import tqdm
 
 from pipeline.backtest.backtest import Refused, backtest
 from pipeline.backtest.inline import InlineTrainer
-from pipeline.backtest.scores import overall_skill, scores, worst_first
+from pipeline.backtest.scores import overall_skill, scores
 from pipeline.backtest.scoring import History, Scoring, Sink, Trace
 from pipeline.backtest.tally import Tallies
 from pipeline.batch import DROPS
 from pipeline.shard import Shard
 from worker import __version__
 from worker.backtest import export, plot
+from worker.backtest.cleaned import without_outliers
 from worker.backtest.columns import PLAIN, Columns, HistoryError
 from worker.backtest.diagnosis import diagnose
 from worker.backtest.files import records
@@ -101,8 +104,9 @@ def run(
     judged = {}
     for name, seen in whole.histories.items():
         found = diagnose(seen.time_ms, seen.value, plan.method)
-        judged[name] = found, verdict(whole.tallies[name], found, plan.method)
-    lines = [*table(whole.tallies, plan.method, without), *verdicts(judged, worst_first(whole.tallies))]
+        cleaned = partial(without_outliers, seen, plan.method, asked.rows)
+        judged[name] = found, verdict(whole.tallies[name], found, plan.method, cleaned)
+    lines = [*table(whole.tallies, plan.method, without), *verdicts(judged, whole.tallies, plan.method)]
     print("\n".join(lines))
     if trainers:
         print(", ".join(f"{whole.updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
@@ -122,7 +126,11 @@ def _exit_code(tallies: Tallies, asked: Asked) -> int:
         print("nothing is scored: no forecast among the rows to score has its label in the file", file=sys.stderr)
         return 1
     skill, required = overall_skill(tallies), asked.require_skill
-    if required is not None and not skill >= required:  # NaN neither
+    if required is not None and math.isnan(skill):
+        never = "the last value was never wrong, so that there is no skill to tell"
+        print(f"{never}, and --require-skill {required:g} is not met", file=sys.stderr)
+        return 1
+    if required is not None and skill < required:
         print(f"the mean skill over streams and horizons is {skill:.3f}, --require-skill {required:g}", file=sys.stderr)
         return 1
     return 0

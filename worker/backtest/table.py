@@ -10,7 +10,7 @@ from pipeline.forecasts import LARGEST
 from pipeline.method import Method
 from worker.backtest.diagnosis import Diagnosis
 from worker.backtest.plot import PARTS, shown
-from worker.backtest.verdict import Verdict, step_words
+from worker.backtest.verdict import Verdict, season_words, step_words
 
 SHOWN = 30  # streams in the table; the JSON has all
 MEAN_WORDS = {WHOLE: "mean of all"} | {name: f"  {words}" for name, words in PARTS.items()}
@@ -49,14 +49,16 @@ def table(tallies: Tallies, method: Method, without: Tallies | None = None) -> l
     return [*lines, *WHAT]
 
 
-def verdicts(judged: Judged, order: list[str]) -> list[str]:
-    """Return a line per stream, the first in `order`, with step and season; below it, what would be better."""
+def verdicts(judged: Judged, tallies: Tallies, method: Method) -> list[str]:
+    """Return a line per stream, the worst first, with step and season; below it, outliers and what would be better."""
     lines = []
-    for name in order[:SHOWN]:
+    for name in worst_first(tallies)[:SHOWN]:
         found, verdict = judged[name]
-        season = f"a season of {found.season:,} events" if found.season else "no season"
         why = f"; {verdict.why}" if verdict.why else ""
-        lines.append(f"{shown(name, 40)}: {verdict.words}{why} (step {step_words(found.step_ms)}, {season})")
+        step, season = step_words(found.step_ms), season_words(found, method)
+        lines.append(f"{shown(name, 40)}: {verdict.words}{why} (step {step}, {season})")
+        if outliers := tallies[name].outliers:
+            lines.append(f"  {outliers:,} of {tallies[name].events:,} values are outliers, which skill leaves out")
         lines += [f"  {line}" for line in verdict.better]
     return lines
 

@@ -528,6 +528,11 @@ def times_of(folder: Path, *texts: str) -> tuple[list[int], list[tuple[int, str]
         (("1/2/2010 0:00", "1/31/2010 1:00"), ("2010-01-02", "2010-01-31T01:00")),
         (("1/2/2010", "31/2/2010", "28/2/2010"), ("2010-02-01", "2010-02-28")),
         (("1277942400", "1277942460"), ("2010-07-01", "2010-07-01T00:01")),
+        (
+            ("1/30/2010 12:05:09 AM", "1/30/2010 1:00 am", "1/30/2010 12:30 PM", "1/30/2010 11 p.m.", "1/31/2010"),
+            ("2010-01-30T00:05:09", "2010-01-30T01:00", "2010-01-30T12:30", "2010-01-30T23:00", "2010-01-31"),
+        ),
+        (("2010-01-02 01:00 AM", "2010-01-02 01:00PM"), ("2010-01-02T01:00", "2010-01-02T13:00")),
     ],
 )
 @pytest.mark.parametrize("packed", [False, True])
@@ -558,6 +563,13 @@ def test_what_is_read_twice_is_whole_however_large(tmp_path: Path, packed: bool)
     [
         (("1/2/2010", "NA", "3/4/2010"), "times such as '1/2/2010' may have the month first or the day first"),
         (("1/31/2010", "31/1/2010"), "line 3 has the time '31/1/2010', and those above have the month first"),
+        (
+            ("1/31/2010 1:00 PM", "1/31/2010 14:00"),
+            "line 3 has the time '1/31/2010 14:00', and those above have",
+        ),
+        (("2010-01-31 1:00 PM", "2010-01-31 02:00"), "those above have hours of 1 to 12 with AM or PM: write all as"),
+        (("1/31/2010 1:00", "1/31/2010 2:00 PM"), "those above have hours without AM and PM"),
+        (("1/31/2010 1:00 PM", "1/31/2010 14:00 PM"), "those above have hours of 1 to 12"),
     ],
 )
 def test_slashes_that_do_not_say_what_they_mean_are_refused(tmp_path: Path, texts: tuple[str, ...], words: str) -> None:
@@ -647,7 +659,11 @@ def test_columns_are_found_under_the_settings_names(tmp_path: Path) -> None:
         ("when,a,b\n1,2,3\n", "no column 'time' among 'when', 'a', 'b': name columns with --id, --time and --target"),
         (
             "id,time,value\na,1,2\n",
-            "no column 'stream' for the names of the streams in 'value' among 'id', 'time', 'value'",
+            "'time', 'value': give --target value where 'value' is one stream, or --id id that names them",
+        ),
+        (
+            "time,value,quality\n1,2,3\n",
+            "among 'time', 'value', 'quality': give --target value where 'value' is one stream, or --id COLUMN that",
         ),
         (gzip.compress(b"time,a\n1,2\n" * 50)[:-9], "cannot be read: Compressed file ended"),
         (b"\x1f\x8bnothing of the kind", "cannot be read"),

@@ -29,6 +29,7 @@ mean of all                 SCORES
 walk: the last value is as good: use the band; a random walk: no change says anything about the next one \
 (step 1 h, a season of 24 events)
 day: use it (step 1 h, a season of 24 events)
+  6 of 700 values are outliers, which skill leaves out
   -9999 (3 times) looks like a sentinel for no reading: leave such cells empty
 """
 ERRORS = {"mse", "mae"}
@@ -91,6 +92,16 @@ def test_a_skill_can_be_required(history: str, required: str, code: int, capsys:
     err = capsys.readouterr().err
     assert (err == "") == (code == 0)
     assert code == 0 or err.startswith("the mean skill over streams and horizons is 0.")
+
+
+def test_a_required_skill_that_cannot_be_told_is_not_met(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "still.csv"
+    path.write_text("time,a\n" + "".join(f"{BEGIN_S + 3600 * i},7\n" for i in range(60)))
+    assert main(["backtest", str(path), "--require-skill", "0"]) == 1
+    err = capsys.readouterr().err
+    assert err == (
+        "the last value was never wrong, so that there is no skill to tell, and --require-skill 0 is not met\n"
+    )
 
 
 @pytest.mark.parametrize(

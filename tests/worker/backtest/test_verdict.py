@@ -1,20 +1,24 @@
 """Verdicts on streams whose nature is known: the same for every seed, with the reason and what would be better."""
 
+from collections import Counter
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
 import pytest
 
 from pipeline.backtest.backtest import Record, backtest
-from pipeline.backtest.scoring import Scoring
+from pipeline.backtest.scoring import History, Scoring
+from pipeline.backtest.tally import Tally
 from pipeline.events import Decoder, Format
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
+from worker.backtest import verdict as verdicts
+from worker.backtest.cleaned import without_outliers
 from worker.backtest.diagnosis import Diagnosis, diagnose
-from worker.backtest.verdict import Verdict, verdict
+from worker.backtest.verdict import NEITHER, USE, WORSE, WORSE_THAN_SEASON, Verdict, season_words, verdict
 
 METHOD = Method(horizons=(1, 3, 6), hidden_size=8)
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
@@ -39,6 +43,12 @@ def walk(rng: Rng) -> Made:
 def walk_with_sentinels(rng: Rng) -> Made:
     time, value = walk(rng)
     value[rng.choice(N, 30, replace=False)] = -9999
+    return time, value
+
+
+def walk_with_a_spike(rng: Rng) -> Made:
+    time, value = walk(rng)
+    value[N // 2] += 10_000
     return time, value
 
 
@@ -94,22 +104,33 @@ def judged_kind(kind: Callable[[Rng], Made], seed: int) -> tuple[Diagnosis, Verd
 
 
 def judged(made: Made, **settings: Any) -> tuple[Diagnosis, Verdict]:
-    """What the method without its network makes of the stream, and of that the verdict."""
+    """What the method before it has learnt makes of the stream, and of that the verdict."""
+    return judged_together(made[0], {"s": made[1]}, **settings)["s"]
+
+
+def judged_together(time_ms: Any, values: dict[str, Any], **settings: Any) -> dict[str, tuple[Diagnosis, Verdict]]:
+    """The same of streams with the same times."""
     method = Method(**{"horizons": METHOD.horizons, "hidden_size": 8, **settings})
     form, scoring = Format(positive=method.transform == "log"), Scoring(method)
     records = (
-        Record(i, "s", ms, b'{"stream":"s","time":"%s","value":%r}' % (str(np.datetime64(ms, "ms")).encode(), v))
-        for i, (ms, v) in enumerate(zip(made[0].tolist(), made[1].tolist(), strict=True))
+        Record(i, name, ms, b'{"stream":"%s","time":"%s","value":%r}' % (name.encode(), text.encode(), float(value[i])))
+        for i, (ms, text) in enumerate(
+            zip(time_ms.tolist(), np.datetime_as_string(time_ms.astype("M8[ms]")), strict=True)
+        )
+        for name, value in values.items()
     )
     for part in backtest(records, [Shard(method, Network(Shape.of(method)), 0, {})], Decoder(form)):
         assert not part.refused
         scoring.take(part.forecasts)
-    [(name, seen)] = scoring.histories.items()
-    found = diagnose(seen.time_ms, seen.value, method)
-    return found, verdict(scoring.tallies[name], found, method)
+    made = {}
+    for name, seen in scoring.histories.items():
+        found = diagnose(seen.time_ms, seen.value, method)
+        cleaned = partial(without_outliers, seen, method, (0, None))
+        made[name] = found, verdict(scoring.tallies[name], found, method, cleaned)
+    return made
 
 
-GOOD, BAND, STILL = "use it", "the last value is as good: use the band", "no skill to tell"
+GOOD, BAND, STILL = USE, verdicts.BAND, verdicts.NONE
 SEEDS = (1, 2, 3)
 
 
@@ -128,7 +149,8 @@ SEEDS = (1, 2, 3)
         (growing, GOOD, "", HOUR_MS, 24),
         (monthly, GOOD, "", 30 * DAY_MS, 0),
         (short, None, "too short", HOUR_MS, 24),
-        (walk_with_sentinels, None, "outliers", HOUR_MS, 24),
+        (walk_with_sentinels, None, "a random walk", HOUR_MS, 24),
+        (walk_with_a_spike, BAND, "a random walk", HOUR_MS, 24),
     ],
 )
 def test_a_verdict_has_its_reason(
@@ -145,6 +167,108 @@ def test_a_jump_that_nobody_foresaw_is_not_called_none() -> None:
     made = one_jump(np.random.default_rng(1))
     _, said = judged(made, horizons=(1,))
     assert said.why == "the last value was never wrong, but for outliers"
+
+
+def scored(error: Any, last: Any, seasonal: Any, inside: float = 0.95) -> Tally:
+    """Capped squared errors (blocks,) at one horizon, and the share of labels in the band of 95 %."""
+    tally = Tally.blank(ONE, 0)
+    tally.events, tally.n[:], tally.inside[:] = 1000, 1000, [1000 * inside, 800]
+    tally.blocks = np.stack(np.broadcast_arrays(error, last, seasonal), axis=-1)[:, None].astype(float)
+    return tally
+
+
+def nothing() -> Tally:
+    return Tally.blank(ONE, 0)
+
+
+ONE = Method(horizons=(1,))
+EVEN, NOISE = np.ones(10), np.array([0.2, 2.6, 0.3, 2.4, 0.1, 2.9, 0.4, 2.2, 0.3, 2.1])  # NOISE has the mean 1.35
+WALKS = diagnose(*walk(np.random.default_rng(1)), ONE)
+
+
+@pytest.mark.parametrize(
+    ("tally", "words", "why"),
+    [
+        (scored(1.2 * EVEN, EVEN, 9 * EVEN), WORSE, "a random walk"),
+        (scored(NOISE, EVEN, 9 * EVEN), BAND, "a random walk"),
+        (scored(0.9 * EVEN, EVEN, 0.5 * EVEN), WORSE_THAN_SEASON, "its season repeats more closely"),
+        (scored(0.9 * EVEN, EVEN, 9 * EVEN), USE, ""),
+        (
+            scored(0.65 * NOISE, EVEN, 9 * EVEN),
+            BAND,
+            "chance may explain its skill of 0.12, whose",
+        ),
+        (scored(EVEN, EVEN, EVEN, inside=0.85), NEITHER, "a random walk"),
+        (scored(0.9 * EVEN, EVEN, EVEN, inside=0.85), USE, ""),
+    ],
+)
+def test_words_and_reasons_follow_from_scores(tally: Tally, words: str, why: str) -> None:
+    said = verdict(tally, WALKS, ONE, nothing)
+    assert (said.words, said.why[: len(why)]) == (words, why)
+    assert ("the band of 95% holds 85%" in said.better) == (tally.inside[0, 0] == 850)
+
+
+def test_outliers_are_the_reason_where_forecasts_are_of_use_without_them() -> None:
+    found = WALKS._replace(spikes=1)
+    poor, good = scored(EVEN, EVEN, EVEN), scored(0.5 * EVEN, EVEN, EVEN)
+    assert verdict(poor, found, ONE, lambda: good).why.startswith("outliers: ")
+    assert verdict(poor, found, ONE, lambda: poor).why.startswith("a random walk")
+    assert verdict(poor, WALKS, ONE, lambda: good).why.startswith("a random walk"), "it has none"
+
+
+def test_scores_without_outliers_are_those_of_the_clean_stream() -> None:
+    time, value = day(np.random.default_rng(1))
+    places = np.arange(100, N, 60)
+    dirty, seen, rest = value.copy(), History(), History()
+    dirty[places] = -9999
+    seen.append(time, dirty)
+    rest.append(np.delete(time, places), np.delete(value, places))
+    one, other = (without_outliers(of, METHOD, rows) for of, rows in ((seen, (500, 1000)), (rest, (493, 985))))
+    assert one.n.tolist() == other.n.tolist() == [492] * 3
+    assert one.capped.tolist() == other.capped.tolist()
+
+
+CHANCE_SEEDS, CHANCE_EVENTS = 20, 400
+
+
+def correlated(share: float, rng: Rng, n: int) -> Any:
+    value, noise = np.zeros(n), rng.normal(size=n)
+    for i in range(1, n):
+        value[i] = share * value[i - 1] + noise[i]
+    return value
+
+
+def test_chance_does_not_decide() -> None:
+    """By thresholds alone 14 of 60 walks of 400 events were called worse, and 19 of 60 with noise."""
+    values, t = {}, np.arange(CHANCE_EVENTS)
+    for seed in range(CHANCE_SEEDS):
+        rng = np.random.default_rng(seed)
+        walk = np.cumsum(rng.normal(size=CHANCE_EVENTS))
+        values[f"walk {seed}"] = walk
+        values[f"noisy-walk {seed}"] = walk + 0.3 * rng.normal(size=CHANCE_EVENTS)
+        values[f"correlated {seed}"] = correlated(0.7, rng, CHANCE_EVENTS)
+        values[f"season {seed}"] = 3 * np.sin(2 * np.pi * t / 24) + rng.normal(size=CHANCE_EVENTS)
+        values[f"noise {seed}"] = rng.normal(size=CHANCE_EVENTS)
+    made = judged_together(t * HOUR_MS, values, horizons=Method().horizons)
+    said = Counter((name.split()[0], judgement.words) for name, (_, judgement) in made.items())
+    for kind in ("walk", "noisy-walk"):
+        assert said[kind, WORSE] + said[kind, WORSE_THAN_SEASON] + said[kind, USE] <= 2, said
+    for kind in ("correlated", "season", "noise"):
+        assert said[kind, USE] == CHANCE_SEEDS, said
+
+
+def test_a_season_that_nothing_tells_of_is_assumed() -> None:
+    time, value = walk(np.random.default_rng(1))
+    for method, words in (
+        (Method(season="events"), "an assumed season of 24 events"),
+        (Method(season="events", season_slots=12), "a season of 12 events"),
+        (Method(), "a season of 24 events"),
+        (Method(season="none"), "no season"),
+    ):
+        assert season_words(diagnose(time, value, method), method) == words
+    method = Method(season="events")
+    shape = 9 * np.sin(2 * np.pi * T / 24) + 0.1 * np.random.default_rng(1).normal(size=N)
+    assert season_words(diagnose(time, shape, method), method) == "a season of 24 events"
 
 
 BETTER = {
