@@ -11,9 +11,11 @@ from worker.http.experts import Experts
 from worker.http.streams import SORTS, Json, detailed, listed
 from worker.observe.hour import COUNTS, EVERY_S, Hour
 from worker.observe.metrics import PHASES, Metrics
+from worker.observe.recent import Overview
 
 KEPT_S = 1.0
 MOST_KEPT = 64
+MOST_BUSY = 0.2  # of the time for new answers: the same thread answers /livez
 MOST_STREAMS, STREAMS = 500, 50  # of one answer: at most, and where no limit is given
 MOST_POINTS, POINTS = 2000, 200
 STREAM = "/api/streams/"
@@ -33,13 +35,18 @@ class Api:
     def __init__(self, metrics: Metrics, hour: Hour, experts: Experts) -> None:
         self._recent, self._method, self._hour, self._experts = metrics.recent_streams, metrics.method, hour, experts
         self._kept: dict[str, tuple[float, Answer]] = {}  # by target, when made; many clients ask for the same
+        self._seen: tuple[float, Overview] | None = None  # when, and what there was of all streams
+        self._rests_until = 0.0  # what it has spent on answers is paid back by then
 
     def answer(self, target: str) -> Answer | None:
         """Return the answer to a GET of `target`, path and query as they came; None where the path is not the API's."""
         now = time.monotonic()
         made, answer = self._kept.get(target, (-np.inf, None))
         if answer is None or now - made >= KEPT_S:
+            if self._rests_until - now > KEPT_S and target.startswith("/api/"):
+                return failure(target, 503, "there are too many different questions: ask again in a second")
             answer = self._new_answer(target)
+            self._rests_until = max(self._rests_until, now) + (time.monotonic() - now) / MOST_BUSY
             if answer is not None:
                 if len(self._kept) >= MOST_KEPT:
                     self._kept.clear()
@@ -68,7 +75,14 @@ class Api:
         sort = given.get("sort", "worst")
         if sort not in SORTS:
             raise _NoAnswerError(400, f"sort is one of {', '.join(SORTS)}")
-        return listed(self._recent, sort, given.get("search", ""), _number(given, "limit", STREAMS, MOST_STREAMS))
+        limit = _number(given, "limit", STREAMS, MOST_STREAMS)
+        return listed(self._recent, self._overview(), sort, given.get("search", ""), limit)
+
+    def _overview(self) -> Overview:
+        now = time.monotonic()
+        if self._seen is None or now - self._seen[0] >= KEPT_S:
+            self._seen = now, self._recent.overview()
+        return self._seen[1]
 
     def _stream(self, name: str, query: str) -> Json:
         given = _parameters(query, "points")

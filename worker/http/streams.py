@@ -8,6 +8,7 @@ from pipeline.arrays import Bools, Floats
 from pipeline.batch import DROPS
 from pipeline.explanation import Opinions
 from pipeline.method import Method
+from pipeline.records import published
 from worker.observe.recent import LABELS, Overview, Past, RecentStreams, Records, coverage, outside, skill
 from worker.publish import significant
 
@@ -35,15 +36,17 @@ SORTS: dict[str, Callable[[Overview], Floats]] = {
 }
 
 
-def listed(recent: RecentStreams, sort: str, search: str, limit: int) -> Json:
+def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, limit: int) -> Json:
     """Return the streams whose names have `search` in them, whatever the case, in order of `sort`, at most `limit`."""
-    method, overview = recent.method, recent.overview()
+    method = recent.method
     wanted = search.casefold()
     found = np.array([wanted in name.casefold() for name in overview.names], bool)
     order = np.argsort(SORTS[sort](overview), kind="stable")
     order = order[found[order]]
-    shown = order[:limit]
-    overall, last = _overall(overview), overview.last[shown]
+    overall = _overall(overview)
+    lasts = {i: recent.last_of(overview.partitions[i], overview.names[i]) for i in order[:limit].tolist()}
+    shown = {i: last for i, last in lasts.items() if last is not None}  # another may have got its place meanwhile
+    last = np.array([*shown.values()], published(method))
     times, mean = _target_times(last, method), significant(last["mean"])
     low, high = significant(last["quantiles"][..., 0]), significant(last["quantiles"][..., -1])
     streams = [
@@ -59,7 +62,7 @@ def listed(recent: RecentStreams, sort: str, search: str, limit: int) -> Json:
             "drops": _drops(overview.figures[i]),
             "forecast": {"times": times[k], "mean": mean[k], "low": low[k], "high": high[k]},
         }
-        for k, i in enumerate(shown.tolist())
+        for k, i in enumerate(shown)
     ]
     bounds = {"levels": method.band_levels, "quantiles": [method.quantiles[0], method.quantiles[-1]]}
     return {

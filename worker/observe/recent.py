@@ -31,13 +31,12 @@ class Past(NamedTuple):
 
 
 class Overview(NamedTuple):
-    """A copy of what is remembered of every stream but its points, in no order."""
+    """A copy of what is remembered of every stream but its events, in no order."""
 
     names: list[str]  # (n,)
     partitions: list[int]  # (n,)
     figures: Records  # (n,)
     sums: Floats  # (n, HITS + bands, Z)
-    last: Records  # (n,)
 
 
 def point(method: Method) -> np.dtype[np.void]:
@@ -62,6 +61,7 @@ FIGURES = np.dtype(
         ("drops", "i8", (len(DROPS),)),
     ]
 )
+AT_ONCE = 2000  # streams that are copied while the loop may have to wait
 LABELS, SQUARED, NAIVE_SQUARED, HITS = 0, 1, 2, 3  # sums of a stream; from HITS on, one for each band
 
 
@@ -184,12 +184,24 @@ class RecentStreams:
     # ---- any thread
 
     def overview(self) -> Overview:
-        """Return what is remembered of all streams, without their points."""
+        """Return what is remembered of all streams, without their events; those of a moment, some at a time."""
+        taken: list[tuple[int, str]] = []
+        figures, sums = [self._figures[:0]], [self._sums[:0]]
+        for low in range(0, self.streams, AT_ONCE):
+            with self._lock:
+                found = [(place, whose) for place, whose in enumerate(self._whose[low : low + AT_ONCE], low) if whose]
+                places = [place for place, _ in found]
+                figures.append(self._figures[places])
+                sums.append(self._sums[places])
+            taken += [whose for _, whose in found]
+        names, partitions = [name for _, name in taken], [partition for partition, _ in taken]
+        return Overview(names, partitions, np.concatenate(figures), np.concatenate(sums))
+
+    def last_of(self, partition: int, name: str) -> np.void | None:
+        """Return a stream's last event as it was published; None where it is not remembered."""
         with self._lock:
-            taken = [(place, *whose) for place, whose in enumerate(self._whose) if whose is not None]
-            places = [place for place, _, _ in taken]
-            copies = self._figures[places], self._sums[places], _bytes(self._last)[places].view(self._last.dtype)
-        return Overview([name for _, _, name in taken], [partition for _, partition, _ in taken], *copies)
+            place = self._places.get(partition, {}).get(name)
+            return None if place is None else self._last[place].copy()
 
     def pasts(self, name: str) -> list[Past]:
         """Return what is remembered of a stream, one for each of the partitions it came from, the last seen first."""

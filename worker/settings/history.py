@@ -13,7 +13,7 @@ class History(Section):
     """What `/api/streams` can tell of the recent past, in memory alone."""
 
     streams: int = Field(
-        default=1000, ge=0, le=1_000_000, description="streams whose last values and forecasts are remembered; 0: none"
+        default=1000, ge=0, le=100_000, description="streams whose last values and forecasts are remembered; 0: none"
     )
     points: int = Field(default=200, ge=2, le=100_000, description="events of each that are remembered")
 

@@ -15,14 +15,14 @@ from jsonschema import Draft202012Validator
 from pipeline.batch import DROPS
 from tests.rigs.loop_rig import METHOD, Rig
 from tests.rigs.memory_broker import OUTPUT
-from worker.http.api import MOST_KEPT, MOST_POINTS, MOST_STREAMS, Api
+from worker.http.api import MOST_BUSY, MOST_KEPT, MOST_POINTS, MOST_STREAMS, Api
 from worker.http.experts import ASKED_FOR_S, MOST, Experts
 from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.observe.hour import COUNTS, EVERY_S, SAMPLES, Hour
 from worker.observe.metrics import PHASES
 from worker.observe.pulse import Pulse
-from worker.observe.recent import RecentStreams
+from worker.observe.recent import Overview, RecentStreams
 
 OPENAPI = json.loads(files("worker").joinpath("schemas", "openapi.json").read_text())
 NAMES = ["quiet", "noisy", "a/b c", "%2F", "Grüße?x=1&y#z", "..", "x" * 200]
@@ -373,3 +373,49 @@ def test_the_document_names_all_paths_and_its_parameters() -> None:
     limit = {p["name"]: p["schema"] for p in OPENAPI["paths"]["/api/streams"]["get"]["parameters"]}["limit"]
     points = {p["name"]: p["schema"] for p in OPENAPI["paths"]["/api/streams/{name}"]["get"]["parameters"]}["points"]
     assert (limit["maximum"], points["maximum"]) == (MOST_STREAMS, MOST_POINTS)
+
+
+def test_many_different_questions_leave_time_for_probes(fed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    recent, asked = fed.loop._metrics.recent_streams, 0
+    copied = recent.overview
+
+    def slow() -> Overview:
+        nonlocal asked
+        asked += 1
+        fed.now += 1.0
+        return copied()
+
+    monkeypatch.setattr(recent, "overview", slow)
+    assert fed.get("/api/streams?limit=1")[0] == 200
+    assert "ask again" in fed.refused("/api/streams?limit=2", 503)
+    assert fed.get("/api/status")[0] == 200
+    assert asked == 1
+    fed.now += 1 / MOST_BUSY
+    assert fed.get("/api/streams?limit=2")[0] == 200
+
+
+def test_questions_of_one_second_share_a_copy_of_all_streams(fed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    recent, asked = fed.loop._metrics.recent_streams, 0
+    copied = recent.overview
+
+    def counted() -> Overview:
+        nonlocal asked
+        asked += 1
+        return copied()
+
+    monkeypatch.setattr(recent, "overview", counted)
+    for limit in range(1, 5):
+        answer = fed.api.answer(f"/api/streams?limit={limit}")
+        assert answer is not None
+        assert answer.status == 200
+    assert asked == 1
+
+
+def test_all_streams_are_copied_some_at_a_time(fed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    recent = fed.loop._metrics.recent_streams
+    whole = recent.overview()
+    monkeypatch.setattr("worker.observe.recent.AT_ONCE", 3)
+    parts = recent.overview()
+    assert parts.names == whole.names
+    np.testing.assert_array_equal(parts.sums, whole.sums)
+    np.testing.assert_array_equal(parts.figures, whole.figures)
