@@ -17,7 +17,7 @@ from pipeline.events import Format
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained, nameless
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
 from tests.rigs.memory_log import Transaction
-from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.contract import BrokerError, CommitError, Message, OffsetHeld
 from worker.dead_letters import DeadLetterCatch
 from worker.failures import Failures
 from worker.lives.snapshot_clock import SnapshotPolicy
@@ -691,6 +691,33 @@ def test_what_is_published_is_not_published_again_whatever_the_group_says(away: 
     rig.produce(20)
     while offsets.get(0, 0) < rig.cluster.logs[INPUT, 0].end:
         rig.turn()
+    rig.check_topics()
+
+
+def test_a_transaction_whose_end_is_to_come_is_not_forecast_again_however_long_it_holds_the_offset() -> None:
+    rig = drained(partitions=1, snapshot_events=1000)
+    broker, output, offsets = rig.brokers["one"], rig.cluster.logs[OUTPUT, 0], rig.cluster.offsets
+    now, old = offsets[0], rig.image(0).marker.offset + 1
+    last = output.entries[-1].transaction
+    places = [place for place, entry in enumerate(output.entries) if entry.transaction is last]
+    assert old < now - len(places), "others came before"
+    unended = Transaction()
+    for place in places:
+        output.entries[place] = output.entries[place]._replace(transaction=unended)
+    output._starts.append((places[0], unended))
+
+    def held(_partition: int) -> int:
+        raise OffsetHeld("held", old)
+
+    broker.committed = held  # type: ignore[assignment]
+    broker.fail_poll = True
+    rig.witnessing = False  # it believes the group
+    rig.loops["one"]._held._longest_transaction_s = 0.0
+    for _ in range(20):
+        rig.turn()
+    assert output.end == places[-1] + 1, "nothing was written"
+    unended.state = "committed"
+    rig.drain()
     rig.check_topics()
 
 

@@ -21,6 +21,7 @@ from worker.broker.contract import (
     UNANSWERED_S,
     BrokerError,
     NotYet,
+    OffsetHeld,
     Polled,
     Records,
     Unanswered,
@@ -68,7 +69,7 @@ class InputConsumer:
         try:
             self._assignment, self._holes = Assignment(self._consumer), Holes(self._consumer)
             self.silence = Silence(self._consumer, self._topic)
-            self._holds = Holds(self._consumer)
+            self._holds = Holds(self._consumer, 2 * self._longest_transaction_s)
             self._stalls = Stalls(self._consumer, self._topic, self.silence)
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
@@ -193,7 +194,7 @@ class InputConsumer:
         self._stop(partition)
 
     def committed(self, partition: int) -> int | None:
-        """The group's offset, once no transaction holds it or could. Raises NotYet, BrokerError."""
+        """The group's offset, once no transaction holds it. Raises NotYet, OffsetHeld, BrokerError."""
         began = time.monotonic()
         try:
             # A call that timed out leaves its request behind, and the next call gets that old answer (kafka-python
@@ -205,7 +206,7 @@ class InputConsumer:
         except NotYet:
             if self._holds.unanswered(partition, began) <= self._longest_transaction_s:
                 raise
-        return self._ask_held(partition)
+            raise self._held(partition) from None
 
     def _ask_committed(self, partition: int) -> int | None:
         self._stale_answers.add(partition)
@@ -215,24 +216,22 @@ class InputConsumer:
         self._stale_answers.discard(partition)
         return offset
 
-    def _ask_held(self, partition: int) -> int | None:
-        """The offset from before the transaction that holds it, though nobody of the group can have one open any more.
+    def _held(self, partition: int) -> OffsetHeld:
+        """What is known of an offset that a transaction holds, though nobody of the group can have one open any more.
 
-        A coordinator that was killed and started again may lose a transaction's end (Kafka 4.3.1). What that one
-        brought shows in what is published. Raises NotYet.
+        A coordinator that was killed and started again may lose a transaction's end (Kafka 4.3.1). Raises NotYet.
         """
         kafka, what = self._kafka, f"committed offset of {self._topic}-{partition}"
         try:
             offsets = within(HELD_LIMIT_S, lambda: admin.group_offsets(kafka, kafka.group_id, self._topic))
         except (BrokerError, Refusal, TimeoutError) as error:
             raise NotYet(f"{what}: no answer yet ({error!r})", fix=no_answer(kafka)) from error
-        log.warning(
-            "%s is held by a transaction for longer than any of this group lasts: going on from what is published, or "
-            "from %s, the offset before it; kafka-transactions.sh find-hanging may tell whose it is",
-            *(what, offsets.get(partition)),
-        )
         self._patience.forget([partition])
-        return offsets.get(partition)
+        return OffsetHeld(
+            f"{what} is held by a transaction for longer than any of this group lasts",
+            offsets.get(partition),
+            fix="see with kafka-transactions.sh find-hanging whose it is",
+        )
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""

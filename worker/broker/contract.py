@@ -126,6 +126,15 @@ class NotYet(BrokerError):  # noqa: N818 - a state that passes, not a failure
     """Not to be had now, ask again: another worker's open transaction hides it, or no broker answered in time."""
 
 
+class OffsetHeld(NotYet):
+    """A transaction has held the group's offset for longer than any of the group's lasts: its end may be lost, or still
+    to come. `offset` is the one before it; only what is published tells whether it has moved."""
+
+    def __init__(self, message: str, offset: int | None, *, fix: str = NO_ANSWER) -> None:
+        super().__init__(message, fix=fix)
+        self.offset = offset
+
+
 class Unanswered(NotYet):
     """No broker answered in time what no transaction can hold up. Where that lasts, the client may be at fault:
     `renew` makes another."""
@@ -181,8 +190,8 @@ class Broker(Protocol):
         `fenced` soon after another member has joined under the same instance id."""
 
     def committed(self, partition: int) -> int | None:
-        """C, the group's committed next offset (None: the group has none). Raises NotYet while a transaction that is
-        open may still move it, for as long as the group's last; so what is published may say more than C."""
+        """C, the group's committed next offset (None: the group has none), never one that an open transaction may
+        still move. Raises NotYet while such a transaction is open, and OffsetHeld once that lasts for too long."""
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset still in the input's log, and the offset after its last readable record. Raises Unanswered."""

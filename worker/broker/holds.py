@@ -7,8 +7,6 @@ from typing import Any
 from kafka import KafkaConsumer
 from kafka.errors import UnstableOffsetCommitError
 
-GAP_S = 10.0  # between two answers of which nobody knows what was in between
-
 
 class Holds:
     """For how long a coordinator, whenever it was asked for a partition's offset, answered that a transaction holds it.
@@ -16,7 +14,9 @@ class Holds:
     kafka-python 3.0.12 asks again until its time is up, whatever the answer; so its coordinator is listened to.
     """
 
-    def __init__(self, consumer: KafkaConsumer) -> None:
+    def __init__(self, consumer: KafkaConsumer, gap_s: float) -> None:
+        """`gap_s`: of two answers further apart nobody knows what was in between."""
+        self._gap_s = gap_s
         self._told = 0.0  # when it last answered so, of the monotonic clock; written by the client's thread
         self._spans: dict[int, tuple[float, float]] = {}  # by partition
         coordinator = consumer._coordinator
@@ -35,7 +35,7 @@ class Holds:
         if self._told < began:
             return 0.0
         first, last = self._spans.get(partition, (began, began))
-        if began - last > GAP_S:
+        if began - last > self._gap_s:
             first = began
         self._spans[partition] = first, self._told
         return self._told - first

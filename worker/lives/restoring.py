@@ -1,6 +1,7 @@
 """A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
 
 import logging
+import math
 import time
 from dataclasses import replace
 
@@ -8,7 +9,7 @@ import msgspec
 
 from pipeline.durable.image import MARKER_KEY, Image, Marker, encode_marker, read_image
 from pipeline.shard import Shard
-from worker.broker.contract import UNANSWERED_S, Broker, LogRead, NotYet, Topics, Unanswered, Unreadable
+from worker.broker.contract import UNANSWERED_S, Broker, LogRead, NotYet, OffsetHeld, Topics, Unanswered, Unreadable
 from worker.lives import unfit
 from worker.lives.judge import RefusedEvents
 from worker.lives.learning_state import LearningState
@@ -52,6 +53,7 @@ class Restoring:
         self._topics = topics
         self._published: Published | None = None
         self._proven = False  # C is by the log, not by the group
+        self._held = False  # what the group says is from before a transaction that still holds it
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
 
     def slice(self, broker: Broker) -> Live | None:
@@ -60,7 +62,7 @@ class Restoring:
         Raises NotYet (ask again), BrokerError, Refusal.
         """
         if self._read is None:
-            self._known_committed = broker.committed(self.partition)  # before the changelog's end is asked for
+            self._known_committed = self._ask_committed(broker)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
         records = self._read.read(READ_S)
         self._latest.update((record.key, record.value) for record in records)
@@ -73,7 +75,9 @@ class Restoring:
             return None
         if self._published is None:
             topics = replace(self._topics, source=broker.input_id())
-            self._published = Published(self.partition, topics, self._longest_transaction_s)
+            # Where an end is lost its transaction hides nothing; one whose end is to come must be waited for
+            patience_s = math.inf if self._held else self._longest_transaction_s
+            self._published = Published(self.partition, topics, patience_s)
         if not self._published.slice(broker):
             return None
         self._waits_since = None
@@ -108,6 +112,16 @@ class Restoring:
         for read in (self._read, self._since, self._published):
             if read is not None:
                 read.close()
+
+    def _ask_committed(self, broker: Broker) -> int | None:
+        """C as the group says it, or what it said before a transaction whose end may be lost. Raises NotYet."""
+        self._held = False
+        try:
+            return broker.committed(self.partition)
+        except OffsetHeld as held:
+            self._held = True
+            log.warning("%s: going on from what is published, or from %s, the offset before it", held, held.offset)
+            return held.offset
 
     def _take_published(self, image: Image, marker: Marker, published: int) -> None:
         """C by what was published with it: a record that is below has its forecast, whatever the group says."""
