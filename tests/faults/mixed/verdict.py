@@ -1,6 +1,8 @@
 """What is left when a storm is over: every record accounted for, and every state the same bits as without a fault."""
 
-from collections.abc import Iterator
+import re
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 
 from pipeline.shard import Shard
 from tests.faults.mixed import nested
@@ -22,18 +24,25 @@ def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[
     """The audit, and everything that is not as it should be, in words. All workers must have ended."""
     topics, connection = cluster.topics, cluster.connection
     inputs: Iterator[TopicRecord] = read_all(connection, topics.input)
-    outputs, letters = read_all(connection, topics.output), read_all(connection, topics.dead_letters)
+    models: dict[int, set[int]] = defaultdict(set)
+    outputs = noting_models(read_all(connection, topics.output), models)
+    letters = read_all(connection, topics.dead_letters)
     if cluster.settings.events.target_fields:
         inputs, outputs, letters = nested.flat(inputs), nested.forecasts(outputs), nested.letters(letters)
     report = audit(inputs, outputs, letters, Rules(), topics.input)
     adoptions = follower.finish()
     wrong = [] if report.ok else list(report.lines())
+    assert models, "forecasts name their weights"
     records, committed = by_partition(cluster.read(topics.input)), cluster.committed()
     changelog = by_partition(cluster.read(topics.changelog))
     states = [state for worker in cluster.workers for state in worker.states]
     for partition, rows in records.items():
         if committed[partition] != rows[-1].offset + 1:
             wrong.append(f"partition {partition} is committed to {committed[partition]}, not to its end")
+        # One that was written over and compacted while the follower had no broker cannot be folded with
+        if unseen := models[partition] - adoptions[partition].keys() - {0}:
+            wrong.append(f"partition {partition} cannot be judged: nobody followed the weights from {sorted(unseen)}")
+            continue
         mine = [state for state in states if state.partition == partition]
         straight = cluster.plan.shard(0)
         wrong += other_states(cluster, straight, rows, mine, adoptions[partition])
@@ -42,6 +51,14 @@ def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[
         restored = restored_shard(cluster.plan, changelog[partition], rows, committed[partition])
         wrong += [f"partition {partition}: {what}" for what in differences(restored, straight)]
     return report, wrong
+
+
+def noting_models(records: Iterable[TopicRecord], models: dict[int, set[int]]) -> Iterator[TopicRecord]:
+    """Hand records on, and note by partition from which offsets the weights hold that their forecasts are of."""
+    for record in records:
+        if model := re.search(rb'"model":"[^"]*-([0-9]+)"', record.value or b""):
+            models[record.partition].add(int(model[1]))
+        yield record
 
 
 def rows_in(rows: list[TopicRecord], low: int, high: int) -> list[TopicRecord]:
