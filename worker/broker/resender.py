@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from kafka.errors import AuthorizationError, KafkaError
+from kafka.errors import AuthorizationError, KafkaError, RetriableError
 
 from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.diagnosis import errors_in
 from worker.broker.fixes import fix_for
 from worker.broker.limits import within
 from worker.broker.producer import discard, is_fenced, left, send_all
@@ -21,15 +22,24 @@ FENCED_FIX = "another `foldcast dead-letters resend` of this group has begun: le
 AGAIN_FIX = "run this again: what has been sent is not sent twice"
 
 
+class Unsendable(CommitError):  # noqa: N818 - a state of the records, whoever sends them
+    """A transaction was refused for what is in it: in another without that the rest may go."""
+
+
 class Resender:
-    """One producer; after a failed `send` it is of no use."""
+    """One producer; after a failed `send` it is of no use until `renew`."""
 
     def __init__(self, kafka: Kafka) -> None:
+        """Raises BrokerError, or Refusal where the user may not have it."""
+        self._kafka = kafka
+        self.renew()
+
+    def renew(self) -> None:
         """End whatever an earlier one left open: what it committed can be read from now on, and it commits no more.
 
         Raises BrokerError, or Refusal where the user may not have it.
         """
-        self._kafka = kafka
+        kafka = self._kafka
         limit_ms = int(LIMIT_S * 1000)
         producer = None
         try:
@@ -55,7 +65,7 @@ class Resender:
             raise BrokerError(f"no transactional producer: {error!r}", fix=fix_for(error, kafka, "Write")) from error
 
     def send(self, messages: Sequence[Message]) -> None:
-        """One transaction: all of them or none. Raises CommitError."""
+        """One transaction: all of them or none. Raises Unsendable, CommitError."""
         deadline, futures, outcome = time.monotonic() + LIMIT_S, list[Any](), "refused"
         try:
             self._producer.begin_transaction()
@@ -66,12 +76,18 @@ class Resender:
             discard(self._producer)
             fenced = is_fenced(error)
             fix = FENCED_FIX if fenced else f"{fix_for(error, self._kafka, 'Write')}, and {AGAIN_FIX}"
-            raise CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=fenced, fix=fix) from error
+            kind = Unsendable if outcome == "refused" and not fenced and _is_of_records(error) else CommitError
+            raise kind(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=fenced, fix=fix) from error
 
     def close(self) -> None:
         """Close the producer. Never raises."""
         with suppress(KafkaError):
             self._producer.close(timeout=LIMIT_S)
+
+
+def _is_of_records(error: BaseException) -> bool:
+    """Whether it is no error of the way there, or of the user's rights, which would meet any record."""
+    return not any(isinstance(one, (RetriableError, AuthorizationError, TimeoutError)) for one in errors_in(error))
 
 
 def transactional_id(kafka: Kafka) -> str:
