@@ -71,6 +71,11 @@ class Letter(NamedTuple):
         found = dict(self.own).get(FROM)
         return None if found is None else found.decode(errors="replace")
 
+    def is_from(self, topic: str, topic_id: str) -> bool:
+        """Whether its record was in this topic: one of the name that was made anew has others. Ids may be empty."""
+        source = self.facts.get("source", "")
+        return self.facts.get("topic") == topic and (topic_id in ("", source) or not source)
+
     @property
     def whole(self) -> bool:
         """Whether nothing of the record was left out for its size."""

@@ -7,15 +7,17 @@ a letter that a note names is not sent. Retention removes a letter no later than
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
-from worker.broker.admin import bounds
+from worker.broker.admin import bounds, topic_id
 from worker.broker.contract import Message
 from worker.broker.resender import Resender, Unsendable
 from worker.broker.restore import LogReader
 from worker.letters.reading import FROM, NOTE, NOTE_KEY, Chosen, Found, Letter, Note, Place, original_of, scanned
 from worker.refusal import Refusal
+from worker.settings.kafka import Kafka
 from worker.settings.settings import Settings
 
 MOST_LETTERS, MOST_BYTES = 500, 8 << 20  # of one transaction
@@ -29,19 +31,36 @@ class Resent:
 
     sent: int = 0
     before: int = 0  # were sent by an earlier run
-    foreign: int = 0  # of another topic than the input, or of a partition that it does not have
+    foreign: int = 0  # of another group, or of another topic or partition than the input has now
     missing: set[Place] = field(default_factory=set)  # named, and no letters
     gone: list[str] = field(default_factory=list)  # why a record cannot be had or sent any more
+
+
+class _Ours(NamedTuple):
+    """Whose letters are sent: those of the settings' group, of records of the input as it is now."""
+
+    kafka: Kafka
+    input_id: str
+    partitions: Container[int]
+
+    def has(self, letter: Letter) -> bool:
+        """Whether it is one of them."""
+        return (
+            letter.facts.get("group") == self.kafka.group_id
+            and letter.is_from(self.kafka.input_topic, self.input_id)
+            and int(letter.facts["partition"]) in self.partitions
+        )
 
 
 def resend(settings: Settings, chosen: Chosen) -> Iterator[Resent]:
     """Send the chosen letters' records; what was done so far, after each transaction. Raises BrokerError, Refusal."""
     kafka, done = settings.kafka, Resent(missing=set(chosen.places))
-    partitions, inputs = chosen.partitions(bounds(kafka, kafka.dead_letter_topic)), [*bounds(kafka, kafka.input_topic)]
+    partitions = chosen.partitions(bounds(kafka, kafka.dead_letter_topic))
+    ours = _Ours(kafka, topic_id(kafka, kafka.input_topic), [*bounds(kafka, kafka.input_topic)])
     resender, logs = Resender(kafka), LogReader(kafka)  # in this order: what is read is final
     try:
         for partition in partitions:
-            due = _due(logs, settings, partition, chosen, inputs, done)
+            due = _due(logs, partition, chosen, ours, done)
             for part in _parts(logs, settings, partition, due, done):
                 for sent in _transactions(resender, settings, partition, part, due, done):
                     done.sent += sent
@@ -97,17 +116,16 @@ def _noted(settings: Settings, partition: int, begin: int) -> set[int]:
     return {offset for _, offset in found.resent}
 
 
-def _due(
-    logs: LogReader, settings: Settings, partition: int, chosen: Chosen, inputs: Container[int], done: Resent
-) -> set[int]:
+def _due(logs: LogReader, partition: int, chosen: Chosen, ours: _Ours, done: Resent) -> set[int]:
     """Offsets of the partition's letters to send."""
     found, offsets = Found(), list[int]()
-    for letter in scanned(logs, settings.kafka.dead_letter_topic, partition, found):
+    for letter in scanned(logs, ours.kafka.dead_letter_topic, partition, found):
         if chosen.has(letter):
             done.missing.discard(letter.place)
-            ours = letter.facts.get("topic") == settings.kafka.input_topic and int(letter.facts["partition"]) in inputs
-            done.foreign += not ours
-            offsets += [letter.offset] if ours else []
+            if ours.has(letter):
+                offsets.append(letter.offset)
+            else:
+                done.foreign += 1
     due = {offset for offset in offsets if (partition, offset) not in found.resent}
     done.before += len(offsets) - len(due)
     return due

@@ -32,9 +32,11 @@ class Rig:
         self.input: list[Message] = []
         self.error: type[CommitError] = Unsendable
         self.renewed = 0
+        self.input_id = "first"
         monkeypatch.setattr(resending, "Resender", lambda kafka: self)
         monkeypatch.setattr(resending, "LogReader", lambda kafka: self)
         monkeypatch.setattr(resending, "bounds", lambda kafka, topic: {0: (0, len(self.log))})
+        monkeypatch.setattr(resending, "topic_id", lambda kafka, topic: self.input_id)
         monkeypatch.setattr("worker.letters.reading.whole", self._whole)
 
     def _whole(self, logs: object, topic: str, partition: int, begin: int | None = None) -> Iterator[LogRecord]:
@@ -93,6 +95,15 @@ def test_what_another_run_sent_while_a_part_was_refused_is_not_sent(rig: Rig, mo
     monkeypatch.setattr(rig, "renew", lambda: rig.note(resending._note(TOPIC, 0, [0, 3, 4])) if len(rig.log) < 7 else 0)
     done = rig.last()
     assert (done.sent, done.before, sorted(rig.sent()), len(done.gone)) == (2, 3, ["2", "5"], 1)
+
+
+def test_only_this_groups_letters_of_the_input_as_it_is_now_are_sent(rig: Rig) -> None:
+    others = [{"group": "other"}, {"source": "deleted"}, {"topic": "other"}, {"partition": "7"}]
+    rig.log = [letter(0), letter(1, source=""), *(letter(n, **other) for n, other in enumerate(others, 2))]
+    done = rig.last()
+    assert (done.sent, done.foreign, rig.sent()) == (2, 4, ["0", "1"])
+    rig.input_id = ""
+    assert rig.last().sent == 1, "nobody knows which input this is"
 
 
 def test_any_other_failure_ends_it(rig: Rig) -> None:
