@@ -95,7 +95,7 @@ def _list(given: argparse.Namespace, settings: "Settings") -> int:
     for reason, facts in _reasons(found).items():
         where = ", ".join(f"{partition}: {number:,}" for partition, number in facts["partitions"].items())
         times = f"{_at(facts['first_ms'])} to {_at(facts['last_ms'])}"
-        print(f"  {reason}: {facts['letters']:,}, {times}, by partition {where}")
+        print(f"  {printable(reason)}: {facts['letters']:,}, {times}, by partition {where}")
     for facts in shown:
         print(f"{facts['letter']}  {_at(facts['time_ms'])}  {_words(facts)}")
     return 0
