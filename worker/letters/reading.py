@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from worker.broker.admin import bounds
+from worker.broker.admin import bounds, topic_id
 from worker.broker.contract import LogRecord
 from worker.broker.restore import LogReader, whole
 from worker.dead_letters import PREFIX
@@ -228,15 +228,23 @@ def original_of(settings: Settings, logs: LogReader, letter: Letter) -> Original
         "hash are known"
     )
     first, end = bounds(settings.kafka, topic).get(partition, (0, 0))
-    if letter.facts.get("topic") != topic or not first <= offset < end:
+    if not letter.is_from(topic, topic_id(settings.kafka, topic)) or not first <= offset < end:
         raise gone
     reading = whole(logs, topic, partition, offset)
     record = next(reading, None)
     reading.close()
-    hashed = hashlib.sha256((record and record.value) or b"").hexdigest()
-    if record is None or record.offset != offset or letter.facts.get("sha256", hashed) != hashed:
+    if record is None or record.offset != offset or not _is_of(letter, record):
         raise gone
     return Original(record.key, record.value, [(name, part or b"") for name, part in record.headers])
+
+
+def _is_of(letter: Letter, record: LogRecord) -> bool:
+    """Whether what the letter has of its record, or the hash of it, is in this one."""
+    key = letter.record.encode() if record.key is None else record.key  # as a worker names it
+    return all(
+        hashlib.sha256(part or b"").hexdigest() == letter.facts[name] if name in letter.facts else part == kept
+        for name, part, kept in (("sha256", record.value, letter.value), ("key-sha256", key, letter.key))
+    )
 
 
 def facts_of(letter: Letter, resent: bool) -> dict[str, Any]:
