@@ -21,7 +21,7 @@ from worker.settings.settings import Settings
 
 FIRST_FACT = f"{PREFIX}reason"  # own headers come before it
 NOTE = "foldcast-resent"  # header of a note: how many letters it names
-NOTE_KEY = b"foldcast-resent"
+NOTE_KEY = b"foldcast-resent-"  # the first letter's offset behind it: where a topic is compacted all notes stay
 FROM = "foldcast-resent-from"  # header of a record that was sent again: topic/partition/offset of its letter
 LEFT_OUT = ("bytes", "key-bytes", "headers-bytes")
 NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -149,7 +149,9 @@ def letter_of(partition: int, record: LogRecord) -> Letter | None:
 def note_of(record: LogRecord) -> list[int] | None:
     """Return the offsets of the letters that a note names; None where the record is no note."""
     names = {name for name, _ in record.headers}
-    if NOTE not in names or FIRST_FACT in names or record.key != NOTE_KEY:  # a letter may have any key and header
+    if NOTE not in names or FIRST_FACT in names:  # a letter may have any key and header
+        return None
+    if not (record.key or b"").startswith(NOTE_KEY):
         return None
     try:
         return msgspec.json.decode(record.value or b"", type=Note).offsets

@@ -171,4 +171,4 @@ def _message(settings: Settings, logs: LogReader, letter: Letter) -> Message:
 
 def _note(topic: str, partition: int, offsets: list[int]) -> Message:
     value = msgspec.json.encode(Note(offsets))
-    return Message(topic, partition, NOTE_KEY, value, [(NOTE, b"%d" % len(offsets))])
+    return Message(topic, partition, NOTE_KEY + b"%d" % offsets[0], value, [(NOTE, b"%d" % len(offsets))])

@@ -109,20 +109,21 @@ def test_what_others_write_is_no_letter(headers: list[tuple[str, bytes]]) -> Non
 @pytest.mark.parametrize(
     ("key", "value", "offsets"),
     [
-        (b"foldcast-resent", b'{"offsets": [1, 5]}', [1, 5]),
+        (b"foldcast-resent-1", b'{"offsets": [1, 5]}', [1, 5]),
         (b"other", b'{"offsets": [1, 5]}', None),
-        (b"foldcast-resent", b'{"offsets": "all"}', None),
-        (b"foldcast-resent", None, None),
+        (None, b'{"offsets": [1, 5]}', None),
+        (b"foldcast-resent-1", b'{"offsets": "all"}', None),
+        (b"foldcast-resent-1", None, None),
     ],
 )
 def test_a_note_names_letters_and_what_looks_like_one_names_none(
-    key: bytes, value: bytes | None, offsets: list[int] | None
+    key: bytes | None, value: bytes | None, offsets: list[int] | None
 ) -> None:
     assert note_of(LogRecord(key, value, [("foldcast-resent", b"2")])) == offsets
 
 
 def test_a_letter_whose_record_looks_like_a_note_is_none() -> None:
-    records = Records([7], [0], [b"foldcast-resent"], [b'{"offsets": [4]}'], [[("foldcast-resent", b"1")]])
+    records = Records([7], [0], [b"foldcast-resent-4"], [b'{"offsets": [4]}'], [[("foldcast-resent", b"1")]])
     [message] = dead_letters([Rejected(0, "wrong_type", "")], records, TOPICS, 2, 1 << 20)
     assert note_of(record_of(message)) is None
 

@@ -118,3 +118,12 @@ def test_notes_name_what_was_sent(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> 
     rig.log = [*map(letter, range(3))]
     assert rig.last().sent == 3
     assert [note_of(record) for record in rig.log[3:]] == [[0, 1], [2]]
+
+
+def test_notes_outlive_compaction(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resending, "MOST_LETTERS", 2)
+    rig.log = [letter(offset, b"%d" % offset) for offset in range(5)]
+    assert rig.last().sent == 5
+    rig.log = list({record.key: record for record in rig.log}.values())
+    done = rig.last()
+    assert (done.sent, done.before) == (0, 5)
