@@ -14,7 +14,7 @@ from pipeline.batch import Rejected
 from tests.rigs.cluster import Cluster, event_bytes
 from worker import topics
 from worker.__main__ import main
-from worker.broker.admin import TopicSpec, create_topics, topic_id
+from worker.broker.admin import TopicSpec, bounds, create_topics, topic_id
 from worker.broker.contract import CommitError, Message, Records
 from worker.broker.produce import FastProducer
 from worker.broker.producer import discard, send_all
@@ -165,7 +165,7 @@ def test_a_record_is_sent_again_as_it_was_and_once(
 
 
 def test_who_is_killed_before_the_commit_has_sent_nothing(settings: Settings) -> None:
-    killed = Resender(settings.kafka)
+    killed = Resender(settings.kafka, [])
     killed._producer.begin_transaction()
     half = Message(settings.kafka.input_topic, 1, b"half", b"{")
     send_all(killed._producer, [half], time.monotonic() + LIMIT_S, [])
@@ -175,9 +175,19 @@ def test_who_is_killed_before_the_commit_has_sent_nothing(settings: Settings) ->
     assert {one.key for one in sent_again(settings)} == {key for key, _ in RECORDS}
 
 
+def test_what_an_earlier_run_left_is_aborted_wherever_it_may_be(settings: Settings) -> None:
+    topics_used = (settings.kafka.input_topic, settings.kafka.dead_letter_topic)
+    before = {topic: bounds(settings.kafka, topic)[1][1] for topic in topics_used}
+    Resender(settings.kafka, [(topic, 1) for topic in topics_used]).close()
+    after = {topic: bounds(settings.kafka, topic)[1][1] for topic in topics_used}
+    assert after == {topic: end + 2 for topic, end in before.items()}, "a record and the marker of its end"
+    assert sent_again(settings) == []
+    assert letters(settings, Chosen(), 0).others == 1
+
+
 def test_of_two_at_once_the_later_one_sends(settings: Settings) -> None:
     steps: Iterator[object] = resend(settings, Chosen(places=frozenset({(1, 0)})))
-    earlier = Resender(settings.kafka)  # it has looked what is due, and is slow
+    earlier = Resender(settings.kafka, [])  # it has looked what is due, and is slow
     [*_] = steps
     with pytest.raises(CommitError) as refused:
         earlier.send([Message(settings.kafka.input_topic, 1, b"twice", b"{")])

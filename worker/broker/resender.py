@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from kafka.errors import AuthorizationError, KafkaError, RetriableError
+from kafka.errors import AuthorizationError, KafkaError, RetriableError, TopicAuthorizationFailedError
 
 from worker.broker.contract import BrokerError, CommitError, Message
 from worker.broker.diagnosis import errors_in
@@ -29,9 +29,10 @@ class Unsendable(CommitError):  # noqa: N818 - a state of the records, whoever s
 class Resender:
     """One producer; after a failed `send` it is of no use until `renew`."""
 
-    def __init__(self, kafka: Kafka) -> None:
-        """Raises BrokerError, or Refusal where the user may not have it."""
-        self._kafka = kafka
+    def __init__(self, kafka: Kafka, places: Sequence[tuple[str, int]]) -> None:
+        """`places` are the topics and partitions that will be written to. Raises BrokerError, or Refusal where the user
+        may not do that."""
+        self._kafka, self._places = kafka, places
         self.renew()
 
     def renew(self) -> None:
@@ -56,13 +57,25 @@ class Resender:
                 max_block_ms=limit_ms,
             )
             producer.init_transactions()
-        except KafkaError as error:
+            self._sweep()
+        except (KafkaError, TimeoutError) as error:
             if producer is not None:
                 discard(producer)
+            if isinstance(error, TopicAuthorizationFailedError):
+                raise Refusal(f"dead letters cannot be sent again: {fix_for(error, kafka, 'Write')}") from error
             if isinstance(error, AuthorizationError):
                 right = f"allow Write on transactional id {transactional_id(kafka)} (docs/security.md has the ACLs)"
                 raise Refusal(f"dead letters cannot be sent again: {right}") from error
             raise BrokerError(f"no transactional producer: {error!r}", fix=fix_for(error, kafka, "Write")) from error
+
+    def _sweep(self) -> None:
+        """Abort once more wherever an earlier one may have written: its own abort may never have come there, and then
+        the next commit would bring back what was aborted (Kafka 4.3.1, KAFKA-20734)."""
+        if self._places:
+            deadline = time.monotonic() + LIMIT_S
+            self._producer.begin_transaction()
+            send_all(self._producer, [Message(*place, b"aborted", b"") for place in self._places], deadline, [])
+            within(left(deadline), self._producer.abort_transaction)
 
     def send(self, messages: Sequence[Message]) -> None:
         """One transaction: all of them or none. Raises Unsendable, CommitError."""

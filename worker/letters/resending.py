@@ -1,8 +1,9 @@
 """Chosen dead letters sent to the input again, each once, however often and by whomever the command is run.
 
 A transaction holds the records and, in the letters' own partition, a note of which letters they are of: so both are
-there or neither is. Before anything is sent the producer of an earlier run is fenced, and what it committed is read:
-a letter that a note names is not sent. Retention removes a letter no later than its note, which lies behind it.
+there or neither is. Before anything is sent the producer of an earlier run is fenced, what it left open is aborted,
+and what it committed is read: a letter that a note names is not sent. Retention removes a letter no later than its
+note, which lies behind it.
 """
 
 from collections.abc import Container, Iterator
@@ -48,7 +49,8 @@ class _Ours(NamedTuple):
         return (
             letter.facts.get("group") == self.kafka.group_id
             and letter.is_from(self.kafka.input_topic, self.input_id)
-            and int(letter.facts["partition"]) in self.partitions
+            and int(letter.facts["partition"]) == letter.partition  # as workers write them
+            and letter.partition in self.partitions
         )
 
 
@@ -57,7 +59,9 @@ def resend(settings: Settings, chosen: Chosen) -> Iterator[Resent]:
     kafka, done = settings.kafka, Resent(missing=set(chosen.places))
     partitions = chosen.partitions(bounds(kafka, kafka.dead_letter_topic))
     ours = _Ours(kafka, topic_id(kafka, kafka.input_topic), [*bounds(kafka, kafka.input_topic)])
-    resender, logs = Resender(kafka), LogReader(kafka)  # in this order: what is read is final
+    topics = (kafka.input_topic, kafka.dead_letter_topic)
+    places = [(topic, partition) for partition in partitions if partition in ours.partitions for topic in topics]
+    resender, logs = Resender(kafka, places), LogReader(kafka)  # in this order: what is read is final
     try:
         for partition in partitions:
             due = _due(logs, partition, chosen, ours, done)

@@ -33,11 +33,15 @@ class Rig:
         self.error: type[CommitError] = Unsendable
         self.renewed = 0
         self.input_id = "first"
-        monkeypatch.setattr(resending, "Resender", lambda kafka: self)
+        monkeypatch.setattr(resending, "Resender", self._made)
         monkeypatch.setattr(resending, "LogReader", lambda kafka: self)
         monkeypatch.setattr(resending, "bounds", lambda kafka, topic: {0: (0, len(self.log))})
         monkeypatch.setattr(resending, "topic_id", lambda kafka, topic: self.input_id)
         monkeypatch.setattr("worker.letters.reading.whole", self._whole)
+
+    def _made(self, kafka: object, places: list[tuple[str, int]]) -> "Rig":
+        assert places == [("in", 0), (TOPIC, 0)], "where an earlier run may have left something open"
+        return self
 
     def _whole(self, logs: object, topic: str, partition: int, begin: int | None = None) -> Iterator[LogRecord]:
         assert (topic, partition) == (TOPIC, 0)
