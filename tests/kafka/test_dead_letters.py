@@ -1,8 +1,10 @@
 """`foldcast dead-letters` on a real Kafka: what is shown, and that a record is sent again once."""
 
 import json
+import random
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from pipeline.batch import Rejected
 from tests.rigs.cluster import Cluster, event_bytes
 from worker import topics
 from worker.__main__ import main
+from worker.broker.admin import TopicSpec, bounds, create_topics, topic_id
 from worker.broker.contract import CommitError, Message, Records
 from worker.broker.produce import FastProducer
 from worker.broker.producer import discard, send_all
@@ -64,6 +67,30 @@ def settings(bootstrap: str, unique: str) -> Settings:
         producer.send(names.dead_letters, 1, b"somebody", b"else")
         producer.flush()
     return made
+
+
+@pytest.mark.timeout(200)
+def test_letters_that_cannot_be_sent_hold_up_no_other(bootstrap: str, unique: str) -> None:
+    own = {"input_topic": f"{unique}-in", "output_topic": f"{unique}-out", "group_id": unique}
+    made = load(None, {}, kafka={**own, "bootstrap_servers": bootstrap})
+    create_topics(made.kafka, [TopicSpec(made.kafka.input_topic, 1, 1, {"max.message.bytes": "2000"})])
+    topics.create(made, 1, 1)
+    names, source = topics.names_of(made), topic_id(made.kafka, made.kafka.input_topic)
+    large = random.Random(1).randbytes(5000)  # as the one of a producer that packs better
+    values = [b"{", large, b"[", None, b"}", large]
+    keys = [b"a", b"b", b"c", None, b"d", b"e"]
+    records = Records([*range(6)], [AT_MS] * 6, keys, values, [[] for _ in range(6)])
+    rejected = [Rejected(place, "undecodable", "why") for place in range(6)]
+    with FastProducer(made.kafka) as producer:
+        for letter in dead_letters(rejected, records, replace(names, source=source), 0, 1 << 20):
+            producer.send(letter.topic, 0, letter.key, letter.value, AT_MS, [*letter.headers])
+        producer.flush()
+    [*_, done] = resend(made, Chosen())
+    assert [record.key for record in read_all(made.kafka, names.input)] == [b"a", b"c", b"d"]
+    assert (done.sent, len(done.gone)) == (3, 3)
+    assert all(word in " ".join(done.gone) for word in ("neither key nor value", "0:1 is refused", "0:5 is refused"))
+    [*_, done] = resend(made, Chosen())
+    assert (done.sent, done.before, len(done.gone)) == (0, 3, 3)
 
 
 @pytest.fixture
@@ -138,7 +165,7 @@ def test_a_record_is_sent_again_as_it_was_and_once(
 
 
 def test_who_is_killed_before_the_commit_has_sent_nothing(settings: Settings) -> None:
-    killed = Resender(settings.kafka)
+    killed = Resender(settings.kafka, [])
     killed._producer.begin_transaction()
     half = Message(settings.kafka.input_topic, 1, b"half", b"{")
     send_all(killed._producer, [half], time.monotonic() + LIMIT_S, [])
@@ -148,9 +175,19 @@ def test_who_is_killed_before_the_commit_has_sent_nothing(settings: Settings) ->
     assert {one.key for one in sent_again(settings)} == {key for key, _ in RECORDS}
 
 
+def test_what_an_earlier_run_left_is_aborted_wherever_it_may_be(settings: Settings) -> None:
+    topics_used = (settings.kafka.input_topic, settings.kafka.dead_letter_topic)
+    before = {topic: bounds(settings.kafka, topic)[1][1] for topic in topics_used}
+    Resender(settings.kafka, [(topic, 1) for topic in topics_used]).close()
+    after = {topic: bounds(settings.kafka, topic)[1][1] for topic in topics_used}
+    assert after == {topic: end + 2 for topic, end in before.items()}, "a record and the marker of its end"
+    assert sent_again(settings) == []
+    assert letters(settings, Chosen(), 0).others == 1
+
+
 def test_of_two_at_once_the_later_one_sends(settings: Settings) -> None:
     steps: Iterator[object] = resend(settings, Chosen(places=frozenset({(1, 0)})))
-    earlier = Resender(settings.kafka)  # it has looked what is due, and is slow
+    earlier = Resender(settings.kafka, [])  # it has looked what is due, and is slow
     [*_] = steps
     with pytest.raises(CommitError) as refused:
         earlier.send([Message(settings.kafka.input_topic, 1, b"twice", b"{")])

@@ -164,10 +164,21 @@ def standing(kafka: Kafka, names: Sequence[str]) -> Standing:
         return Standing(
             operations={name: _operations(topic) for name, topic in found.items()},
             group_operations=_operations(group),
-            input_id=str(found[kafka.input_topic].get("topic_id") or "") if kafka.input_topic in found else "",
+            input_id=_id(found, kafka.input_topic),
             offsets=_group_offsets(admin, kafka.group_id, kafka.input_topic),
             changelog=_bounds(admin, kafka.changelog_topic),
         )
+
+
+def topic_id(kafka: Kafka, topic: str) -> str:
+    """Tells the topic from one of the same name that was made after it was deleted; empty where unknown. Raises
+    BrokerError, Refusal."""
+    with _admin(kafka) as admin:
+        return _id(_found(admin, [topic]), topic)
+
+
+def _id(found: Mapping[str, Any], topic: str) -> str:
+    return str(found[topic].get("topic_id") or "") if topic in found else ""
 
 
 def _operations(described: Mapping[str, Any]) -> frozenset[str]:

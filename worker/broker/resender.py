@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
-from kafka.errors import AuthorizationError, KafkaError
+from kafka.errors import AuthorizationError, KafkaError, RetriableError, TopicAuthorizationFailedError
 
 from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.diagnosis import errors_in
 from worker.broker.fixes import fix_for
 from worker.broker.limits import within
 from worker.broker.producer import discard, is_fenced, left, send_all
@@ -21,15 +22,25 @@ FENCED_FIX = "another `foldcast dead-letters resend` of this group has begun: le
 AGAIN_FIX = "run this again: what has been sent is not sent twice"
 
 
-class Resender:
-    """One producer; after a failed `send` it is of no use."""
+class Unsendable(CommitError):  # noqa: N818 - a state of the records, whoever sends them
+    """A transaction was refused for what is in it: in another without that the rest may go."""
 
-    def __init__(self, kafka: Kafka) -> None:
+
+class Resender:
+    """One producer; after a failed `send` it is of no use until `renew`."""
+
+    def __init__(self, kafka: Kafka, places: Sequence[tuple[str, int]]) -> None:
+        """`places` are the topics and partitions that will be written to. Raises BrokerError, or Refusal where the user
+        may not do that."""
+        self._kafka, self._places = kafka, places
+        self.renew()
+
+    def renew(self) -> None:
         """End whatever an earlier one left open: what it committed can be read from now on, and it commits no more.
 
         Raises BrokerError, or Refusal where the user may not have it.
         """
-        self._kafka = kafka
+        kafka = self._kafka
         limit_ms = int(LIMIT_S * 1000)
         producer = None
         try:
@@ -46,16 +57,28 @@ class Resender:
                 max_block_ms=limit_ms,
             )
             producer.init_transactions()
-        except KafkaError as error:
+            self._sweep()
+        except (KafkaError, TimeoutError) as error:
             if producer is not None:
                 discard(producer)
+            if isinstance(error, TopicAuthorizationFailedError):
+                raise Refusal(f"dead letters cannot be sent again: {fix_for(error, kafka, 'Write')}") from error
             if isinstance(error, AuthorizationError):
                 right = f"allow Write on transactional id {transactional_id(kafka)} (docs/security.md has the ACLs)"
                 raise Refusal(f"dead letters cannot be sent again: {right}") from error
             raise BrokerError(f"no transactional producer: {error!r}", fix=fix_for(error, kafka, "Write")) from error
 
+    def _sweep(self) -> None:
+        """Abort once more wherever an earlier one may have written: its own abort may never have come there, and then
+        the next commit would bring back what was aborted (Kafka 4.3.1, KAFKA-20734)."""
+        if self._places:
+            deadline = time.monotonic() + LIMIT_S
+            self._producer.begin_transaction()
+            send_all(self._producer, [Message(*place, b"aborted", b"") for place in self._places], deadline, [])
+            within(left(deadline), self._producer.abort_transaction)
+
     def send(self, messages: Sequence[Message]) -> None:
-        """One transaction: all of them or none. Raises CommitError."""
+        """One transaction: all of them or none. Raises Unsendable, CommitError."""
         deadline, futures, outcome = time.monotonic() + LIMIT_S, list[Any](), "refused"
         try:
             self._producer.begin_transaction()
@@ -66,12 +89,18 @@ class Resender:
             discard(self._producer)
             fenced = is_fenced(error)
             fix = FENCED_FIX if fenced else f"{fix_for(error, self._kafka, 'Write')}, and {AGAIN_FIX}"
-            raise CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=fenced, fix=fix) from error
+            kind = Unsendable if outcome == "refused" and not fenced and _is_of_records(error) else CommitError
+            raise kind(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=fenced, fix=fix) from error
 
     def close(self) -> None:
         """Close the producer. Never raises."""
         with suppress(KafkaError):
             self._producer.close(timeout=LIMIT_S)
+
+
+def _is_of_records(error: BaseException) -> bool:
+    """Whether it is no error of the way there, or of the user's rights, which would meet any record."""
+    return not any(isinstance(one, (RetriableError, AuthorizationError, TimeoutError)) for one in errors_in(error))
 
 
 def transactional_id(kafka: Kafka) -> str:

@@ -95,7 +95,7 @@ def _list(given: argparse.Namespace, settings: "Settings") -> int:
     for reason, facts in _reasons(found).items():
         where = ", ".join(f"{partition}: {number:,}" for partition, number in facts["partitions"].items())
         times = f"{_at(facts['first_ms'])} to {_at(facts['last_ms'])}"
-        print(f"  {reason}: {facts['letters']:,}, {times}, by partition {where}")
+        print(f"  {printable(reason)}: {facts['letters']:,}, {times}, by partition {where}")
     for facts in shown:
         print(f"{facts['letter']}  {_at(facts['time_ms'])}  {_words(facts)}")
     return 0
@@ -201,7 +201,8 @@ def _resend(given: argparse.Namespace, settings: "Settings") -> int:
     print(f"{done.sent:,} sent, {done.before:,} had been sent before")
     if done.foreign:
         print(
-            f"{done.foreign:,} left alone: they are of another topic or partition than {settings.kafka.input_topic} has"
+            f"{done.foreign:,} left alone: they are of another group than {settings.kafka.group_id}, or their records "
+            f"are not of {settings.kafka.input_topic} as it is now (another topic, or one deleted and made anew)"
         )
     for why in [*done.gone, *(f"there is no dead letter at {place}, or a filter leaves it out" for place in missing)]:
         print(f"NO  {printable(why)}")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from worker.broker.admin import bounds
+from worker.broker.admin import bounds, topic_id
 from worker.broker.contract import LogRecord
 from worker.broker.restore import LogReader, whole
 from worker.dead_letters import PREFIX
@@ -21,7 +21,7 @@ from worker.settings.settings import Settings
 
 FIRST_FACT = f"{PREFIX}reason"  # own headers come before it
 NOTE = "foldcast-resent"  # header of a note: how many letters it names
-NOTE_KEY = b"foldcast-resent"
+NOTE_KEY = b"foldcast-resent-"  # the first letter's offset behind it: where a topic is compacted all notes stay
 FROM = "foldcast-resent-from"  # header of a record that was sent again: topic/partition/offset of its letter
 LEFT_OUT = ("bytes", "key-bytes", "headers-bytes")
 NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -70,6 +70,11 @@ class Letter(NamedTuple):
         """The letter whose record, sent again, became this one; None where the record came from a producer."""
         found = dict(self.own).get(FROM)
         return None if found is None else found.decode(errors="replace")
+
+    def is_from(self, topic: str, topic_id: str) -> bool:
+        """Whether its record was in this topic: one of the name that was made anew has others. Ids may be empty."""
+        source = self.facts.get("source", "")
+        return self.facts.get("topic") == topic and (topic_id in ("", source) or not source)
 
     @property
     def whole(self) -> bool:
@@ -144,7 +149,9 @@ def letter_of(partition: int, record: LogRecord) -> Letter | None:
 def note_of(record: LogRecord) -> list[int] | None:
     """Return the offsets of the letters that a note names; None where the record is no note."""
     names = {name for name, _ in record.headers}
-    if NOTE not in names or FIRST_FACT in names or record.key != NOTE_KEY:  # a letter may have any key and header
+    if NOTE not in names or FIRST_FACT in names:  # a letter may have any key and header
+        return None
+    if not (record.key or b"").startswith(NOTE_KEY):
         return None
     try:
         return msgspec.json.decode(record.value or b"", type=Note).offsets
@@ -223,15 +230,23 @@ def original_of(settings: Settings, logs: LogReader, letter: Letter) -> Original
         "hash are known"
     )
     first, end = bounds(settings.kafka, topic).get(partition, (0, 0))
-    if letter.facts.get("topic") != topic or not first <= offset < end:
+    if not letter.is_from(topic, topic_id(settings.kafka, topic)) or not first <= offset < end:
         raise gone
     reading = whole(logs, topic, partition, offset)
     record = next(reading, None)
     reading.close()
-    hashed = hashlib.sha256((record and record.value) or b"").hexdigest()
-    if record is None or record.offset != offset or letter.facts.get("sha256", hashed) != hashed:
+    if record is None or record.offset != offset or not _is_of(letter, record):
         raise gone
     return Original(record.key, record.value, [(name, part or b"") for name, part in record.headers])
+
+
+def _is_of(letter: Letter, record: LogRecord) -> bool:
+    """Whether what the letter has of its record, or the hash of it, is in this one."""
+    key = letter.record.encode() if record.key is None else record.key  # as a worker names it
+    return all(
+        hashlib.sha256(part or b"").hexdigest() == letter.facts[name] if name in letter.facts else part == kept
+        for name, part, kept in (("sha256", record.value, letter.value), ("key-sha256", key, letter.key))
+    )
 
 
 def facts_of(letter: Letter, resent: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,10 +15,13 @@ from pipeline.events import Decoder, Format
 from pipeline.method import Method
 from tests.rigs.rows import folded
 from worker.__main__ import main
-from worker.broker.contract import Records, Topics
+from worker.broker.contract import LogRecord, Message, Records, Topics
 from worker.dead_letters import dead_letters
+from worker.letters import resending
+from worker.letters.reading import Chosen
 from worker.publish import forecast_messages
 from worker.rows import row_messages
+from worker.settings.sources import load
 
 FOLDER = files("worker").joinpath("schemas")
 SCHEMAS = {file.name.removesuffix(".json"): json.loads(file.read_text()) for file in FOLDER.iterdir()}
@@ -97,6 +101,31 @@ def test_headers_of_dead_letters_are_valid(key: bytes | None, value: bytes | Non
     Draft202012Validator({**SCHEMAS["dead-letter-headers"], "additionalProperties": False}).validate(headers)
     assert len(headers) == (14 if own else 9)
     assert not valid("dead-letter-headers", {**headers, "foldcast-error-offset": "seven"})
+
+
+def test_what_is_sent_again_and_the_note_of_it_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
+    facts = {"reason": "x", "topic": "events", "partition": "0", "offset": "7", "timestamp": "5", "group": "foldcast"}
+    headers = [(f"foldcast-error-{name}", text.encode()) for name, text in facts.items()]
+    sent: list[Message] = []
+    resender = SimpleNamespace(send=sent.extend, close=lambda: None)
+    logs = SimpleNamespace(close=lambda: None)
+    monkeypatch.setattr(resending, "Resender", lambda *given: resender)
+    monkeypatch.setattr(resending, "LogReader", lambda kafka: logs)
+    monkeypatch.setattr(resending, "topic_id", lambda kafka, topic: "")
+    monkeypatch.setattr(resending, "bounds", lambda kafka, topic: {0: (0, 1)})
+    monkeypatch.setattr("worker.letters.reading.whole", lambda *place: iter([LogRecord(b"k", b"{", headers, 4)]))
+    assert [*resending.resend(load(None, {}), Chosen())]
+    [record, note] = sent
+    messages = SCHEMAS["asyncapi"]["components"]["messages"]
+    for message, name in ((record, "event"), (note, "resentNote")):
+        own = {header: part.decode() for header, part in message.headers}
+        Draft202012Validator({**messages[name]["headers"], "additionalProperties": False}).validate(own)
+        assert own
+    key = messages["resentNote"]["bindings"]["kafka"]["key"]
+    Draft202012Validator(key).validate((note.key or b"").decode())
+    body = json.loads(note.value or b"")
+    Draft202012Validator(SCHEMAS["resent-note"]).validate(body)
+    assert not any(valid("resent-note", other) for other in ({}, {"offsets": []}, {**body, "more": 1}))
 
 
 def references(document: object) -> Iterator[str]:

@@ -1,11 +1,17 @@
 """A dead letter gives back the record that it is of, whatever headers that came with, and whoever writes such."""
 
+from collections.abc import Iterator
+
 import pytest
 
 from pipeline.batch import Rejected
 from worker.broker.contract import LogRecord, Message, Records, Topics
+from worker.broker.restore import LogReader
 from worker.dead_letters import dead_letters
-from worker.letters.reading import Chosen, Letter, letter_of, note_of
+from worker.letters import reading
+from worker.letters.reading import Chosen, Letter, Original, letter_of, note_of
+from worker.refusal import Refusal
+from worker.settings.sources import load
 
 TOPICS = Topics("in", "out", "dead", "changelog", "mine", source="first")
 HOSTILE = [
@@ -44,6 +50,46 @@ def test_what_was_left_out_is_told() -> None:
     assert not letter(b"a", b"a", [("own", bytes(5000))], 1000).whole
 
 
+LARGE_KEY = (b"a" * 5000, b"{", [])
+LARGE_VALUE = (b"a", b"{" * 5000, [])
+LARGE_HEADERS = (None, b"{", [("own", b"x" * 5000)])
+
+
+@pytest.mark.parametrize(
+    ("lost", "there", "source", "same"),
+    [
+        (LARGE_KEY, LARGE_KEY, "first", True),
+        (LARGE_VALUE, LARGE_VALUE, "", True),
+        (LARGE_HEADERS, LARGE_HEADERS, "first", True),
+        (LARGE_VALUE, LARGE_VALUE, "deleted", False),
+        (LARGE_KEY, (b"b" * 5000, b"{", []), "first", False),
+        (LARGE_KEY, (b"a" * 5000, b"[", []), "first", False),
+        (LARGE_VALUE, (b"b", b"{" * 5000, []), "first", False),
+        (LARGE_VALUE, (None, b"{" * 5000, []), "first", False),
+        (LARGE_HEADERS, (b"a", b"{", [("own", b"x" * 5000)]), "first", False),
+        (LARGE_HEADERS, (None, None, [("own", b"x" * 5000)]), "first", False),
+    ],
+)
+def test_what_was_left_out_is_taken_from_the_letters_own_record_alone(
+    lost: Original, there: Original, source: str, same: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def log(*place: object) -> Iterator[LogRecord]:
+        yield LogRecord(*there, 7, 0)
+
+    monkeypatch.setattr(reading, "bounds", lambda kafka, topic: {2: (0, 9)})
+    monkeypatch.setattr(reading, "topic_id", lambda kafka, topic: "first")
+    monkeypatch.setattr(reading, "whole", log)
+    short = letter(*lost, 1000)
+    short.facts["source"] = source
+    settings = load(None, {}, kafka={"input_topic": "in", "output_topic": "out"})
+    logs = LogReader(settings.kafka)
+    if same:
+        assert reading.original_of(settings, logs, short) == there
+    else:
+        with pytest.raises(Refusal, match="in-2-7 was too large"):
+            reading.original_of(settings, logs, short)
+
+
 @pytest.mark.parametrize(
     "headers",
     [
@@ -63,20 +109,21 @@ def test_what_others_write_is_no_letter(headers: list[tuple[str, bytes]]) -> Non
 @pytest.mark.parametrize(
     ("key", "value", "offsets"),
     [
-        (b"foldcast-resent", b'{"offsets": [1, 5]}', [1, 5]),
+        (b"foldcast-resent-1", b'{"offsets": [1, 5]}', [1, 5]),
         (b"other", b'{"offsets": [1, 5]}', None),
-        (b"foldcast-resent", b'{"offsets": "all"}', None),
-        (b"foldcast-resent", None, None),
+        (None, b'{"offsets": [1, 5]}', None),
+        (b"foldcast-resent-1", b'{"offsets": "all"}', None),
+        (b"foldcast-resent-1", None, None),
     ],
 )
 def test_a_note_names_letters_and_what_looks_like_one_names_none(
-    key: bytes, value: bytes | None, offsets: list[int] | None
+    key: bytes | None, value: bytes | None, offsets: list[int] | None
 ) -> None:
     assert note_of(LogRecord(key, value, [("foldcast-resent", b"2")])) == offsets
 
 
 def test_a_letter_whose_record_looks_like_a_note_is_none() -> None:
-    records = Records([7], [0], [b"foldcast-resent"], [b'{"offsets": [4]}'], [[("foldcast-resent", b"1")]])
+    records = Records([7], [0], [b"foldcast-resent-4"], [b'{"offsets": [4]}'], [[("foldcast-resent", b"1")]])
     [message] = dead_letters([Rejected(0, "wrong_type", "")], records, TOPICS, 2, 1 << 20)
     assert note_of(record_of(message)) is None
 
