@@ -146,7 +146,7 @@ def test_the_newest_marker_is_found_without_reading_what_is_before_it(
             producer.send(settings.kafka.changelog_topic, 0, b"page-0-a", b"x")
         producer.flush()
     [(_, first_end), (_, second_end)] = admin.bounds(settings.kafka, settings.kafka.changelog_topic).values()
-    check.verify(settings, Plan.of(settings))
+    check.verify(settings, Plan.of(settings), None)
     assert began == [first_end - 4, first_end - 32, max(0, first_end - 256), max(0, second_end - 4)]
 
 
