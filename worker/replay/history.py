@@ -10,7 +10,6 @@ from pipeline.durable.image import (
     REFUSED_PREFIX,
     WEIGHTS_PREFIX,
     Image,
-    ImageError,
     Marker,
     Refused,
     decode_marker,
@@ -45,27 +44,31 @@ def history_of(changelog: Iterable[LogRecord], partition: int, first: int | None
     latest, weights, refused = dict[bytes, bytes | None](), dict[int, bytes](), list[Refused]()
     found: Image | None = None
     earliest: int | None = None
+    damage: Exception | None = None
     for key, value, *_ in changelog:
+        if not key:  # null: not a worker's
+            continue
         latest[key] = value
         if value is None:  # what is deleted now was in force before
             continue
-        if key.startswith(WEIGHTS_PREFIX) and key.removeprefix(WEIGHTS_PREFIX).isdigit():
-            weights[int(key.removeprefix(WEIGHTS_PREFIX))] = value
-        elif key.startswith(REFUSED_PREFIX):
-            refused.append(msgspec.json.decode(value, type=Refused))
-        elif key == MARKER_KEY:
-            offset = decode_marker(value).offset
-            wanted = found is None if first is None else offset <= first
-            if offset < low or not (wanted or earliest is None):
-                continue
-            try:
+        try:
+            if key.startswith(WEIGHTS_PREFIX) and key.removeprefix(WEIGHTS_PREFIX).isdigit():
+                weights[int(key.removeprefix(WEIGHTS_PREFIX))] = value
+            elif key.startswith(REFUSED_PREFIX):
+                refused.append(msgspec.json.decode(value, type=Refused))
+            elif key == MARKER_KEY:
+                offset = decode_marker(value).offset
+                wanted = found is None if first is None else offset <= first
+                if offset < low or not (wanted or earliest is None):
+                    continue
                 image = read_image(latest.items())
-            except ImageError:  # compacted since, in part
-                continue
-            earliest = offset if earliest is None else earliest
-            found = image if wanted else found
+                earliest = offset if earliest is None else earliest
+                found = image if wanted else found
+        except (ValueError, msgspec.MsgspecError, RecursionError) as why:  # damaged, or compacted since, in part
+            damage = why
     if found is None or found.marker is None:
-        raise Refusal(_out_of_reach(partition, first, earliest))
+        damaged = f"; another cannot be read: {damage}" if damage else ""
+        raise Refusal(_out_of_reach(partition, first, earliest) + damaged)
     return History(found, found.marker, weights, refused)
 
 

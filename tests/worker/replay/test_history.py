@@ -75,3 +75,22 @@ def test_after_compaction_the_earliest_that_is_left_is_named() -> None:
     assert history_of(left, 7, 300, 0).marker.offset == 300
     with pytest.raises(Refusal, match="holds no whole image"):
         history_of(left, 7, None, 301)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(b"shard", b"{"), (b"shard", b"{}"), (b"shard", b"[" * 5000), (None, b"{"), (None, None), (b"", b"")],
+)
+def test_a_damaged_marker_or_a_null_key_is_passed_over(key: bytes, value: bytes | None) -> None:
+    records = changelog()
+    records.insert(records.index(next(r for r in records if r.key == weights_key(150))), LogRecord(key, value))
+    assert history_of(records, 0, 250, 0).marker.offset == 200
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [(b"refused-9", b"{"), (b"refused-9", b"{}"), (b"refused-9", b"[" * 5000), (b"weights-" + b"9" * 5000, b"")],
+)
+def test_where_damage_leaves_no_image_it_is_named(key: bytes, value: bytes) -> None:
+    with pytest.raises(Refusal, match="holds no whole image whose input is still there; another cannot be read: "):
+        history_of([LogRecord(key, value), *changelog()], 0, 250, 0)
