@@ -86,9 +86,10 @@ def _read(one: Contents, logs: LogReader, topic: str) -> None:
     latest: dict[bytes, bytes | None] = {}
     try:
         for record in whole(logs, topic, one.partition):
-            latest[record.key] = record.value
+            if record.key:  # null: not a worker's
+                latest[record.key] = record.value
             one.records += 1
-            one.bytes += len(record.key) + len(record.value or b"")
+            one.bytes += len(record.key or b"") + len(record.value or b"")
             one.newest_ms = record.timestamp_ms
     except (NotYet, Unreadable) as why:
         one.problems.append(f"{why}: {why.fix}")

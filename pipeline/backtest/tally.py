@@ -45,8 +45,9 @@ class Tally:
         self.capped[j] += squared.sum(axis=0)
         if len(made):
             place = made // BLOCK
-            more = max(0, int(place[-1]) + 1 - len(self.blocks))
-            self.blocks = np.concatenate([self.blocks, np.zeros((more, *self.blocks.shape[1:]))])
+            more = int(place[-1]) + 1 - len(self.blocks)
+            if more > 0:
+                self.blocks = np.concatenate([self.blocks, np.zeros((more, *self.blocks.shape[1:]))])
             np.add.at(self.blocks[:, j], place, squared[:, :PARTS])
 
     @property

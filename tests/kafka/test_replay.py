@@ -126,5 +126,5 @@ def test_a_replay_gives_what_was_published_and_explains_it(
         forged = orjson.dumps({**body, "stream": "forged"})
         producer.send(topics.output, 0, b"forged", forged, None, [*headers.items()])
         producer.flush()
-    assert main(["replay", "--partition", "0", "--json", "--from", str(offset), "--to", str(offset + 1), *config]) == 1
+    assert main(["replay", "--partition", "0", "--json", "--from", str(offset), *config]) == 1
     assert json.loads(capsys.readouterr().out)["not_replayed"] == 1

@@ -34,6 +34,7 @@ class PublishedForecasts:
         return found
 
     def _ours(self, records: Iterator[LogRecord]) -> Generator[tuple[Key, Body], None, None]:
+        """Up to the first transaction that ends at `end` or beyond: a group's forecasts lie in the input's order."""
         prefix, run = f"{self._topics.input}-{self._partition}-", list[tuple[int, LogRecord]]()
         for record in records:
             facts = dict(record.headers)
@@ -42,10 +43,12 @@ class PublishedForecasts:
             if name.startswith(prefix) and offset.isdecimal() and self._first <= int(offset) < self._end:
                 run.append((int(offset), record))
             if GROUP in facts:
-                ours = published_offset(record.headers, self._topics, self._partition) is not None
-                for at, one in run if ours else ():
+                last = published_offset(record.headers, self._topics, self._partition)
+                for at, one in run if last is not None else ():
                     body = orjson.loads(one.value or b"{}")
                     yield (at, body["stream"]), body
+                if last is not None and last >= self._end:
+                    return
                 run = []
 
     def close(self) -> None:

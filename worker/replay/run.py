@@ -7,12 +7,14 @@ import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from pipeline.decoding.schemas import SchemasAway
+from pipeline.durable.image import Image
 from pipeline.explanation import explained
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
@@ -29,7 +31,7 @@ from worker.plan import Plan
 from worker.publish import significant
 from worker.refusal import Refusal, WrongUsage
 from worker.registry.decoder import with_registry
-from worker.replay.history import History, history_of
+from worker.replay.history import image_of_then
 from worker.replay.published import Body, Key, PublishedForecasts
 from worker.settings.settings import Settings
 
@@ -92,12 +94,13 @@ def replay(settings: Settings, asked: Asked) -> Iterator[Replayed]:
     end = _end(asked, found.offsets.get(asked.partition))
     logs = LogReader(kafka)
     try:
-        changelog = whole(logs, kafka.changelog_topic, asked.partition)
-        history = history_of(changelog, asked.partition, asked.first, inputs[asked.partition][0])
-        marker = history.marker
+        changelog = partial(whole, logs, kafka.changelog_topic, asked.partition)
+        image = image_of_then(changelog, asked.partition, asked.first, inputs[asked.partition][0], end)
+        marker = image.marker
+        assert marker is not None, "an image of then has a marker"
         if marker.source and found.input_id not in ("", marker.source):
             raise Refusal(unfit.other_input(asked.partition, marker.source, found.input_id, marker.offset))
-        live = _live(plan, asked.partition, history, end)
+        live = _live(plan, asked.partition, image, end)
         first = live.shard.position if asked.first is None else asked.first
         names = replace(topics.names_of(settings), source=found.input_id)
         published = PublishedForecasts(kafka, names, asked.partition, first, end)
@@ -121,9 +124,8 @@ def _end(asked: Asked, committed: int | None) -> int:
     return end
 
 
-def _live(plan: Plan, partition: int, history: History, end: int) -> Live:
+def _live(plan: Plan, partition: int, image: Image, end: int) -> Live:
     """The shard as it was at the image, with all that came into service or was refused up to `end`."""
-    image = history.until(end)
     try:
         shard, learning = loaded(image, plan)
     except ValueError as error:

@@ -60,3 +60,10 @@ def test_those_of_another_group_are_not_ours(reading: list[LogRecord]) -> None:
     found = PublishedForecasts(Kafka(), TOPICS, 0, 0, 9)
     assert [*found.up_to(9)] == [(1, "s"), (2, "s"), (3, "s")]
     found.close()
+
+
+def test_it_is_not_read_beyond_the_end(reading: list[LogRecord]) -> None:
+    reading += [*run(1, 2), *run(8, 9, group="other"), *run(3, 4, 5), *run(0)]
+    found = PublishedForecasts(Kafka(), TOPICS, 0, 0, 5)
+    assert [*found.up_to(9)] == [(1, "s"), (2, "s"), (3, "s"), (4, "s")]
+    found.close()
