@@ -148,7 +148,7 @@ class Live:
 
     def _check_known(self, offsets: list[int]) -> None:
         """Raise Refusal where a schema is gone that the registry had when these records were forecast."""
-        if gone := [offset for offset in offsets if offset not in self.refused]:
+        if gone := self.refused.lacks(offsets):
             raise Refusal(
                 f"the registry no longer has the schema of the record at {gone[0]} of partition {self.partition}, by "
                 "which it was forecast and is to be restored: put the schema back under its id, or start under a new "
