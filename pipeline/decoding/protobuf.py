@@ -66,8 +66,8 @@ def reader(schema: Schema) -> Reader:
         indexes, at = _indexes(message)
         try:
             return _plain(kind(indexes)(message[at:]))
-        except (DecodeError, TypeError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+        except (DecodeError, AttributeError, LookupError, TypeError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
 
     return read
 
@@ -85,6 +85,8 @@ def _add(pool: Any, files: list[tuple[str, str | bytes]]) -> Any:
             pool.Add(file)
 
     for name, data in files:
+        if name in OWN:  # whatever a registry has under its name
+            own(name)
         if name in added:
             continue
         file = descriptor_pb2.FileDescriptorProto.FromString(data)
@@ -122,7 +124,7 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
 
 def _plain(message: Any) -> object:
     descriptor = message.DESCRIPTOR
-    if descriptor.file.package == "google.protobuf":
+    if descriptor.file.name in OWN:
         if descriptor.full_name in TEXTS:
             return message.ToJsonString()
         if descriptor.full_name in TREES:

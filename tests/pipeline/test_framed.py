@@ -264,6 +264,23 @@ def test_protobuf_schemas_may_import_others_and_lack_one() -> None:
     assert "cannot be used" in rejected.message
 
 
+@pytest.mark.parametrize("name", ["Timestamp", "FieldMask", "Struct"])
+def test_a_message_that_has_the_name_of_one_of_protobufs_own_is_read_by_its_fields(name: str) -> None:
+    text = f'syntax = "proto3"; package google.protobuf; message {name} {{ string stream = 1; optional double value = 2; }}'
+    value = framed(1, b"\0\x0a\x01a\x11" + bytes(6) + b"\x04\x40")
+    batch, rejected = decode("protobuf", GivenSchemas(s1=Schema(compiled(MAIN, text, {}))), value)
+    assert (batch.name, batch.value.tolist(), rejected) == (["a"], [2.5], [])
+
+
+def test_protobufs_own_files_are_ours_whatever_a_registry_has_under_their_names() -> None:
+    name = "google/protobuf/wrappers.proto"
+    other = compiled(name, 'syntax = "proto3"; package google.protobuf; message DoubleValue { double x = 1; }', {})
+    text = f'syntax = "proto3"; import "{name}"; message R {{ google.protobuf.DoubleValue value = 1; }}'
+    schema = Schema(compiled(MAIN, text, {name: other}), ((name, other),))
+    batch, rejected = decode("protobuf", GivenSchemas(s1=schema), framed(1, b"\0\x0a\x09\x09" + bytes(6) + b"\x04\x40"))
+    assert (batch.value.tolist(), rejected) == ([2.5], [])
+
+
 @pytest.mark.parametrize("name", ["../point.proto", "/tmp/point.proto", "--version"])
 def test_no_file_is_written_elsewhere(name: str) -> None:
     with pytest.raises(ValueError, match="no name of a file"):
