@@ -10,10 +10,11 @@ from functools import lru_cache
 import msgspec
 
 from pipeline.batch import Batch, Rejected
-from pipeline.decoding.schemas import HEAD, Reader, Schema, Schemas, UnknownSchema, number_of
+from pipeline.decoding.schemas import HEAD, Reader, Schema, Schemas, SchemasAway, UnknownSchema, number_of
 from pipeline.events import Decoder, Format
 
 MOST_SCHEMAS = 1000  # whose readers are kept
+MOST_UNFINISHED = 1000  # batches, whose schemas are kept
 UNKNOWN = "unknown_schema"
 
 _encoder = msgspec.json.Encoder(decimal_format="number")  # what is not finite is null
@@ -34,6 +35,7 @@ class FramedDecoder(Decoder):
                 return _refusing(f"schema {number} cannot be used: {error}")
 
         self._reader = made
+        self._unfinished = dict[int, _Found]()  # by a batch's first offset: the next try of it gets further
 
     def decode(
         self,
@@ -45,29 +47,44 @@ class FramedDecoder(Decoder):
         """As `Decoder.decode`. Raises SchemasAway: then nothing was decoded."""
         refused = dict[int, Rejected]()
         plain: list[bytes | None] = []
-        for place, value in enumerate(values):
-            found = None if value is None else self._json(place, value)
-            if isinstance(found, Rejected):
-                refused[place], found = found, None
-            plain.append(found)
+        found = self._unfinished.pop(offsets[0], {})
+        try:
+            for place, value in enumerate(values):
+                message = None if value is None else self._json(place, value, found)
+                if isinstance(message, Rejected):
+                    refused[place], message = message, None
+                plain.append(message)
+        except SchemasAway:
+            if len(self._unfinished) >= MOST_UNFINISHED:
+                del self._unfinished[next(iter(self._unfinished))]
+            self._unfinished[offsets[0]] = found
+            raise
         batch, rejected = super().decode(offsets, timestamps_ms, keys, plain)
         return batch, [refused.get(each.place, each) for each in rejected]
 
-    def _json(self, place: int, value: bytes) -> bytes | Rejected:
+    def _json(self, place: int, value: bytes, found: "_Found") -> bytes | Rejected:
         """Return a record's message as JSON, or why it is none. Raises SchemasAway."""
         number = number_of(value)
         if number is None:
             start = "it begins without a zero byte and a schema's id" if value else "it is empty"
             return Rejected(place, "undecodable", f"{start}; events.format says that a registry's serializer wrote it")
-        try:
-            read = self._reader(number)
-        except UnknownSchema as error:
-            return Rejected(place, UNKNOWN, str(error))
+        read = found.get(number)
+        if read is None:
+            try:
+                read = self._reader(number)
+            except UnknownSchema as error:
+                read = str(error)
+            found[number] = read
+        if isinstance(read, str):
+            return Rejected(place, UNKNOWN, read)
         try:
             return _encoder.encode(read(value[HEAD:]))
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
             message = str(error) if isinstance(error, _UnusableError) else f"it does not match schema {number}: {error}"
             return Rejected(place, "undecodable", message)
+
+
+_Found = dict[int, Reader | str]  # by the schema's id; or why it is unknown
 
 
 class _UnusableError(ValueError):
