@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from pipeline.batch import Batch, Rejected
-from pipeline.decoding.schemas import SchemasAway
+from pipeline.decoding.schemas import SchemasAway, StillAsking
 from pipeline.events import Decoder, Format
 from tests.rigs.clock import Clock
 from tests.rigs.loop_rig import Rig
@@ -24,6 +24,7 @@ class Forgetful(Decoder):
         super().__init__(Format())
         self.away, self.unknown = set[bytes](), set[bytes]()
         self.asked = 0
+        self.kind = SchemasAway
 
     def decode(
         self,
@@ -34,7 +35,7 @@ class Forgetful(Decoder):
     ) -> tuple[Batch, list[Rejected]]:
         if any(name in (value or b"") for value in values for name in self.away):
             self.asked += 1
-            raise SchemasAway("the schema registry at http://r:1 does not answer", "start it")
+            raise self.kind("the schema registry at http://r:1 does not answer", "start it")
         hidden = [any(name in (value or b"") for name in self.unknown) for value in values]
         shown = [None if hide else value for hide, value in zip(hidden, values, strict=True)]
         batch, rejected = super().decode(offsets, timestamps_ms, keys, shown)
@@ -109,6 +110,44 @@ def test_it_ends_the_worker_after_a_while_with_the_address_and_the_fix(
     ):
         turns()
     assert clock.now > 1000 + GIVE_UP_S
+
+
+def test_a_registry_that_is_still_being_asked_has_not_failed(rig: Rig, clock: Clock, decoder: Forgetful) -> None:
+    decoder.away, decoder.kind = {b"newer"}, StillAsking
+    feed(rig, b"newer", 3)
+    while clock.now < 1000 + 2 * GIVE_UP_S:
+        rig.turn()
+        clock.now += 0.4
+    assert decoder.asked > GIVE_UP_S, "pauses do not grow"
+    assert rig.sample("failures_total") == 0
+    decoder.away = set()
+    clock.now += 1
+    rig.drain()
+    rig.check_topics()
+
+
+def test_holes_are_counted_once_however_often_the_registry_is_asked(clock: Clock, decoder: Forgetful) -> None:
+    rig = Rig(partitions=1, skip_gaps=True)
+    rig.plan = replace(rig.plan, decoder=decoder)
+    rig.start()
+    rig.produce(20)
+    rig.drain()
+    newest = rig.loops["one"].lives[0].last_record_ms
+    feed(rig, b"newer", 3)
+    decoder.away = {b"newer"}
+    rig.cluster.logs[INPUT, 0].remove(rig.cluster.logs[INPUT, 0].end - 2)
+    rig.witnessing = False  # another state from here on, by the user's leave
+    while clock.now < 1020.0:
+        rig.turn()
+        clock.now += 0.4
+    assert decoder.asked > 3
+    assert rig.loops["one"].lives[0].last_record_ms == newest
+    decoder.away = set()
+    for _ in range(50):
+        rig.turn()
+        clock.now += 1
+    assert rig.cluster.offsets[0] == rig.cluster.logs[INPUT, 0].end
+    assert rig.sample("input_gap_records_total") == 1
 
 
 @pytest.mark.parametrize("away", [True, False])

@@ -110,12 +110,12 @@ class Live:
         `lap` is called with the phase that ends: decode, advance. Raises SchemasAway: go on from the shard's position;
         Refusal.
         """
-        self.last_record_ms = records.timestamps_ms[-1]
         cut = bisect_left(records.offsets, self.committed)
         if cut:
             for _ in self.replay(records.part(0, cut), judge, lap):
                 pass  # nothing leaves the shard
         if cut == len(records.offsets):
+            self.last_record_ms = records.timestamps_ms[-1]
             return None
         rest = records if cut == 0 else records.part(cut, len(records.offsets))
         self.learning.reach(self.shard, rest.offsets[0])  # below C there may have been nothing but markers to pass
@@ -124,6 +124,7 @@ class Live:
         batch, refused = judge.sift(batch, rest.offsets, self.shard.table.index)
         lap("decode")
         forecasts = self._fold(batch, judge, lap)
+        self.last_record_ms = records.timestamps_ms[-1]
         refused_places = {one.place for one in refused} | {one.place for one in rejected if one.reason == UNKNOWN}
         offsets = [rest.offsets[place] for place in sorted(refused_places)]
         letters = {one.place: one for one in [*refused, *rejected]}  # a record has one, whatever is wrong in it
