@@ -1,7 +1,8 @@
 """Records in a schema registry's framing: their messages become JSON, and the decoder goes on as with any other.
 
-A schema that the registry does not know now may be there later, so that a replay could see another message: whoever
-takes these records in remembers those that were refused as `unknown_schema`.
+A schema that the registry does not know now may be there later, and one that cannot be used may be with other versions
+of the libraries, so that a replay could see another message: whoever takes these records in remembers those that were
+refused as `unknown_schema` or `unusable_schema`.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from pipeline.events import Decoder, Format
 
 MOST_SCHEMAS = 1000  # whose readers are kept
 MOST_UNFINISHED = 1000  # batches, whose schemas are kept
-UNKNOWN = "unknown_schema"
+UNKNOWN, UNUSABLE = "unknown_schema", "unusable_schema"
 
 _encoder = msgspec.json.Encoder(decimal_format="number")  # what is not finite is null
 
@@ -79,9 +80,10 @@ class FramedDecoder(Decoder):
             return Rejected(place, UNKNOWN, read)
         try:
             return _encoder.encode(read(value[HEAD:]))
+        except _UnusableError as error:
+            return Rejected(place, UNUSABLE, str(error))
         except (ValueError, TypeError, OverflowError, RecursionError) as error:
-            message = str(error) if isinstance(error, _UnusableError) else f"it does not match schema {number}: {error}"
-            return Rejected(place, "undecodable", message)
+            return Rejected(place, "undecodable", f"it does not match schema {number}: {error}")
 
 
 _Found = dict[int, Reader | str]  # by the schema's id; or why it is unknown

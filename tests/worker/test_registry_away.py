@@ -24,7 +24,7 @@ class Forgetful(Decoder):
         super().__init__(Format())
         self.away, self.unknown = set[bytes](), set[bytes]()
         self.asked = 0
-        self.kind = SchemasAway
+        self.kind, self.reason = SchemasAway, "unknown_schema"
 
     def decode(
         self,
@@ -40,8 +40,7 @@ class Forgetful(Decoder):
         shown = [None if hide else value for hide, value in zip(hidden, values, strict=True)]
         batch, rejected = super().decode(offsets, timestamps_ms, keys, shown)
         named = [
-            r._replace(reason="unknown_schema", message="there is no schema 7") if hidden[r.place] else r
-            for r in rejected
+            r._replace(reason=self.reason, message="there is no schema 7") if hidden[r.place] else r for r in rejected
         ]
         return batch, named
 
@@ -150,17 +149,18 @@ def test_holes_are_counted_once_however_often_the_registry_is_asked(clock: Clock
     assert rig.sample("input_gap_records_total") == 1
 
 
-@pytest.mark.parametrize("away", [True, False])
-def test_a_replay_needs_what_was_known(rig: Rig, clock: Clock, decoder: Forgetful, away: bool) -> None:
+@pytest.mark.parametrize("away", [True, False, "unusable"])
+def test_a_replay_needs_what_was_known(rig: Rig, clock: Clock, decoder: Forgetful, away: object) -> None:
     rig.limits = replace(rig.limits, snapshots=replace(rig.limits.snapshots, events=10**6))
     rig.start()
     rig.drain()
     feed(rig, b"newer", 9)
     rig.drain()
-    decoder.away, decoder.unknown = ({b"newer"}, set()) if away else (set(), {b"newer"})
+    decoder.away, decoder.unknown = ({b"newer"}, set()) if away is True else (set(), {b"newer"})
     rig.start()  # after a kill
-    if not away:
-        with pytest.raises(Refusal, match=r"no longer has the schema of the record at \d+ of partition 0"):
+    if away is not True:
+        decoder.reason = "unusable_schema" if away else "unknown_schema"
+        with pytest.raises(Refusal, match=r"(no longer has|cannot use) the schema of the record at \d+ of partition 0"):
             rig.cycle(times=20)
         return
     rig.cycle(times=20)
@@ -173,7 +173,11 @@ def test_a_replay_needs_what_was_known(rig: Rig, clock: Clock, decoder: Forgetfu
     rig.check_topics()
 
 
-def test_what_was_unknown_once_is_refused_in_every_replay(rig: Rig, decoder: Forgetful) -> None:
+@pytest.mark.parametrize("reason", ["unknown_schema", "unusable_schema"])
+def test_what_was_refused_for_its_schema_once_is_refused_in_every_replay(
+    rig: Rig, decoder: Forgetful, reason: str
+) -> None:
+    decoder.reason = reason
     rig.limits = replace(rig.limits, snapshots=replace(rig.limits.snapshots, events=10**6))
     rig.judging = True
     rig.start()
@@ -183,7 +187,7 @@ def test_what_was_unknown_once_is_refused_in_every_replay(rig: Rig, decoder: For
     feed(rig, b"s0", 2)
     rig.drain()
     [letter] = [m for m in rig.cluster.committed_messages(DEAD_LETTERS) if m.value and b"newer" in m.value]
-    assert (("foldcast-error-reason", b"unknown_schema")) in letter.headers
+    assert ("foldcast-error-reason", reason.encode()) in letter.headers
     offset = next(e.offset for e, m in rig.cluster.logs[INPUT, 0].readable(0) if m.value and b"newer" in m.value)
     assert any(m.key == b"refused-%d" % offset for m in rig.cluster.committed_messages(CHANGELOG))
     for unknown in (set[bytes](), {b"newer"}):

@@ -67,7 +67,7 @@ class RegistryClient:
         if verdict is not None and began < until:
             raise verdict()
         if self._asking_s > self._most_asking_s and self._away is None:
-            why = f"the schema registry at {self.url} is still being asked: the records name many schemas, or it is slow"
+            why = f"the schema registry at {self.url} is still being asked: records name many schemas, or it is slow"
             self._away = began + REST_S, partial(StillAsking, why, "see who sends so many ids")
             self._asking_s = 0.0
         try:
