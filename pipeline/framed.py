@@ -36,7 +36,7 @@ class FramedDecoder(Decoder):
                 return _refusing(f"schema {number} cannot be used: {error}")
 
         self._reader = made
-        self._unfinished = dict[int, _Found]()  # by a batch's first offset: the next try of it gets further
+        self._unfinished = dict[tuple[int, int], _Found]()  # by a batch's first record: its next try gets further
 
     def decode(
         self,
@@ -48,7 +48,8 @@ class FramedDecoder(Decoder):
         """As `Decoder.decode`. Raises SchemasAway: then nothing was decoded."""
         refused = dict[int, Rejected]()
         plain: list[bytes | None] = []
-        found = self._unfinished.pop(offsets[0], {})
+        first = offsets[0], timestamps_ms[0]
+        found = self._unfinished.pop(first, {})
         try:
             for place, value in enumerate(values):
                 message = None if value is None else self._json(place, value, found)
@@ -58,7 +59,7 @@ class FramedDecoder(Decoder):
         except SchemasAway:
             if len(self._unfinished) >= MOST_UNFINISHED:
                 del self._unfinished[next(iter(self._unfinished))]
-            self._unfinished[offsets[0]] = found
+            self._unfinished[first] = found
             raise
         batch, rejected = super().decode(offsets, timestamps_ms, keys, plain)
         return batch, [refused.get(each.place, each) for each in rejected]
