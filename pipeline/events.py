@@ -29,6 +29,7 @@ REASONS = (
     "empty",  # no value at all
     "undecodable",  # not JSON, or not what its schema says
     "unknown_schema",  # the registry does not have it
+    "unusable_schema",  # it is none, of another kind, or one by which few bytes could claim to be much
     "wrong_type",  # not an object, or a field of another type; numbers beyond float64
     "no_stream",  # neither field nor key
     "name_too_long",

@@ -94,6 +94,10 @@ class UnreadableInput:
         row = self._rows.setdefault(error.partition, (error.offset, Failures(self._give_up_s, what)))
         self._due[error.partition] = time.monotonic() + row[1].pause_after(error)
 
+    def again(self, partition: int) -> None:
+        """Let a partition rest for a moment: it has not failed."""
+        self._due[partition] = time.monotonic() + FIRST_PAUSE_S
+
     def rested(self) -> list[int]:
         """Partitions to try again now; each is told once."""
         now = time.monotonic()

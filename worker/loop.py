@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Event
 
-from pipeline.decoding.schemas import SchemasAway
+from pipeline.decoding.schemas import SchemasAway, StillAsking
 from pipeline.durable.image import refused_key, weights_key
 from worker.broker.contract import (
     Broker,
@@ -150,12 +150,12 @@ class Loop:
         self._watch.lap("restore")
         transaction = Transaction()
         self._judge.count(live.shard for live in self.lives.values())
-        for live, records in started:
-            self._advance(live, records, transaction)
+        again = {live.partition for live, records in started if not self._advance(live, records, transaction)}
         for live, offset in passed:
             live.pass_to(offset)
         for live, number, end in lost:
-            live.lack(number, end)
+            if live.partition not in again:
+                live.lack(number, end)
         numbers = {live.partition: len(records.offsets) for live, records in started}
         for live in self.lives.values():
             if live.at_c and polled.membership is not None:  # while the group rebalances every commit is refused
@@ -195,20 +195,26 @@ class Loop:
             self._unreadable.keep({*self._held})
             self._unexplained.keep({*self._held})
 
-    def _advance(self, live: Live, records: Records, transaction: Transaction) -> None:
+    def _advance(self, live: Live, records: Records, transaction: Transaction) -> bool:
+        """Take in records. Returns whether any was: else all come again, and the holes among them."""
         if not live.fits(records):
             self._begin(live.partition, "its records do not follow on its position")
-            return
+            return False
+        before = live.shard.position
         try:
             advanced = live.advance(records, self._judge, self._watch.lap)
         except SchemasAway as away:
             self._broker.rest(live.partition, live.shard.position)
-            self._metrics.failures.inc()
-            self._unexplained.pause(Unreadable(str(away), live.partition, records.offsets[-1], away.fix))
-            return
+            if isinstance(away, StillAsking):
+                self._unexplained.again(live.partition)
+                log_event("asking", partition=live.partition, why=str(away))
+            else:
+                self._metrics.failures.inc()
+                self._unexplained.pause(Unreadable(str(away), live.partition, records.offsets[-1], away.fix))
+            return live.shard.position > before
         self._unexplained.arrived(live.partition, records.offsets[-1])
         if advanced is None:
-            return
+            return True
         transaction.advanced.append(advanced)
         several = bool(self._plan.decoder.form.target_fields)
         topics = replace(self._topics, source=live.shard.source)
@@ -221,6 +227,7 @@ class Loop:
         transaction.messages += self._changelog(live, live.refused.records(advanced.refused))
         transaction.include(live)
         self._watch.lap("publish")
+        return True
 
     def _add_durable(self, live: Live, records: int, transaction: Transaction) -> None:
         """Adoption 0 with the shard's first transaction, newer ones, and this cycle's share of a snapshot."""

@@ -37,6 +37,7 @@ OWN = {
 }  # fmt: skip
 MOST_INDEXES = 32  # messages inside messages, on the way to the one that was sent
 VARINT_BYTES = 5
+MOST_FIELDS = 1_000_000  # of all messages in one, absent fields too
 TEXTS = {f"google.protobuf.{name}" for name in ("Timestamp", "Duration", "FieldMask")}
 TREES = {f"google.protobuf.{name}" for name in ("Struct", "Value", "ListValue")}
 
@@ -50,7 +51,8 @@ def reader(schema: Schema) -> Reader:
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
     @lru_cache(64)
-    def kind(indexes: tuple[int, ...]) -> Callable[[bytes], Message]:
+    def kind(indexes: tuple[int, ...]) -> tuple[Callable[[bytes], Message], int]:
+        """Return what makes the message, and the most fields that a message in it has."""
         found: Any = None
         inside = main.message_type
         for index in indexes:
@@ -59,15 +61,19 @@ def reader(schema: Schema) -> Reader:
             found = f"{found}.{inside[index].name}" if found else inside[index].name
             inside = [each for each in inside[index].nested_type if not each.options.map_entry]
         full = f"{main.package}.{found}" if main.package else found
-        made: Callable[[bytes], Message] = message_factory.GetMessageClass(pool.FindMessageTypeByName(full)).FromString
-        return made
+        descriptor = pool.FindMessageTypeByName(full)
+        return message_factory.GetMessageClass(descriptor).FromString, _widest(descriptor)
 
     def read(message: bytes) -> object:
         indexes, at = _indexes(message)
         try:
-            return _plain(kind(indexes)(message[at:]))
-        except (DecodeError, TypeError, RecursionError) as error:
-            raise ValueError(str(error)) from None
+            make, widest = kind(indexes)
+            made = make(message[at:])
+            if len(message) * widest > MOST_FIELDS and _fields(made) > MOST_FIELDS:
+                raise ValueError(f"it has more than {MOST_FIELDS:,} fields, absent ones too")
+            return _plain(made)
+        except (DecodeError, AttributeError, LookupError, TypeError, RecursionError) as error:
+            raise ValueError(f"{type(error).__name__}: {error}") from None
 
     return read
 
@@ -85,6 +91,8 @@ def _add(pool: Any, files: list[tuple[str, str | bytes]]) -> Any:
             pool.Add(file)
 
     for name, data in files:
+        if name in OWN:  # whatever a registry has under its name
+            own(name)
         if name in added:
             continue
         file = descriptor_pb2.FileDescriptorProto.FromString(data)
@@ -120,9 +128,33 @@ def _varint(message: bytes, at: int) -> tuple[int, int]:
     raise ValueError("the indexes of its message are cut off")
 
 
+def _widest(top: Descriptor) -> int:
+    found = {top.full_name: top}
+    todo = [top]
+    while todo:
+        inner = [field.message_type for field in todo.pop().fields if field.message_type is not None]
+        todo += [each for each in inner if each.full_name not in found]
+        found |= {each.full_name: each for each in inner}
+    return max(len(each.fields) for each in found.values())
+
+
+def _fields(message: Any) -> int:
+    number = len(message.DESCRIPTOR.fields)
+    for field, value in message.ListFields():
+        if field.message_type is None:
+            continue
+        if not field.is_repeated:
+            number += _fields(value)
+        elif not field.message_type.GetOptions().map_entry:
+            number += sum(map(_fields, value))
+        elif field.message_type.fields_by_name["value"].message_type is not None:
+            number += sum(map(_fields, value.values()))
+    return number
+
+
 def _plain(message: Any) -> object:
     descriptor = message.DESCRIPTOR
-    if descriptor.file.package == "google.protobuf":
+    if descriptor.file.name in OWN:
         if descriptor.full_name in TEXTS:
             return message.ToJsonString()
         if descriptor.full_name in TREES:

@@ -32,6 +32,10 @@ class SchemasAway(Exception):  # noqa: N818 - a state of the registry
         self.fix = fix
 
 
+class StillAsking(SchemasAway):
+    """The registry answers, and there was more to ask for than the others can wait for."""
+
+
 class Schemas(Protocol):
     """Schemas by their ids, which never change their meaning."""
 

@@ -67,7 +67,7 @@ def test_a_record_that_is_no_event_is_refused_with_its_reason(
 
 def test_every_reason_has_its_case() -> None:
     reasons = {case[0] for case in REFUSED if isinstance(case, tuple) and isinstance(case[0], str)}
-    elsewhere = {"too_many_streams", "unknown_schema"}  # found by a worker, and in a registry's framing
+    elsewhere = {"too_many_streams", "unknown_schema", "unusable_schema"}  # found elsewhere
     assert reasons | elsewhere == set(REASONS)
 
 

@@ -63,6 +63,11 @@ def record(**types: Any) -> dict[str, Any]:
     return {"type": "record", "name": "R", "fields": [{"name": name, "type": kind} for name, kind in types.items()]}
 
 
+def wide(nulls: int) -> dict[str, Any]:
+    """A record of one byte."""
+    return record(one="boolean", **{f"n{n}": "null" for n in range(nulls)}) | {"name": "W"}
+
+
 @pytest.fixture(scope="module")
 def proto() -> bytes:
     return compiled(MAIN, PROTO, {})
@@ -164,7 +169,8 @@ def test_what_does_not_match_names_its_schema() -> None:
     ]
     batch, rejected = decode("avro", schemas, *given)
     assert batch.name == []
-    assert [each.reason for each in rejected] == ["undecodable"] * 7 + ["unknown_schema", "empty"]
+    reasons = ["undecodable"] * 5 + ["unusable_schema"] * 2 + ["unknown_schema", "empty"]
+    assert [each.reason for each in rejected] == reasons
     assert all("schema 1" in each.message for each in rejected[3:5])
     assert all("cannot be used" in each.message for each in rejected[5:7])
 
@@ -176,12 +182,21 @@ def test_what_does_not_match_names_its_schema() -> None:
         record(one={"type": "record", "name": "N", "fields": [{"name": "n", "type": {"type": "array", "items": "N"}}]}),
         record(nothing={"type": "array", "items": "null"}),
         record(nothing={"type": "array", "items": record()}),
+        record(much={"type": "array", "items": wide(11)}),
+        record(much={"type": "map", "values": ["null", wide(21)]}),
         record(value="double", nothing={"type": "record", "name": "N", "fields": [{"name": "n", "type": "null"}]}),
     ],
 )
 def test_a_schema_by_which_few_bytes_claim_to_be_much_is_not_used(schema: Any) -> None:
     _, [rejected] = decode("avro", GivenSchemas(s1=avro_schema(schema)), framed(1, b"\2" * 200_000))
-    assert (rejected.reason, "schema 1 cannot be used" in rejected.message) == ("undecodable", True)
+    assert (rejected.reason, "schema 1 cannot be used" in rejected.message) == ("unusable_schema", True)
+
+
+def test_a_list_of_what_takes_few_bytes_is_read() -> None:
+    schema = record(many={"type": "array", "items": ["null", wide(9)]}, value="double")
+    more = [None, {"one": True, **{f"n{n}": None for n in range(9)}}]
+    batch, rejected = one_of(schema, {"many": more, "value": 3.0})
+    assert (batch.value.tolist(), rejected) == ([3.0], [])
 
 
 def test_a_name_that_is_used_twice_is_no_circle() -> None:
@@ -262,6 +277,37 @@ def test_protobuf_schemas_may_import_others_and_lack_one() -> None:
     assert decode("protobuf", whole, value, fields=Format(target_field="value.at"))[0].value.tolist() == [2.5]
     _, [rejected] = decode("protobuf", GivenSchemas(s1=Schema(main)), value)
     assert "cannot be used" in rejected.message
+
+
+@pytest.mark.parametrize("name", ["Timestamp", "FieldMask", "Struct"])
+def test_a_message_that_has_the_name_of_one_of_protobufs_own_is_read_by_its_fields(name: str) -> None:
+    fields = "{ string stream = 1; optional double value = 2; }"
+    text = f'syntax = "proto3"; package google.protobuf; message {name} {fields}'
+    value = framed(1, b"\0\x0a\x01a\x11" + bytes(6) + b"\x04\x40")
+    batch, rejected = decode("protobuf", GivenSchemas(s1=Schema(compiled(MAIN, text, {}))), value)
+    assert (batch.name, batch.value.tolist(), rejected) == (["a"], [2.5], [])
+
+
+def test_protobufs_own_files_are_ours_whatever_a_registry_has_under_their_names() -> None:
+    name = "google/protobuf/wrappers.proto"
+    other = compiled(name, 'syntax = "proto3"; package google.protobuf; message DoubleValue { double x = 1; }', {})
+    text = f'syntax = "proto3"; import "{name}"; message R {{ google.protobuf.DoubleValue value = 1; }}'
+    schema = Schema(compiled(MAIN, text, {name: other}), ((name, other),))
+    batch, rejected = decode("protobuf", GivenSchemas(s1=schema), framed(1, b"\0\x0a\x09\x09" + bytes(6) + b"\x04\x40"))
+    assert (batch.value.tolist(), rejected) == ([2.5], [])
+
+
+@pytest.mark.parametrize("kind", ["repeated Wide", "map<int32, Wide>", "repeated Outer"])
+def test_few_bytes_of_protobuf_do_not_become_very_many_fields(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    monkeypatch.setattr("pipeline.decoding.protobuf.MOST_FIELDS", 10_000)
+    wide = " ".join(f"optional double n{n} = {n};" for n in range(1, 2001))
+    text = f'syntax = "proto3"; message R {{ {kind} more = 1; double value = 2; }} message Wide {{ {wide} }}'
+    schema = Schema(compiled(MAIN, text + " message Outer { Wide wide = 1; }", {}))
+    item = {"repeated Wide": b"\x0a\0", "repeated Outer": b"\x0a\2\x0a\0"}.get(kind, b"\x0a\4\x08%c\x12\0")
+    for number, refused in ((4, []), (5, ["undecodable"])):
+        message = b"".join(item % n if b"%" in item else item for n in range(number))
+        _, rejected = decode("protobuf", GivenSchemas(s1=schema), framed(1, b"\0" + message))
+        assert [each.reason for each in rejected] == refused
 
 
 @pytest.mark.parametrize("name", ["../point.proto", "/tmp/point.proto", "--version"])

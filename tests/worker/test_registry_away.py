@@ -7,7 +7,7 @@ from itertools import count
 import pytest
 
 from pipeline.batch import Batch, Rejected
-from pipeline.decoding.schemas import SchemasAway
+from pipeline.decoding.schemas import SchemasAway, StillAsking
 from pipeline.events import Decoder, Format
 from tests.rigs.clock import Clock
 from tests.rigs.loop_rig import Rig
@@ -24,6 +24,7 @@ class Forgetful(Decoder):
         super().__init__(Format())
         self.away, self.unknown = set[bytes](), set[bytes]()
         self.asked = 0
+        self.kind, self.reason = SchemasAway, "unknown_schema"
 
     def decode(
         self,
@@ -34,13 +35,12 @@ class Forgetful(Decoder):
     ) -> tuple[Batch, list[Rejected]]:
         if any(name in (value or b"") for value in values for name in self.away):
             self.asked += 1
-            raise SchemasAway("the schema registry at http://r:1 does not answer", "start it")
+            raise self.kind("the schema registry at http://r:1 does not answer", "start it")
         hidden = [any(name in (value or b"") for name in self.unknown) for value in values]
         shown = [None if hide else value for hide, value in zip(hidden, values, strict=True)]
         batch, rejected = super().decode(offsets, timestamps_ms, keys, shown)
         named = [
-            r._replace(reason="unknown_schema", message="there is no schema 7") if hidden[r.place] else r
-            for r in rejected
+            r._replace(reason=self.reason, message="there is no schema 7") if hidden[r.place] else r for r in rejected
         ]
         return batch, named
 
@@ -111,17 +111,56 @@ def test_it_ends_the_worker_after_a_while_with_the_address_and_the_fix(
     assert clock.now > 1000 + GIVE_UP_S
 
 
-@pytest.mark.parametrize("away", [True, False])
-def test_a_replay_needs_what_was_known(rig: Rig, clock: Clock, decoder: Forgetful, away: bool) -> None:
+def test_a_registry_that_is_still_being_asked_has_not_failed(rig: Rig, clock: Clock, decoder: Forgetful) -> None:
+    decoder.away, decoder.kind = {b"newer"}, StillAsking
+    feed(rig, b"newer", 3)
+    while clock.now < 1000 + 2 * GIVE_UP_S:
+        rig.turn()
+        clock.now += 0.4
+    assert decoder.asked > GIVE_UP_S, "pauses do not grow"
+    assert rig.sample("failures_total") == 0
+    decoder.away = set()
+    clock.now += 1
+    rig.drain()
+    rig.check_topics()
+
+
+def test_holes_are_counted_once_however_often_the_registry_is_asked(clock: Clock, decoder: Forgetful) -> None:
+    rig = Rig(partitions=1, skip_gaps=True)
+    rig.plan = replace(rig.plan, decoder=decoder)
+    rig.start()
+    rig.produce(20)
+    rig.drain()
+    newest = rig.loops["one"].lives[0].last_record_ms
+    feed(rig, b"newer", 3)
+    decoder.away = {b"newer"}
+    rig.cluster.logs[INPUT, 0].remove(rig.cluster.logs[INPUT, 0].end - 2)
+    rig.witnessing = False  # another state from here on, by the user's leave
+    while clock.now < 1020.0:
+        rig.turn()
+        clock.now += 0.4
+    assert decoder.asked > 3
+    assert rig.loops["one"].lives[0].last_record_ms == newest
+    decoder.away = set()
+    for _ in range(50):
+        rig.turn()
+        clock.now += 1
+    assert rig.cluster.offsets[0] == rig.cluster.logs[INPUT, 0].end
+    assert rig.sample("input_gap_records_total") == 1
+
+
+@pytest.mark.parametrize("away", [True, False, "unusable"])
+def test_a_replay_needs_what_was_known(rig: Rig, clock: Clock, decoder: Forgetful, away: object) -> None:
     rig.limits = replace(rig.limits, snapshots=replace(rig.limits.snapshots, events=10**6))
     rig.start()
     rig.drain()
     feed(rig, b"newer", 9)
     rig.drain()
-    decoder.away, decoder.unknown = ({b"newer"}, set()) if away else (set(), {b"newer"})
+    decoder.away, decoder.unknown = ({b"newer"}, set()) if away is True else (set(), {b"newer"})
     rig.start()  # after a kill
-    if not away:
-        with pytest.raises(Refusal, match=r"no longer has the schema of the record at \d+ of partition 0"):
+    if away is not True:
+        decoder.reason = "unusable_schema" if away else "unknown_schema"
+        with pytest.raises(Refusal, match=r"(no longer has|cannot use) the schema of the record at \d+ of partition 0"):
             rig.cycle(times=20)
         return
     rig.cycle(times=20)
@@ -134,7 +173,11 @@ def test_a_replay_needs_what_was_known(rig: Rig, clock: Clock, decoder: Forgetfu
     rig.check_topics()
 
 
-def test_what_was_unknown_once_is_refused_in_every_replay(rig: Rig, decoder: Forgetful) -> None:
+@pytest.mark.parametrize("reason", ["unknown_schema", "unusable_schema"])
+def test_what_was_refused_for_its_schema_once_is_refused_in_every_replay(
+    rig: Rig, decoder: Forgetful, reason: str
+) -> None:
+    decoder.reason = reason
     rig.limits = replace(rig.limits, snapshots=replace(rig.limits.snapshots, events=10**6))
     rig.judging = True
     rig.start()
@@ -144,7 +187,7 @@ def test_what_was_unknown_once_is_refused_in_every_replay(rig: Rig, decoder: For
     feed(rig, b"s0", 2)
     rig.drain()
     [letter] = [m for m in rig.cluster.committed_messages(DEAD_LETTERS) if m.value and b"newer" in m.value]
-    assert (("foldcast-error-reason", b"unknown_schema")) in letter.headers
+    assert ("foldcast-error-reason", reason.encode()) in letter.headers
     offset = next(e.offset for e, m in rig.cluster.logs[INPUT, 0].readable(0) if m.value and b"newer" in m.value)
     assert any(m.key == b"refused-%d" % offset for m in rig.cluster.committed_messages(CHANGELOG))
     for unknown in (set[bytes](), {b"newer"}):

@@ -10,6 +10,7 @@ from itertools import groupby
 
 import numpy as np
 
+from pipeline.arrays import Bools, Ints
 from pipeline.batch import Batch, Rejected
 from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
 from pipeline.shard import Shard
@@ -75,15 +76,23 @@ class RefusedEvents:
 
     def __init__(self, logged: Sequence[Refused] = ()) -> None:
         self._logged = {entry.offsets[0]: (entry.offsets[-1], entry.made_ms) for entry in logged}
-        self._offsets = np.array([offset for entry in logged for offset in entry.offsets], np.int64)
+        self._offsets = np.sort(np.array([offset for entry in logged for offset in entry.offsets], np.int64))
 
     def sift(self, batch: Batch) -> Batch:
         """The events of a replay that were not refused when they came."""
-        found = np.flatnonzero(np.isin(batch.offset, self._offsets)) if len(self._offsets) else ()
+        found = np.flatnonzero(self._logs(batch.offset))
         return batch.without(found) if len(found) else batch
 
-    def __contains__(self, offset: int) -> bool:
-        return bool(np.isin(offset, self._offsets))
+    def lacks(self, offsets: Sequence[int]) -> list[int]:
+        """Those of these offsets that were not refused when they came."""
+        at = np.array(offsets, np.int64)
+        missing: list[int] = at[~self._logs(at)].tolist()
+        return missing
+
+    def _logs(self, offsets: Ints) -> Bools:
+        """Whether each was refused. Of a million logged offsets each is looked up, never all of them."""
+        after = np.searchsorted(self._offsets, offsets, "right")
+        return after > np.searchsorted(self._offsets, offsets)
 
     def records(self, offsets: list[int]) -> list[tuple[bytes, bytes]]:
         """Changelog records for events that are refused now; none where none is."""

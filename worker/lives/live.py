@@ -7,12 +7,12 @@ at C          events are forecast and committed
 import logging
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from pipeline.batch import Batch, Rejected
 from pipeline.forecasts import Forecasts
-from pipeline.framed import UNKNOWN
+from pipeline.framed import UNKNOWN, UNUSABLE
 from pipeline.shard import Shard
 from worker.broker.contract import Records
 from worker.lives.judge import Judge, RefusedEvents
@@ -110,12 +110,12 @@ class Live:
         `lap` is called with the phase that ends: decode, advance. Raises SchemasAway: go on from the shard's position;
         Refusal.
         """
-        self.last_record_ms = records.timestamps_ms[-1]
         cut = bisect_left(records.offsets, self.committed)
         if cut:
             for _ in self.replay(records.part(0, cut), judge, lap):
                 pass  # nothing leaves the shard
         if cut == len(records.offsets):
+            self.last_record_ms = records.timestamps_ms[-1]
             return None
         rest = records if cut == 0 else records.part(cut, len(records.offsets))
         self.learning.reach(self.shard, rest.offsets[0])  # below C there may have been nothing but markers to pass
@@ -124,7 +124,9 @@ class Live:
         batch, refused = judge.sift(batch, rest.offsets, self.shard.table.index)
         lap("decode")
         forecasts = self._fold(batch, judge, lap)
-        refused_places = {one.place for one in refused} | {one.place for one in rejected if one.reason == UNKNOWN}
+        self.last_record_ms = records.timestamps_ms[-1]
+        refused_places = {one.place for one in refused}
+        refused_places |= {one.place for one in rejected if one.reason in (UNKNOWN, UNUSABLE)}
         offsets = [rest.offsets[place] for place in sorted(refused_places)]
         letters = {one.place: one for one in [*refused, *rejected]}  # a record has one, whatever is wrong in it
         other_keys = self.plan.decoder.other_keys - other_keys
@@ -139,21 +141,24 @@ class Live:
                 self.learning.reach(self.shard, records.offsets[low])
                 part = records.part(low, high)
                 batch, rejected = self._decoded(part)
-                self._check_known([part.offsets[one.place] for one in rejected if one.reason == UNKNOWN])
+                self._check_schemas(part.offsets, rejected)
                 batch = self.refused.sift(batch)
                 lap("decode")
                 yield self._fold(batch, judge, lap)
                 low = high
         self.learning.reach(self.shard, self.shard.position)
 
-    def _check_known(self, offsets: list[int]) -> None:
-        """Raise Refusal where a schema is gone that the registry had when these records were forecast."""
-        if gone := [offset for offset in offsets if offset not in self.refused]:
-            raise Refusal(
-                f"the registry no longer has the schema of the record at {gone[0]} of partition {self.partition}, by "
-                "which it was forecast and is to be restored: put the schema back under its id, or start under a new "
-                "kafka.group_id"
-            )
+    def _check_schemas(self, offsets: Sequence[int], rejected: list[Rejected]) -> None:
+        """Raise Refusal where a schema is not to be had by which a record was forecast."""
+        for reason, how, fix in (
+            (UNKNOWN, "the registry no longer has", "put the schema back under its id"),
+            (UNUSABLE, "this version cannot use", "start the version that could"),
+        ):
+            if gone := self.refused.lacks([offsets[one.place] for one in rejected if one.reason == reason]):
+                raise Refusal(
+                    f"{how} the schema of the record at {gone[0]} of partition {self.partition}, by which it was "
+                    f"forecast and is to be restored: {fix}, or start under a new kafka.group_id"
+                )
 
     def _decoded(self, records: Records) -> tuple[Batch, list[Rejected]]:
         return self.plan.decoder.decode(*records[:4])

@@ -3,15 +3,18 @@
 import base64
 import binascii
 import json
+import math
 import ssl
 import time
+from collections.abc import Callable
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
 
-from pipeline.decoding.schemas import MAIN, Schema, SchemasAway, UnknownSchema
+from pipeline.decoding.schemas import MAIN, Schema, SchemasAway, StillAsking, UnknownSchema
 from worker.refusal import Refusal
 from worker.registry.protoc import compiled
 from worker.settings.registry import Registry
@@ -23,13 +26,19 @@ MOST_REFERENCES = 100
 REST_S = 1.0  # so long nobody asks again for what was not there or not answered
 MOST_UNKNOWN = 1000
 BELIEVED_S = 60.0  # after an unknown schema: so that many of them do not hold up the others
+MOST_ASKING_S = 3.0  # then all rest, so that the worker goes on with what needs no schema
+
+_Verdict = Callable[[], UnknownSchema | SchemasAway]  # a new exception each time: a raised one holds what was at hand
 
 
 class RegistryClient:
     """Asks for schemas, one request at a time, and remembers none but those that were not there a moment ago."""
 
-    def __init__(self, settings: Registry, form: str) -> None:
-        """Raises Refusal where certificates cannot be read."""
+    def __init__(self, settings: Registry, form: str, alone: bool = False) -> None:
+        """`alone`: no others wait for it, so it asks for as long as it takes, and believes the first answer.
+
+        Raises Refusal where certificates cannot be read.
+        """
         assert settings.url is not None, "settings are checked"
         self.url = settings.url.rstrip("/")
         self._kind, self._timeout_s = KINDS[form], settings.timeout_s
@@ -40,9 +49,11 @@ class RegistryClient:
         if settings.token is not None:
             self._headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
         self._opener = _opener(settings)
-        self._away: tuple[float, SchemasAway] | None = None
-        self._unknown: dict[int, tuple[float, UnknownSchema | SchemasAway]] = {}
-        self._believed_until = 0.0
+        self._away: tuple[float, _Verdict] | None = None
+        self._unknown: dict[int, tuple[float, _Verdict]] = {}
+        self._believed_until = math.inf if alone else 0.0
+        self._most_asking_s = math.inf if alone else MOST_ASKING_S
+        self._asking_s = 0.0  # since all rested
 
     def verify(self) -> None:
         """Ask for nothing in particular. Raises SchemasAway where no registry answers."""
@@ -51,9 +62,20 @@ class RegistryClient:
 
     def schema(self, number: int) -> Schema:
         """Return a schema with all that it refers to. Raises UnknownSchema, SchemasAway, ValueError."""
-        until, stored = self._unknown.get(number, (0.0, None))
-        if stored is not None and time.monotonic() < until:
-            raise stored
+        began = time.monotonic()
+        until, verdict = self._unknown.get(number, (0.0, None))
+        if verdict is not None and began < until:
+            raise verdict()
+        if self._asking_s > self._most_asking_s and self._away is None:
+            why = f"the schema registry at {self.url} is still being asked: records name many schemas, or it is slow"
+            self._away = began + REST_S, partial(StillAsking, why, "see who sends so many ids")
+            self._asking_s = 0.0
+        try:
+            return self._asked(number)
+        finally:
+            self._asking_s += time.monotonic() - began
+
+    def _asked(self, number: int) -> Schema:
         form = "?format=serialized" if self._kind == KINDS["protobuf"] else ""
         try:
             answer = self._ask(f"/schemas/ids/{number}{form}")
@@ -65,9 +87,10 @@ class RegistryClient:
             self._unknown.pop(number, None)
             return Schema(definition, tuple(found.items()))
         except UnknownSchema as error:
-            raise self._doubted(number, f"the registry at {self.url} does not know schema {number}: {error}") from None
+            why = f"the registry at {self.url} does not know schema {number}: {error}"
+            raise self._doubted(number, why)() from None
 
-    def _doubted(self, number: int, why: str) -> UnknownSchema | SchemasAway:
+    def _doubted(self, number: int, why: str) -> _Verdict:
         """Return what an unknown schema is: the first for a while is asked for twice.
 
         A registry that follows another learns of a new schema a moment after the one who registered it.
@@ -75,11 +98,11 @@ class RegistryClient:
         now = time.monotonic()
         if len(self._unknown) >= MOST_UNKNOWN:
             self._unknown.clear()
-        verdict: UnknownSchema | SchemasAway = UnknownSchema(why)
-        if number in self._unknown:
-            self._believed_until = now + BELIEVED_S
-        elif now >= self._believed_until:
-            verdict = SchemasAway(f"{why}; it is asked again", "register that schema")
+        verdict: _Verdict = partial(UnknownSchema, why)
+        if number in self._unknown or now < self._believed_until:
+            self._believed_until = max(self._believed_until, now + BELIEVED_S)
+        else:
+            verdict = partial(SchemasAway, f"{why}; it is asked again", "register that schema")
         self._unknown[number] = now + REST_S, verdict
         return verdict
 
@@ -113,14 +136,13 @@ class RegistryClient:
     def _ask(self, path: str) -> Any:
         """Return an answer. Raises UnknownSchema, SchemasAway."""
         if self._away is not None and time.monotonic() < self._away[0]:
-            raise self._away[1]
-        try:
-            answer = self._answer(path)
-        except SchemasAway as error:
-            self._away = time.monotonic() + REST_S, error
-            raise
+            raise self._away[1]()
         self._away = None
-        return answer
+        try:
+            return self._answer(path)
+        except SchemasAway as error:
+            self._away = time.monotonic() + REST_S, partial(SchemasAway, str(error), error.fix)
+            raise
 
     def _answer(self, path: str) -> Any:
         request = Request(self.url + path, headers=self._headers)  # noqa: S310 - settings take http and https alone

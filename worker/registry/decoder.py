@@ -10,11 +10,14 @@ from worker.registry.readers import reader_of
 from worker.settings.settings import Settings
 
 
-def with_registry(plan: Plan, settings: Settings) -> tuple[Plan, RegistryClient | None]:
-    """Return the plan with a decoder of these messages, and the client; as it is for plain JSON. Raises Refusal."""
+def with_registry(plan: Plan, settings: Settings, alone: bool = False) -> tuple[Plan, RegistryClient | None]:
+    """Return the plan with a decoder of these messages, and the client; as it is for plain JSON. Raises Refusal.
+
+    `alone` is the client's.
+    """
     form = settings.events.format
     if form == JSON_FORMAT:
         return plan, None
     reader = reader_of(form)
-    client = RegistryClient(settings.registry, form)
+    client = RegistryClient(settings.registry, form, alone)
     return replace(plan, decoder=FramedDecoder(format_of(settings), client, reader)), client

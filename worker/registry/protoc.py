@@ -9,6 +9,7 @@ from pathlib import Path
 from pipeline.decoding.schemas import SchemasAway
 
 LIMIT_S = 20.0
+FIX = "give the worker memory, and room for temporary files (TMPDIR)"
 
 
 def compiled(name: str, text: str, others: Mapping[str, bytes]) -> bytes:
@@ -35,13 +36,20 @@ def compiled(name: str, text: str, others: Mapping[str, bytes]) -> bytes:
             command = [sys.executable, "-m", "grpc_tools.protoc", *places, name]
             done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S, check=False)
             if done.returncode:
-                told = done.stderr.replace(f"{Path(folder, 'in')}/", "")
-                lines = [line for line in told.splitlines() if line.startswith(f"{name}:")]  # others are its log
-                raise ValueError(f"protoc: {lines[0] if lines else told[-200:]}")
+                raise _failure(name, done.returncode, done.stderr.replace(f"{Path(folder, 'in')}/", ""), [*others])
             made: bytes = FileDescriptorSet.FromString(Path(folder, "out").read_bytes()).file[0].SerializeToString()
             return made
     except subprocess.TimeoutExpired:
         raise SchemasAway(f"protoc has not compiled {name} within {LIMIT_S:g} s", "give the worker more CPU") from None
-    except OSError as error:
-        fix = "give the worker a folder for temporary files (TMPDIR)"
-        raise SchemasAway(f"a schema cannot be compiled: {error}", fix) from None
+    except (OSError, DecodeError, IndexError) as error:
+        raise SchemasAway(f"a schema cannot be compiled: {error}", FIX) from None
+
+
+def _failure(name: str, status: int, told: str, others: list[str]) -> ValueError | SchemasAway:
+    """Return what a failure of protoc means: the schema is at fault where protoc names a place in it, or a conflict."""
+    places = tuple(f"{each}:" for each in (name, *others))  # other lines are its log
+    lines = [line for line in told.splitlines() if line.startswith(places) and ": warning: " not in line]
+    lines += [line.rpartition("] ")[2] for line in told.splitlines() if " conflicts with the existing " in line]
+    if status > 0 and lines:
+        return ValueError(f"protoc: {lines[0]}")
+    return SchemasAway(f"protoc could not compile {name}: status {status} {told[-200:]}", FIX)

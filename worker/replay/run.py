@@ -87,7 +87,7 @@ class Replayed:
 
 def replay(settings: Settings, asked: Asked) -> Iterator[Replayed]:
     """Replay and compare; what was found so far, after each batch. Raises Refusal, BrokerError."""
-    kafka, (plan, _) = settings.kafka, with_registry(Plan.of(settings), settings)
+    kafka, (plan, _) = settings.kafka, with_registry(Plan.of(settings), settings, alone=True)
     found, inputs = standing(kafka, topics.names_of(settings).names), bounds(kafka, kafka.input_topic)
     if asked.partition not in inputs:
         raise WrongUsage(f"--partition is {asked.partition}; {kafka.input_topic} has 0 to {len(inputs) - 1}")

@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipeline.batch import Batch
-from pipeline.durable.image import MOST_REFUSED, read_image
+from pipeline.durable.image import MOST_REFUSED, Refused, read_image
 from pipeline.events import Decoder, Format
 from pipeline.table import PAGE_BYTES
 from tests.rigs.clock import Clock
@@ -66,3 +66,12 @@ def test_very_many_refused_events_are_written_in_records_that_fit_and_all_are_re
     batch, _ = batch_of(*[b'{"stream":"a","value":1}'] * 3)
     at = np.array([FIRST - 1, FIRST + many - 1, FIRST + many])
     assert again.sift(batch._replace(offset=at)).offset.tolist() == [FIRST - 1, FIRST + many]
+    assert again.lacks(at.tolist()) == [FIRST - 1, FIRST + many]
+    assert again.lacks([]) == []
+    assert RefusedEvents().lacks([FIRST]) == [FIRST]
+
+
+def test_of_a_batch_those_are_told_that_were_not_refused() -> None:
+    logged = [Refused(0, list(range(at, at + 90, 9))) for at in (900, 0)]  # an image gives them by age
+    refused = RefusedEvents(logged)
+    assert refused.lacks(range(0, 990, 3)) == [at for at in range(0, 990, 3) if at % 9 or 90 <= at < 900]

@@ -7,16 +7,20 @@ from typing import Any
 
 import pytest
 
-from pipeline.decoding.schemas import Schema, SchemasAway, UnknownSchema
+from pipeline.decoding.schemas import Schema, SchemasAway, StillAsking, UnknownSchema
+from pipeline.events import Format
+from pipeline.framed import FramedDecoder
 from tests.rigs.clock import Clock
 from tests.rigs.registry import FakeRegistry, fake_registry
+from tests.rigs.schemas import framed
 from worker.broker.contract import BrokerError
 from worker.check import findings, verify
 from worker.plan import Plan
 from worker.refusal import Refusal
-from worker.registry.client import MOST_BYTES, RegistryClient
+from worker.registry.client import MOST_ASKING_S, MOST_BYTES, RegistryClient
 from worker.registry.decoder import with_registry
 from worker.registry.protoc import compiled
+from worker.registry.readers import reader_of
 from worker.settings.registry import Registry
 from worker.settings.sources import load
 
@@ -81,6 +85,60 @@ def test_a_schema_that_a_follower_learns_of_late_is_found(registry: FakeRegistry
     registry.answers["/schemas/ids/7"] = 200, {"schema": '"long"'}
     clock.now += 1.1
     assert asks.schema(7) == Schema('"long"')
+
+
+def test_one_that_is_alone_asks_once(registry: FakeRegistry) -> None:
+    with pytest.raises(UnknownSchema):
+        RegistryClient(Registry(url=registry.url), "avro", alone=True).schema(7)
+
+
+class Slow(dict[str, Any]):
+    """Answers that take 50 ms each."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    def get(self, path: str, default: Any = None) -> Any:
+        self.clock.now += 0.05
+        return super().get(path, default)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_very_many_unknown_schemas_hold_up_nobody_for_long_and_end(
+    registry: FakeRegistry, clock: Clock, alone: bool
+) -> None:
+    registry.answers = Slow(clock)
+    decoder = FramedDecoder(Format(), RegistryClient(Registry(url=registry.url), "avro", alone), reader_of("avro"))
+    many, longest = 300, 0.0
+    batch = range(many), [1] * many, [None] * many, [framed(number, b"x") for number in range(many)]
+    kinds: list[type] = []
+    while len(kinds) < 99:
+        began = clock.now
+        try:
+            _, rejected = decoder.decode(*batch)
+            break
+        except SchemasAway as away:
+            kinds.append(type(away))
+        longest = max(longest, clock.now - began)
+        clock.now += 1.1
+    assert {each.reason for each in rejected} == {"unknown_schema"}
+    assert len(registry.asked) == many + (not alone), "what was found is kept"
+    assert kinds == ([] if alone else [SchemasAway, *[StillAsking] * 4])
+    assert longest < MOST_ASKING_S + 0.1
+
+
+def test_an_exception_holds_no_batch(registry: FakeRegistry, clock: Clock) -> None:
+    asks = client(registry)
+    unknown(asks, 7, clock)
+    registry.answers["/schemas/ids/8"] = 503, b""
+    for number, kind in ((7, UnknownSchema), (8, SchemasAway)):
+        errors = []
+        for _ in range(3):
+            with pytest.raises(kind) as error:
+                asks.schema(number)
+            errors.append(error.value)
+        assert len({*map(id, errors)}) == 3
+        assert len({str(error) for error in errors}) == 1
 
 
 @pytest.mark.parametrize(
