@@ -407,7 +407,7 @@ def forget_whose_and(damage: Callable[[dict[int, int]], None]) -> Callable[[Rig]
             r"\(1\) is behind the changelog, whose image is at \d+",
         ),
         (lambda rig: rig.plan.settings.update({"model.cell": "lstm"}), "model.cell was 'gru' and is 'lstm'"),
-        (lambda rig: rig.plan.settings.update({"events.max_gap": 7}), "events.max_gap was None and is 7"),
+        (lambda rig: rig.plan.settings.update({"events.max_gap": 7}), "events.max_gap was the default and is 7"),
         (
             lambda rig: setattr(rig.cluster, "input_id", "second"),
             "made anew: .* of topic first, and now there is second, .* kafka.group_id",
