@@ -24,7 +24,7 @@ def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[
     """The audit, and everything that is not as it should be, in words. All workers must have ended."""
     topics, connection = cluster.topics, cluster.connection
     inputs: Iterator[TopicRecord] = read_all(connection, topics.input)
-    models: dict[int, set[int]] = defaultdict(set)
+    models: dict[int, dict[int, str]] = defaultdict(dict)
     outputs = noting_models(read_all(connection, topics.output), models)
     letters = read_all(connection, topics.dead_letters)
     if cluster.settings.events.target_fields:
@@ -40,7 +40,7 @@ def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[
         if committed[partition] != rows[-1].offset + 1:
             wrong.append(f"partition {partition} is committed to {committed[partition]}, not to its end")
         # One that was written over and compacted while the follower had no broker cannot be folded with
-        if unseen := models[partition] - adoptions[partition].keys() - {0}:
+        if unseen := models[partition].keys() - adoptions[partition].keys() - {0}:
             wrong.append(f"partition {partition} cannot be judged: nobody followed the weights from {sorted(unseen)}")
             continue
         mine = [state for state in states if state.partition == partition]
@@ -50,14 +50,23 @@ def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[
         fold(straight, cluster.plan, rest, [], adoptions[partition], committed[partition])
         restored = restored_shard(cluster.plan, changelog[partition], rows, committed[partition])
         wrong += [f"partition {partition}: {what}" for what in differences(restored, straight)]
+    if wrong:  # what there is to look at once the broker is gone, beside the logs
+        lines = [f"model {p} {at} {first}" for p, seen in models.items() for at, first in sorted(seen.items())]
+        lines += [f"followed {p} {at} {seen[at].rolled_back}" for p, seen in adoptions.items() for at in sorted(seen)]
+        lines += [
+            f"changelog {p} {record.offset} {record.timestamp_ms} {record.key!r} {len(record.value or b'')}"
+            for p, log in changelog.items()
+            for record in log
+        ]
+        (cluster.home / "evidence.txt").write_text("\n".join(lines))
     return report, wrong
 
 
-def noting_models(records: Iterable[TopicRecord], models: dict[int, set[int]]) -> Iterator[TopicRecord]:
-    """Hand records on, and note by partition from which offsets the weights hold that their forecasts are of."""
+def noting_models(records: Iterable[TopicRecord], models: dict[int, dict[int, str]]) -> Iterator[TopicRecord]:
+    """Hand records on, and note by partition from which offsets the weights hold that made them, and the first id."""
     for record in records:
         if model := re.search(rb'"model":"[^"]*-([0-9]+)"', record.value or b""):
-            models[record.partition].add(int(model[1]))
+            models[record.partition].setdefault(int(model[1]), dict(record.headers)["foldcast-id"].decode())
         yield record
 
 
