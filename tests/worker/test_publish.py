@@ -69,8 +69,8 @@ def numbers(found: object) -> list[object]:
 
 def test_a_forecast_has_the_shape_that_is_promised() -> None:
     _, messages = fold([event(n, 20.5 + n % 3) for n in range(30)])
-    topic, partition, key, value, headers = messages[-1]
-    assert (topic, partition, key) == ("forecasts", 3, b"s")
+    topic, partition, key, value, headers, timestamp_ms = messages[-1]
+    assert (topic, partition, key, timestamp_ms) == ("forecasts", 3, b"s", None)
     told = [("content-type", b"application/json"), ("foldcast-id", b"readings-3-29")]
     whose = [("foldcast-group", b"group"), ("foldcast-source", b"id")]
     assert list(headers) == [*told, *whose], "the last one of a transaction says whose it is"

@@ -204,7 +204,7 @@ def test_damaged_dead_letters_are_found(damage: Callable[[Log], Log], fault: str
 
 def test_a_note_is_no_letter_and_a_letter_whose_own_header_has_its_name_is_one() -> None:
     first, second = letters()
-    note = TopicRecord(0, 99, NOW_MS, b"foldcast-resent", b'{"offsets": [57]}', [("foldcast-resent", b"1")])
+    note = TopicRecord(0, 99, NOW_MS, b"foldcast-resent-57", b'{"offsets": [57]}', [("foldcast-resent", b"1")])
     own = first._replace(headers=[("foldcast-resent", b"1"), *first.headers])
     assert audited(outputs(), [own, second, note]).ok
     assert audited(outputs(), [own, own, second]).faults["dead letters twice"] == 1
