@@ -16,7 +16,7 @@ from pipeline.records import fixed
 
 Facts = dict[str, Any]  # as JSON has it; forecasts are in the value's units
 
-SEASONS = {season.NONE: "none", season.DAY: "day", season.WEEK: "week", season.EVENTS: "events"}
+SEASONS = {code: name for name, code in season.CODES.items()}
 
 
 def state_of(row: np.void, method: Method) -> Facts:
@@ -32,7 +32,7 @@ def state_of(row: np.void, method: Method) -> Facts:
     if not row["count"]:
         return facts | {"horizons": {}}
     weights, guards = mixture.weights(row), mixture.guards(row)
-    names = ["last_value", *experts.mixed(method)]
+    names = mixture.names(method)
     facts["horizons"] = {
         str(horizon): {
             "scale": float(row["scale"][j]),
@@ -73,13 +73,13 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
     for j, horizon in enumerate(method.horizons):
         scale = float(row["scale"][j])
         bound = mixture.bound(row, j)
-        moves = {"last_value": 0.0} | {name: float(np.clip(event[f"{name}_move"][j], -bound, bound)) for name in mixed}
+        moves = [0.0, *(float(np.clip(event[f"{name}_move"][j], -bound, bound)) for name in mixed)]
         width, edges = float(event["width"][j]), event["edges"][j] / fixed(method)[0]["edge_unit"]
         factor = float(row["slot_factor"][j, event["slot_ahead"][j]]) / intervals.factor_kept(method)[1]
         horizons[str(horizon)] = {
             "experts": {
                 name: {"forecast": _out(z + move * scale, method), "weight": float(weight)}
-                for (name, move), weight in zip(moves.items(), weights[j], strict=True)
+                for name, move, weight in zip(mixture.names(method), moves, weights[j], strict=True)
             },
             "stacking": {
                 name: {"forecast": _out(z + float(event[f"{name}_move"][j]) * scale, method), "weight": float(weight)}
@@ -130,8 +130,7 @@ def opinions(row: np.void, method: Method) -> Opinions:
     forecasts = z + np.insert(others, mixture.LAST, 0.0, axis=1) * unit[:, None]
     if method.transform == "log":
         forecasts = np.exp(np.clip(forecasts, -700, 700))
-    names = ["last_value", *(name.removesuffix("_shrunk") for name in experts.mixed(method))]
-    return Opinions(names, forecasts, mixture.weights(row))
+    return Opinions(mixture.names(method), forecasts, mixture.weights(row))
 
 
 def _move(share: Floats, method: Method) -> Floats:

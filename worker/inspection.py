@@ -11,7 +11,7 @@ from typing import Any
 
 from pipeline.durable.image import Image, ImageError, Marker, OtherSettingsError, read_image
 from worker import topics
-from worker.broker.admin import bounds, standing
+from worker.broker.admin import bounds, group_offsets, standing
 from worker.broker.contract import NotYet, Unreadable
 from worker.broker.restore import LogReader, whole
 from worker.lives import unfit
@@ -76,6 +76,8 @@ def contents(settings: Settings) -> Iterator[Contents]:
         for partition in sorted(found.changelog):
             one = Contents(partition, found.offsets.get(partition), inputs.get(partition, (0, 0))[1])
             _read(one, logs, kafka.changelog_topic)
+            if one.marker is not None:  # it may have moved on while the changelog was read
+                one.committed = group_offsets(kafka, kafka.group_id, kafka.input_topic).get(partition)
             one.problems += _problems(one, settings, found.input_id)
             yield one
     finally:
@@ -112,11 +114,8 @@ def _problems(one: Contents, settings: Settings, input_id: str) -> Iterator[str]
         yield unfit.other_input(partition, marker.source, input_id, marker.offset)
     if one.committed is None:
         yield f"the group has no offset for partition {partition}: a worker looks for it in the log, or says what to do"
-    elif one.committed < marker.offset:
-        yield (
-            f"the group's offset for partition {partition} ({one.committed}) is behind its image at {marker.offset}: "
-            "start under a new kafka.group_id"
-        )
+    elif one.image is not None and one.committed < max(marker.offset, one.image.newest):
+        yield unfit.behind(partition, one.committed, marker.offset, one.image.newest)
 
 
 def stream(settings: Settings, name: str, reading: Iterable[Contents]) -> Facts:

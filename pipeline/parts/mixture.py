@@ -142,6 +142,11 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
             withheld[place] = np.copysign(np.rint(np.sqrt(abs(rest) / CLIP) * root), rest)
 
 
+def names(method: Method) -> list[str]:
+    """The experts as people read them, the last value first."""
+    return ["last_value", *(name.removesuffix("_shrunk") for name in experts.mixed(method))]
+
+
 def weights(row: np.void) -> Floats:
     """(Z, E) what each expert counts for in a row's next forecast, the last value first; each horizon's sum is 1."""
     regret, variation = row["mixture_regret"].astype(np.float64), row["mixture_variation"].astype(np.float64)

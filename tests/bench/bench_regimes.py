@@ -1,4 +1,4 @@
-"""How good the forecasts are where the best ones are known: synthetic regimes, each beside its oracle; some minutes.
+"""How good the forecasts are where the best ones are known: synthetic regimes, each beside its oracle; a minute or two.
 
 Each regime is a shard of its own, folded by the back-test's engine, learning inline; its streams are the replicates.
 Ratios are medians over replicates, shares are means. Windows are origins so many events after a change, or of such an

@@ -15,6 +15,8 @@ import yaml
 
 from pipeline.table import Table
 from tests.rigs.documented import PAGES, command
+from worker.observe.recent import RecentStreams
+from worker.room import COPIES, PROCESS_BYTES
 from worker.settings.method import method_of
 from worker.settings.sources import load
 
@@ -221,5 +223,6 @@ def test_the_memory_limit_holds_the_streams_it_is_said_to_hold() -> None:
     row_bytes = Table(method_of(settings)).row_bytes
     [container] = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"]
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
-    assert limit > 700 * 2**20 + 2 * 20_000 * row_bytes
+    history = RecentStreams(method_of(settings), settings.history.streams, settings.history.points)
+    assert limit > PROCESS_BYTES + history.nbytes + COPIES * 15_000 * row_bytes
     assert f"({row_bytes / 1000:.1f} kB" in (FOLDER.parents[1] / "docs" / "kubernetes.md").read_text()

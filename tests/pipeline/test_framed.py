@@ -16,8 +16,9 @@ from pipeline.decoding.schemas import MAIN, Schema, SchemasAway
 from pipeline.events import Format
 from pipeline.framed import FramedDecoder
 from tests.rigs.schemas import READING, GivenSchemas, avro, avro_schema, framed, reading
+from worker.registry.client import KINDS
 from worker.registry.protoc import compiled
-from worker.registry.readers import FORMATS, reader_of
+from worker.registry.readers import reader_of
 
 SENT_MS = 1_700_000_000_000
 TIME_MS = 1_600_000_000_123
@@ -338,7 +339,7 @@ NESTED = record(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", KINDS)
 @given(data=st.data())
 def test_no_bytes_raise(form: str, proto: bytes, data: st.DataObject) -> None:
     known = {"avro": avro_schema(NESTED), "protobuf": Schema(proto), "json_schema": Schema("{}")}

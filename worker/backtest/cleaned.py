@@ -3,6 +3,7 @@
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
+from pipeline.backtest.backtest import BATCH
 from pipeline.backtest.scoring import History, Scoring
 from pipeline.backtest.tally import Tally
 from pipeline.batch import Batch
@@ -11,19 +12,16 @@ from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
 from worker.backtest.diagnosis import ordinary
 
-AT_ONCE = 20_000  # events
-
 
 def without_outliers(seen: History, method: Method, rows: tuple[int, int | None]) -> Tally:
     """Return the scores of forecasts made at event indices `rows` of the history, covariates left aside."""
     kept = ordinary(seen.value)
     first, last = (None if row is None else int(kept[:row].sum()) for row in rows)
-    network = Network(Shape.of(method))
-    network.take({name: weight * 0 for name, weight in network.weights.items()})
-    shard, scoring = Shard(method, network, 0, {}), Scoring(method, first or 0, last)
+    shard = Shard(method, Network(Shape.of(method)), 0, {})  # a new network forecasts no change
+    scoring = Scoring(method, first or 0, last)
     time_ms, value = seen.time_ms[kept], seen.value[kept]
-    for low in range(0, len(value), AT_ONCE):
-        part = slice(low, low + AT_ONCE)
+    for low in range(0, len(value), BATCH):
+        part = slice(low, low + BATCH)
         scoring.take(shard.advance(_batch(low, time_ms[part], value[part], len(method.covariates))))
     return scoring.tallies.get("", Tally.blank(method, 0))
 

@@ -171,8 +171,10 @@ def standing(kafka: Kafka, names: Sequence[str]) -> Standing:
 
 
 def topic_id(kafka: Kafka, topic: str) -> str:
-    """Tells the topic from one of the same name that was made after it was deleted; empty where unknown. Raises
-    BrokerError, Refusal."""
+    """Return the topic's id, which one of the same name that is made later does not have; empty where unknown.
+
+    Raises BrokerError, Refusal.
+    """
     with _admin(kafka) as admin:
         return _id(_found(admin, [topic]), topic)
 

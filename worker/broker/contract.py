@@ -59,7 +59,7 @@ class Records(NamedTuple):
 class LogRecord(NamedTuple):
     """A record of a log that is read outside the group."""
 
-    key: bytes
+    key: bytes | None
     value: bytes | None
     headers: Sequence[tuple[str, bytes]] = ()
     offset: int = -1  # -1: whoever reads it does not say, nor when it was written

@@ -181,14 +181,12 @@ class OpenLog:
             self._clients.release()
 
 
-def whole(
-    logs: LogReader, topic: str, partition: int, begin: int | None = None, patience_s: float = PATIENCE_S
-) -> Generator[LogRecord, None, None]:
+def whole(logs: LogReader, topic: str, partition: int, begin: int | None = None) -> Generator[LogRecord, None, None]:
     """A log's readable records, from its beginning or an offset to the end it has now: for commands, which wait.
 
-    Raises NotYet where nothing comes for `patience_s`, as behind an open transaction; Unreadable, BrokerError.
+    Raises NotYet where nothing comes for half a minute, as behind an open transaction; Unreadable, BrokerError.
     """
-    deadline = time.monotonic() + patience_s
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             log = logs.open(topic, partition, begin)
@@ -202,7 +200,7 @@ def whole(
             records = log.read(0.2)
             yield from records
             if records:  # only now: whoever asks may take its time
-                deadline = time.monotonic() + patience_s
+                deadline = time.monotonic() + PATIENCE_S
             elif time.monotonic() > deadline:
                 unread = f"{topic}-{partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")

@@ -9,6 +9,6 @@ COMMANDS = {  # a module of this folder, with _ for -, and what the command does
     "replay": "a stretch of the input again, beside what was published; why one forecast is what it is",
     "backtest": "the same engine over a file, no Kafka",
     "demo": "local Kafka, real data, two workers, a summary",
-    "schemas": "what records look like, as JSON Schemas and AsyncAPI",
+    "schemas": "what records and answers look like, as JSON Schemas, AsyncAPI and OpenAPI",
     "warm": "compile the kernels, so that no worker has to",
 }

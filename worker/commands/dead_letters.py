@@ -177,11 +177,11 @@ def _text(data: bytes | None) -> str | None:
 def _resend(given: argparse.Namespace, settings: "Settings") -> int:
     from tqdm import tqdm
 
-    from worker.letters.reading import letters
+    from worker.letters.reading import Chosen, letters
     from worker.letters.resending import resend
 
     chosen = _chosen(given)
-    if chosen == type(chosen)() and not given.all:
+    if chosen == Chosen() and not given.all:
         raise WrongUsage("dead-letters resend needs what to send: name letters, give a filter, or say --all")
     if not given.yes:
         found = letters(settings, chosen, 0)

@@ -55,7 +55,7 @@ def _facts(given: argparse.Namespace, done: "Replayed") -> dict[str, Any]:
         "adoptions": done.adoptions,
         "compared": done.compared,
         "agreed": done.agreed,
-        "largest_difference": done.worst[0].difference if done.worst else None,
+        "largest_difference": done.largest,
         "other_weights": done.other_weights,
         "unpublished": done.unpublished,
         "not_replayed": done.not_replayed,
@@ -65,7 +65,7 @@ def _facts(given: argparse.Namespace, done: "Replayed") -> dict[str, Any]:
 
 
 def _words(given: argparse.Namespace, done: "Replayed") -> str:
-    largest = f"; the largest difference is {done.worst[0].difference:.3g} deviations" if done.worst else ""
+    largest = "" if done.largest is None else f"; the largest difference is {done.largest:.3g} deviations"
     lines = [
         f"partition {given.partition}, offsets {done.first:,} to {done.end:,}, from the image at {done.image:,}: "
         f"{done.records:,} records, {done.adoptions:,} adoptions",

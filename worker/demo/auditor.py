@@ -220,7 +220,7 @@ def audit(
     input_topic: str,
 ) -> Report:
     """Compare the records of a `read_committed` reader with those that are due; a partition's records in order."""
-    dead_letter_records = [one for one in dead_letter_records if note_of(LogRecord(one.key or b"", *one[4:])) is None]
+    dead_letter_records = [one for one in dead_letter_records if note_of(LogRecord(*one[3:])) is None]
     refused = {place: letter for letter in dead_letter_records if (place := _place(letter)) is not None}
     verdicts = expected(input_records, rules, refused)
     report = Report(len(verdicts.of), Counter(verdicts.of.values()))

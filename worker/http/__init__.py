@@ -1,1 +1,1 @@
-"""Metrics, health and status over HTTP, and the container's own health probe."""
+"""Metrics, health, status and the API of streams over HTTP, and the container's own health probe."""

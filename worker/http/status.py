@@ -24,7 +24,7 @@ class Status:
 
     def __init__(self, metrics: Metrics, instance_id: str) -> None:
         self._page: dict[str, object] = {"ready": False, "reason": "starting"}
-        self._waits: tuple[str, float] | None = None  # before there is a loop: for which brokers, and since when
+        self._waits: tuple[str, float] | None = None  # before there is a loop: at which brokers, and since when
         self._failed = ""  # the last try, in words
         self._metrics = metrics
         self._instance_id = instance_id
@@ -42,14 +42,14 @@ class Status:
 
     @property
     def page(self) -> dict[str, object]:
-        """What the loop wrote last; before there is one, which brokers are waited for, and for how long."""
+        """What the loop wrote last; before there is one, for how long it has no place in its group, and why."""
         waits = self._waits  # once: the loop may end it meanwhile
         if waits is None:
             return self._page
         brokers, since = waits
         waited_s = round(time.monotonic() - since)
         why = f": {self._failed}" if self._failed else ""
-        reason = f"waiting for the brokers {brokers} for {waited_s} s{why}"
+        reason = f"not in the group yet at {brokers}, for {waited_s} s{why}"
         return {"instance": self._instance_id, "ready": False, "reason": reason, "waiting_s": waited_s}
 
     def wait_for(self, brokers: str, failure: str = "") -> None:
@@ -78,7 +78,8 @@ class Status:
         metrics.shards.set(len(shards))
         metrics.restoring.set(len(loop.restoring) + sum(not live.at_c for live in loop.lives.values()))
         metrics.streams.set(sum(len(shard.table.index) for shard in shards))
-        metrics.state_bytes.set(sum(shard.table.rows.nbytes for shard in shards))
+        state_bytes = sum(shard.table.rows.nbytes for shard in shards)
+        metrics.state_bytes.set(state_bytes)
         metrics.restore_pending.set(sum(live.pending for live in loop.lives.values()))
         metrics.replay_tail.set(max((shard.replay_tail for shard in shards), default=0))
         behind_image = [live.clock.age_s for live in loop.lives.values() if live.shard.replay_tail]
@@ -97,7 +98,7 @@ class Status:
                 str(p): _partition(loop, p) | {"lag": lag.get(p), "behind_s": behind_s.get(p)}
                 for p in sorted([*loop.restoring, *loop.lives])
             },
-            "state_bytes": sum(shard.table.rows.nbytes for shard in shards),
+            "state_bytes": state_bytes,
             "history_bytes": metrics.recent_streams.nbytes,
             **self._quality(),
         }

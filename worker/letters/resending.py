@@ -169,8 +169,7 @@ def _message(settings: Settings, logs: LogReader, letter: Letter) -> Message:
     source = f"{settings.kafka.dead_letter_topic}/{letter.partition}/{letter.offset}".encode()
     own = [(name, part) for name, part in headers if name != FROM]
     at_ms = max(int(letter.facts["timestamp"]), 0)
-    partition = int(letter.facts["partition"])
-    return Message(settings.kafka.input_topic, partition, key, value, [*own, (FROM, source)], at_ms)
+    return Message(settings.kafka.input_topic, letter.partition, key, value, [*own, (FROM, source)], at_ms)
 
 
 def _note(topic: str, partition: int, offsets: list[int]) -> Message:

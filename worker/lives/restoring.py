@@ -65,7 +65,7 @@ class Restoring:
             self._known_committed = self._ask_committed(broker)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
         records = self._read.read(READ_S)
-        self._latest.update((record.key, record.value) for record in records)
+        self._latest.update((record.key, record.value) for record in records if record.key)  # null: not a worker's
         if records:
             self.waits_for = self._waits_since = self._unanswered_since = None
         if not self._read.done:
@@ -210,11 +210,7 @@ class Restoring:
                 "(kafka-consumer-groups --reset-offsets), or start under a new kafka.group_id"
             )
         if committed < max(marker.offset, newest):
-            raise Refusal(
-                f"the group's offset for partition {self.partition} ({committed}) is behind the changelog, whose image "
-                f"is at {marker.offset} and whose newest entry was committed at {newest}: they are from two lives of "
-                "the group; start under a new kafka.group_id"
-            )
+            raise Refusal(unfit.behind(self.partition, committed, marker.offset, newest))
         if committed > high:  # for a moment after a commit the end may still lie before its markers
             if time.monotonic() - self.began < self._longest_transaction_s:
                 raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")

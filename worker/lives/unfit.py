@@ -27,3 +27,12 @@ def lost_state(partition: int, committed: int) -> str:
         f"the changelog of partition {partition} is empty, though the group has committed offset {committed}: its "
         "state is lost; `foldcast topics reset` starts it cold from there, a new kafka.group_id from the beginning"
     )
+
+
+def behind(partition: int, committed: int, image: int, newest: int) -> str:
+    """Return the refusal of a group's offset that is behind what the changelog shows to be committed."""
+    return (
+        f"the group's offset for partition {partition} ({committed}) is behind the changelog, whose image is at "
+        f"{image} and whose newest entry was committed at {newest}: they are from two lives of the group; start under "
+        "a new kafka.group_id"
+    )

@@ -1,1 +1,1 @@
-"""A worker seen from outside: its metrics, its log lines, and its pulse."""
+"""A worker seen from outside: its metrics, its log lines, its pulse, and the recent past of its streams."""

@@ -16,7 +16,7 @@ from pipeline.batch import DROPS
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts, capped
 from pipeline.method import Method
-from worker.observe.recent import RecentStreams
+from worker.observe.recent import RecentStreams, ratio
 
 PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
 FINE_TUNE_OUTCOMES = ("adopted", "nonfinite", "too_few_windows", "rolled_back")
@@ -84,7 +84,7 @@ class Recent:
     @property
     def skill(self) -> Floats:
         """(Z,) 1 - squared error / squared error of the last value; NaN where nothing is known."""
-        return 1 - _ratio(self.squared, self.naive_squared)
+        return 1 - ratio(self.squared, self.naive_squared)
 
     @property
     def overall_skill(self) -> float:
@@ -95,17 +95,12 @@ class Recent:
     @property
     def error(self) -> Floats:
         """(Z,) mean absolute error in horizon scales."""
-        return _ratio(self.absolute, self.labels)
+        return ratio(self.absolute, self.labels)
 
     @property
     def coverage(self) -> Floats:
         """(Z, bands) share of labels inside."""
-        return _ratio(self.hits, self.labels[:, None])
-
-
-def _ratio(a: Floats, b: Floats) -> Floats:
-    out: Floats = np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
-    return out
+        return ratio(self.hits, self.labels[:, None])
 
 
 class Metrics:

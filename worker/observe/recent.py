@@ -3,7 +3,6 @@
 The loop's thread takes in, any other may read: both under one lock, which is held for copies of arrays and no longer.
 """
 
-from collections.abc import Iterator
 from itertools import repeat
 from threading import Lock
 from typing import Any, NamedTuple
@@ -216,19 +215,15 @@ class RecentStreams:
         copies = self._figures[place].copy(), self._sums[place].copy(), self._last[place].copy()
         return Past(name, partition, *copies, _bytes(self._points)[place, order].view(self._points.dtype))
 
-    def __iter__(self) -> Iterator[tuple[int, str]]:
-        """Iterate over the partitions and names that are remembered, in no order."""
-        return iter([whose for whose in self._whose if whose is not None])
-
 
 def skill(sums: Floats) -> Floats:
     """(..., Z) 1 - squared error / squared error of the last value; NaN where nothing is known."""
-    return 1 - _ratio(sums[..., SQUARED, :], sums[..., NAIVE_SQUARED, :])
+    return 1 - ratio(sums[..., SQUARED, :], sums[..., NAIVE_SQUARED, :])
 
 
 def coverage(sums: Floats) -> Floats:
     """(..., bands, Z) share of labels inside."""
-    return _ratio(sums[..., HITS:, :], sums[..., [LABELS], :])
+    return ratio(sums[..., HITS:, :], sums[..., [LABELS], :])
 
 
 def outside(sums: Floats) -> Floats:
@@ -236,7 +231,8 @@ def outside(sums: Floats) -> Floats:
     return sums[..., LABELS, 0] - sums[..., HITS, 0] if sums.shape[-2] > HITS else np.zeros(sums.shape[:-2])
 
 
-def _ratio(a: Floats, b: Floats) -> Floats:
+def ratio(a: Floats, b: Floats) -> Floats:
+    """a / b, in the shape of `a`; NaN where b is 0: nothing is known there."""
     out: Floats = np.divide(a, b, out=np.full(a.shape, np.nan), where=np.broadcast_to(b > 0, a.shape))
     return out
 

@@ -6,8 +6,6 @@ from importlib import import_module
 from pipeline.decoding.schemas import Reader, Schema
 from worker.refusal import Refusal
 
-FORMATS = ("avro", "protobuf", "json_schema")
-
 
 def reader_of(form: str) -> Callable[[Schema], Reader]:
     """Return it. Raises Refusal without the packages."""

@@ -72,6 +72,7 @@ class Replayed:
     records: int = 0  # folded, those before `first` too
     adoptions: int = 0  # that came into service on the way
     compared: int = 0
+    largest: float | None = None  # of the differences
     agreed: int = 0
     other_weights: int = 0  # published with weights that were not there to replay with
     unpublished: int = 0  # replayed, and not found in the output
@@ -102,6 +103,8 @@ def replay(settings: Settings, asked: Asked) -> Iterator[Replayed]:
             raise Refusal(unfit.other_input(asked.partition, marker.source, found.input_id, marker.offset))
         live = _live(plan, asked.partition, image, end)
         first = live.shard.position if asked.first is None else asked.first
+        if first >= end:
+            raise Refusal(f"there is nothing to replay from {first}, the oldest image, to {end}")
         names = replace(topics.names_of(settings), source=found.input_id)
         published = PublishedForecasts(kafka, names, asked.partition, first, end)
         try:
@@ -206,6 +209,7 @@ def _compare(live: Live, forecasts: Forecasts, theirs: dict[Key, Body], done: Re
         row = rows[forecasts.row[i]]
         difference = _difference(now, was, float(row["spread"]) or float(row["step_scale"]), method)
         done.compared += 1
+        done.largest = max(done.largest or 0.0, difference)
         done.agreed += difference < AGREES
         done.other_weights += body["model"] != model
         shown.append(Compared(difference, offset, name, means[i].tolist(), body["mean"], model, body["model"]))

@@ -9,15 +9,19 @@ from collections.abc import Iterator
 
 from pipeline.method import Method
 from tests.security.fuzz import promise
+from worker.http.api import Api
+from worker.http.experts import Experts
 from worker.http.pages import Pages
 from worker.http.request import answer_to
+from worker.observe.hour import Hour
 from worker.observe.metrics import Metrics
 from worker.observe.pulse import Pulse
+from worker.observe.recent import RecentStreams
 
-METRICS = Metrics(Method(), "0")
+METRICS = Metrics(Method(), "0", RecentStreams(Method(), 2, 4))
 
 STATUS: dict[str, object] = {"ready": False, "reason": "not joined"}
-PAGES = Pages(METRICS.registry, lambda: STATUS, Pulse(), 60.0)
+PAGES = Pages(METRICS.registry, lambda: STATUS, Pulse(), 60.0, Api(METRICS, Hour(METRICS), Experts()))
 HEAD = re.compile(
     rb"HTTP/1\.0 (200|400|404|405|503) [A-Za-z ]+\r\nContent-Type: [^\r\n]+\r\nContent-Length: (\d+)\r\n"
     rb"Date: [^\r\n]+\r\nConnection: close\r\n(Allow: GET, HEAD\r\n)?\r\n"
@@ -37,7 +41,8 @@ def one(data: bytes) -> None:
 
 def seeds() -> Iterator[bytes]:
     """Yield a request to each page, and some that are none."""
-    for path in (b"/", b"/metrics", b"/livez", b"/readyz?x=1", b"/api/status", b"/nobody", b"*"):
+    of_streams = (b"/api/streams?sort=best&limit=1", b"/api/streams/a%2Fb", b"/api/history")
+    for path in (b"/", b"/metrics", b"/livez", b"/readyz?x=1", b"/api/status", *of_streams, b"/nobody", b"*"):
         for method in (b"GET", b"HEAD", b"POST"):
             yield method + b" " + path + b" HTTP/1.1\r\nHost: a\r\nAccept: text/plain;version=0.0.4, */*;q=0.1\r\n"
     yield b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0\r\naccept: */*"

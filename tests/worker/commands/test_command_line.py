@@ -203,9 +203,9 @@ def test_a_worker_that_waits_for_its_broker_says_for_which_how_long_and_why(nobo
     error = failure.split(" WARNING BrokerError: ")[1].split("; ")[0]
     assert page["ready"] is False
     assert page["waiting_s"] >= 1
-    assert page["reason"] == f"waiting for the brokers 127.0.0.1:1 for {page['waiting_s']} s: {error}"
+    assert page["reason"] == f"not in the group yet at 127.0.0.1:1, for {page['waiting_s']} s: {error}"
     for shown in (ready.rstrip("\n"), json.loads(text)["reason"]):
-        assert re.sub(r"\d+ s:", "N s:", shown) == f"waiting for the brokers 127.0.0.1:1 for N s: {error}"
+        assert re.sub(r"\d+ s:", "N s:", shown) == f"not in the group yet at 127.0.0.1:1, for N s: {error}"
 
 
 def answered(port: str, path: str) -> str:

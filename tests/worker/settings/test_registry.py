@@ -6,8 +6,8 @@ import pytest
 
 from worker.plan import Plan
 from worker.refusal import Refusal
+from worker.registry.client import KINDS
 from worker.registry.decoder import with_registry
-from worker.registry.readers import FORMATS
 from worker.settings.sentences import SettingsError
 from worker.settings.settings import Settings
 from worker.settings.sources import load
@@ -40,12 +40,12 @@ def test_what_does_not_go_together_is_a_sentence(events: Any, registry: Any, sen
 
 def test_state_of_plain_json_is_what_it_was_and_the_registry_is_no_part_of_any() -> None:
     assert "events.format" not in Settings().meaning()
-    found = [load(None, {}, events={"format": form}, registry={"url": URL}).meaning() for form in FORMATS]
-    assert [meaning["events.format"] for meaning in found] == [*FORMATS]
+    found = [load(None, {}, events={"format": form}, registry={"url": URL}).meaning() for form in KINDS]
+    assert [meaning["events.format"] for meaning in found] == [*KINDS]
     assert URL not in str(found)
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", KINDS)
 def test_a_format_without_its_package_is_a_sentence(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
     settings = load(None, {}, events={"format": form}, registry={"url": URL})
     plan = Plan.of(settings)
