@@ -165,8 +165,8 @@ def test_the_overlay_and_the_patch_of_the_page_can_be_used(tmp_path: Path) -> No
     [container] = kinds["StatefulSet"]["spec"]["template"]["spec"]["containers"]
     assert container["image"] == "registry.example/foldcast:0.1.0"
     (tmp_path / "set.yaml").write_text(yaml.safe_dump(kinds["StatefulSet"]))
-    start = "kubectl -n foldcast patch statefulset foldcast"
-    asked = command("docs/kubernetes.md", start).removeprefix(start)
+    patch = command("docs/kubernetes.md", "kubectl -n foldcast patch statefulset")
+    asked = patch.partition(" statefulset foldcast")[2]
     local = ["kubectl", "patch", "--local", "-f", tmp_path / "set.yaml", "-o", "json", *shlex.split(asked)]
     done = subprocess.run(local, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

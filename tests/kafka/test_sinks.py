@@ -1,4 +1,4 @@
-"""docs/sinks.md on a real database: table, statement, connect-standalone.sh; through kills and a second reading."""
+"""docs/sinks.md on a real database: table, statement and connector; through kills and a second reading."""
 
 import faulthandler
 import json
