@@ -9,7 +9,8 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
-CACHE = Path(__file__).resolve().parents[2] / ".cache"
+from tests.rigs.kafka_connect import CACHE
+
 VERSION = "3.0.9"  # the last that a JDK 17 runs
 LIMIT_S = 120.0
 WHAT_TO_INSTALL = "no schema registry can be started here: install a JDK (17 or newer) and Maven"

@@ -31,7 +31,7 @@ def fake_registry() -> Iterator[FakeRegistry]:
             data = body if isinstance(body, bytes) else json.dumps(body).encode()
             self.send_response(status)
             self.send_header("Content-Length", str(len(data)))
-            if status in (301, 302):
+            if status == 302:
                 self.send_header("Location", f"{registry.url}/elsewhere")
             self.end_headers()
             self.wfile.write(data)

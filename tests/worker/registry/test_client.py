@@ -121,6 +121,8 @@ def test_very_many_unknown_schemas_hold_up_nobody_for_long_and_end(
             kinds.append(type(away))
         longest = max(longest, clock.now - began)
         clock.now += 1.1
+    else:
+        pytest.fail(f"no end after {len(kinds)} calls")
     assert {each.reason for each in rejected} == {"unknown_schema"}
     assert len(registry.asked) == many + (not alone), "what was found is kept"
     assert kinds == ([] if alone else [SchemasAway, *[StillAsking] * 4])
