@@ -10,26 +10,20 @@ import pytest
 from pipeline.events import Rejected
 from pipeline.method import Method
 from pipeline.table import layout
+from tests.rigs.documented import FENCED, PAGES, ROOT, blocks
 from worker.broker.contract import Records, Topics
 from worker.commands import COMMANDS
 from worker.dead_letters import dead_letters
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 
-ROOT = Path(__file__).resolve().parents[1]
-README = (ROOT / "README.md").read_text()
-PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+README = PAGES["README.md"]
 PICTURE_BYTES = 100_000
-
-
-def blocks(text: str, language: str) -> list[str]:
-    """The fenced blocks of a page in this language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 def anchors(text: str) -> set[str]:
     """The names that a page's headings have in links."""
-    headings = re.findall(r"^#+ (.+)$", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL), re.MULTILINE)
+    headings = re.findall(r"^#+ (.+)$", FENCED.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 

@@ -1,7 +1,6 @@
 """Manifests: valid for the API, hardened, and in agreement with the settings, the probes and the rules."""
 
 import json
-import re
 import shlex
 import shutil
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 import yaml
 
 from pipeline.table import Table
-from tests.rigs.documented import PAGES, command
+from tests.rigs.documented import PAGES, blocks, command
 from worker.observe.recent import RecentStreams
 from worker.room import COPIES, PROCESS_BYTES
 from worker.settings.method import method_of
@@ -148,8 +147,7 @@ def test_kustomize_puts_them_together() -> None:
 
 
 def test_the_overlay_and_the_patch_of_the_page_can_be_used(tmp_path: Path) -> None:
-    page = PAGES["docs/kubernetes.md"]
-    overlay = "".join(re.findall(r"^```yaml\n(.*?)^```$", page, re.M | re.S))
+    overlay = "".join(blocks(PAGES["docs/kubernetes.md"], "yaml"))
     shutil.copytree(FOLDER.parent, tmp_path / "deploy")
     (tmp_path / "my").mkdir()
     (tmp_path / "my" / "foldcast_kafka__sasl_password").write_text("secret")

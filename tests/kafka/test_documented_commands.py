@@ -1,13 +1,12 @@
 """README's way to a worker on one's own Kafka, and the runbook's look at the dead letters, as they stand there."""
 
-import re
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.rigs.documented import PAGES, command, environment, programs, run
+from tests.rigs.documented import PAGES, blocks, command, environment, programs, run
 from worker import topics
 from worker.broker.produce import FastProducer
 from worker.settings.sources import load
@@ -17,7 +16,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 def settings_file(folder: Path, bootstrap: str, unique: str) -> Path:
     """README's settings file for this Kafka, with topics and a group of the test's own."""
-    [shown] = re.findall(r"```toml\n(\[kafka\]\n.*?)```", PAGES["README.md"], re.DOTALL)
+    [shown] = [block for block in blocks(PAGES["README.md"], "toml") if block.startswith("[kafka]\n")]
     names = {"input_topic": "in", "output_topic": "out", "dead_letter_topic": "dead", "changelog_topic": "log"}
     own = [f'{name} = "{unique}-{end}"' for name, end in names.items()]
     path = folder / "my.toml"

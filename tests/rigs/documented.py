@@ -7,13 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-from tests.rigs.kafka_connect import can_run, jars
+from tests.rigs.kafka_connect import jars
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {str(path.relative_to(ROOT)): path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 PROGRAM = re.compile(
     r"(?:[A-Z_]+=\S+ )*(?:docker|foldcast|kubectl|make|\S*python|[\w-]+\.sh)(?= )|[A-Z_]+=(?:<.+?>|\S+) docker"
 )
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`((?:docker|kubectl|[\w-]+\.sh|python) [^`]+)`")
 WHAT_TO_INSTALL = "none of Kafka's tools can be started here: install a JDK (17 or newer) and Maven"
 TOOLS = {  # what Kafka's scripts start
@@ -21,16 +22,19 @@ TOOLS = {  # what Kafka's scripts start
 }
 
 
+def blocks(text: str, language: str) -> list[str]:
+    """Return the fenced blocks of a page whose language matches this pattern."""
+    return [block for found, block in FENCED.findall(text) if re.fullmatch(language, found)]
+
+
 def commands(page: str) -> list[str]:
     """Return the commands of a page's blocks, each in one line and without its remark, then those within its text."""
     text = PAGES[page]
     found = []
-    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
-        if language:
-            continue
+    for block in blocks(text, ""):
         lines = re.sub(r"\\\n\s*", "", block).splitlines()
         found += [re.sub(r"\s+# .*", "", line.removeprefix("$ ")) for line in lines]
-    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    prose = FENCED.sub("", text)
     return [line for line in found if PROGRAM.match(line)] + [" ".join(code.split()) for code in INLINE.findall(prose)]
 
 
@@ -51,11 +55,6 @@ def programs(folder: Path, kafka: bool = False) -> Path:
         (folder / name).write_text(f'#!/bin/sh\nexec {start} "$@"\n')
         (folder / name).chmod(0o755)
     return folder
-
-
-def can_run_tools() -> bool:
-    """Whether Kafka's scripts can be run."""
-    return can_run("kafka_tools")
 
 
 def environment(programs: Path) -> dict[str, str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.rigs import documented
+from tests.rigs.kafka_connect import can_run
 from tests.rigs.secured_kafka import (
     APP,
     APP_PASSWORD,
@@ -377,7 +378,7 @@ def test_making_topics_names_what_it_lacks(secured: SecuredKafka, unique: str) -
 
 
 def test_the_acls_that_are_shown_can_be_set_as_shown(secured: SecuredKafka, tmp_path: Path) -> None:
-    if not documented.can_run_tools():
+    if not can_run("kafka_tools"):
         pytest.skip(documented.WHAT_TO_INSTALL)
     module = "org.apache.kafka.common.security.scram.ScramLoginModule"
     (tmp_path / "admin.properties").write_text(
