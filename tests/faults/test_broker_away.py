@@ -4,7 +4,6 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.request import urlopen
 
 import pytest
 
@@ -89,9 +88,8 @@ def assert_ours(lines: list[str], address: str, partitions: int) -> None:
 
 
 def partitions_of(worker: Worker) -> dict[str, dict[str, object]]:
-    with urlopen(f"http://127.0.0.1:{worker.life.port}/api/status", timeout=30) as answer:
-        partitions: dict[str, dict[str, object]] = json.load(answer)["partitions"]
-        return partitions
+    partitions: dict[str, dict[str, object]] = json.loads(worker.page("/api/status", 30.0))["partitions"]
+    return partitions
 
 
 def assert_behind(worker: Worker, before: dict[str, float]) -> None:

@@ -1,11 +1,9 @@
 """The API of a worker on a real Kafka: each stream's last forecast is the record that was published."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
-from urllib.request import urlopen
 
 import orjson
 import pytest
@@ -18,20 +16,16 @@ pytestmark = pytest.mark.kafka
 STREAMS, PARTITIONS, FORECASTS = 8, 2, 300
 
 
-def get(worker: Worker, path: str) -> Any:
-    with urlopen(f"http://127.0.0.1:{worker.life.port}{path}", timeout=10) as answer:
-        return json.loads(answer.read())
-
-
 def streams_of(worker: Worker, events: int) -> list[dict[str, Any]]:
     """All streams in short, once so many events of them are remembered."""
     deadline = time.monotonic() + LIMIT_S
     while True:
-        found: list[dict[str, Any]] = get(worker, "/api/streams?limit=500")["streams"]
+        found: list[dict[str, Any]] = orjson.loads(worker.page("/api/streams?limit=500"))["streams"]
         seen = sum(stream["events"] for stream in found)
         if seen == events:
             return found
         assert time.monotonic() < deadline, f"{seen} events are remembered, not {events}"
+        time.sleep(0.2)  # nothing tells
 
 
 @pytest.mark.timeout(300)
@@ -54,9 +48,10 @@ def test_the_last_forecast_of_each_stream_is_the_record_that_was_published(
         found = streams_of(worker, len(records))
         assert {stream["stream"] for stream in found} == {*last}
         for name, record in last.items():
-            page, published = get(worker, f"/api/streams/{quote(name, safe='')}"), orjson.loads(record.value or b"")
+            page = orjson.loads(worker.page(f"/api/streams/{quote(name, safe='')}"))
+            published = orjson.loads(record.value or b"")
             said = page["forecast"]
             assert published["id"] == f"{cluster.topics.input}-{record.partition}-{said.pop('offset')}"
             assert said == {field: published[field] for field in said}
             assert page["partition"] == record.partition
-        assert get(worker, "/api/status")["history_bytes"] > 0
+        assert orjson.loads(worker.page("/api/status"))["history_bytes"] > 0

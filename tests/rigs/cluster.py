@@ -134,10 +134,14 @@ class Worker:
         else:
             life.states[int(fields["partition"])] = event
 
+    def page(self, path: str, limit_s: float = 10.0) -> bytes:
+        """What its HTTP server answers. Raises OSError where it does not, or with an error."""
+        with urlopen(f"http://127.0.0.1:{self.life.port}{path}", timeout=limit_s) as answer:
+            return bytes(answer.read())
+
     def metrics(self, limit_s: float = 10.0) -> dict[str, float]:
         """All metrics of a scrape, their labels written out. Raises OSError where it does not answer."""
-        with urlopen(f"http://127.0.0.1:{self.life.port}/metrics", timeout=limit_s) as answer:
-            lines = [line for line in answer.read().decode().splitlines() if not line.startswith("#")]
+        lines = [line for line in self.page("/metrics", limit_s).decode().splitlines() if not line.startswith("#")]
         return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
 
     def metric(self, name: str) -> float:
@@ -297,6 +301,22 @@ class Cluster:
                     r.partition for r in reader.poll(0.2) if (r.key or b"").split(b"/")[0] == b"last-%d" % r.partition
                 }
                 assert time.monotonic() < deadline, f"no forecasts in {missing}\n{self.ends_of_logs()}"
+
+
+def named(bootstrap: str, unique: str, **sections: dict[str, object]) -> Settings:
+    """Settings for topics of a test, none of which is there."""
+    return load(
+        None,
+        {},
+        kafka={
+            "bootstrap_servers": bootstrap,
+            "input_topic": f"{unique}-in",
+            "output_topic": f"{unique}-out",
+            "group_id": unique,
+        },
+        output={"rows_topic": f"{unique}-rows"},
+        **sections,
+    )
 
 
 def random_weights(settings: Settings, path: Path) -> None:
