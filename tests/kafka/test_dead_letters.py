@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.batch import Rejected
-from tests.rigs.cluster import Cluster, event_bytes
+from tests.rigs.cluster import Cluster, event_bytes, named
 from worker import topics
 from worker.__main__ import main
 from worker.broker.admin import TopicSpec, bounds, create_topics, topic_id
@@ -24,7 +24,6 @@ from worker.dead_letters import dead_letters
 from worker.letters.reading import Chosen, letters
 from worker.letters.resending import resend
 from worker.settings.settings import Settings
-from worker.settings.sources import load
 
 pytestmark = pytest.mark.kafka
 
@@ -46,10 +45,12 @@ TOPIC: 5 letters, 0 of them sent again; 1 other records
 
 
 @pytest.fixture
-def settings(bootstrap: str, unique: str) -> Settings:
-    """Topics of which the dead letters hold five and a record of somebody else; the value of the last is left out."""
-    own = {"input_topic": f"{unique}-in", "output_topic": f"{unique}-out", "group_id": unique}
-    made = load(None, {}, kafka={**own, "bootstrap_servers": bootstrap})
+def settings(bootstrap: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Topics of which the dead letters hold five and a record of somebody else; the value of the last is left out.
+
+    A command finds them in its environment.
+    """
+    made = named(bootstrap, unique)
     topics.create(made, 2, 1)
     names = topics.names_of(made)
     offsets = [*range(len(RECORDS))]
@@ -66,13 +67,14 @@ def settings(bootstrap: str, unique: str) -> Settings:
             producer.send(letter.topic, 1, letter.key, letter.value, at_ms, [*letter.headers])
         producer.send(names.dead_letters, 1, b"somebody", b"else")
         producer.flush()
+    for name in ("bootstrap_servers", "input_topic", "output_topic", "group_id"):
+        monkeypatch.setenv(f"FOLDCAST_KAFKA__{name.upper()}", getattr(made.kafka, name))
     return made
 
 
 @pytest.mark.timeout(200)
 def test_letters_that_cannot_be_sent_hold_up_no_other(bootstrap: str, unique: str) -> None:
-    own = {"input_topic": f"{unique}-in", "output_topic": f"{unique}-out", "group_id": unique}
-    made = load(None, {}, kafka={**own, "bootstrap_servers": bootstrap})
+    made = named(bootstrap, unique)
     create_topics(made.kafka, [TopicSpec(made.kafka.input_topic, 1, 1, {"max.message.bytes": "2000"})])
     topics.create(made, 1, 1)
     names, source = topics.names_of(made), topic_id(made.kafka, made.kafka.input_topic)
@@ -93,25 +95,14 @@ def test_letters_that_cannot_be_sent_hold_up_no_other(bootstrap: str, unique: st
     assert (done.sent, done.before, len(done.gone)) == (0, 3, 3)
 
 
-@pytest.fixture
-def told(settings: Settings, tmp_path: Path) -> list[str]:
-    """The option that names the settings as a file."""
-    path = tmp_path / "settings.toml"
-    names = ("bootstrap_servers", "input_topic", "output_topic", "group_id")
-    path.write_text("\n".join(["[kafka]", *(f'{name} = "{getattr(settings.kafka, name)}"' for name in names)]) + "\n")
-    return ["--config", str(path)]
-
-
 def sent_again(settings: Settings) -> list[TopicRecord]:
     """What a `read_committed` reader finds in the input behind what was there."""
     return [one for one in read_all(settings.kafka, settings.kafka.input_topic) if one.offset >= len(RECORDS)]
 
 
-def test_letters_are_listed_and_shown(
-    settings: Settings, told: list[str], capsysbinary: pytest.CaptureFixture[bytes]
-) -> None:
+def test_letters_are_listed_and_shown(settings: Settings, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
     def said(*arguments: str) -> str:
-        assert main(["dead-letters", *arguments, *told]) == 0
+        assert main(["dead-letters", *arguments]) == 0
         return capsysbinary.readouterr().out.decode()
 
     names = settings.kafka
@@ -127,23 +118,23 @@ def test_letters_are_listed_and_shown(
     shown = json.loads(said("show", "1:3", "--json"))
     assert (shown["key"], shown["value"], shown["headers"]) == ("c", '{"value": "ä"}', {"own": "3"})
     assert said("show", "1:4").splitlines()[-1].startswith("  5,120 bytes: hex 000102")
-    assert main(["dead-letters", "show", "--raw", "1:4", *told]) == 0
+    assert main(["dead-letters", "show", "--raw", "1:4"]) == 0
     assert capsysbinary.readouterr().out == LARGE, "from the input, since the letter does not have it"
     for nothing in ("1:5", "1:99", "0:0"):
-        assert main(["dead-letters", "show", nothing, *told]) == 1
+        assert main(["dead-letters", "show", nothing]) == 1
         assert f"there is no dead letter at {nothing}" in capsysbinary.readouterr().err.decode()
 
 
 def test_a_record_is_sent_again_as_it_was_and_once(
-    settings: Settings, told: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    settings: Settings, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def said(*arguments: str) -> str:
-        assert main(["dead-letters", "resend", *arguments, "--yes", *told]) == 0
+        assert main(["dead-letters", "resend", *arguments, "--yes"]) == 0
         return capsys.readouterr().out
 
     for answer, words in (("", "say --yes"), ("no\n", "This sends the records of 5 dead letters")):
         monkeypatch.setattr("sys.stdin", StringIO(answer))
-        assert main(["dead-letters", "resend", "--all", *told]) == 1
+        assert main(["dead-letters", "resend", "--all"]) == 1
         assert words in capsys.readouterr().err
     assert sent_again(settings) == []
     assert said("1:1", "1:3") == "2 sent, 0 had been sent before\n"
@@ -156,11 +147,11 @@ def test_a_record_is_sent_again_as_it_was_and_once(
     assert [one.headers for one in again] == [
         [("own", b"%d" % i), ("foldcast-resent-from", f"{topic}/1/{i}".encode())] for i in range(len(RECORDS))
     ]
-    assert main(["dead-letters", "list", "--json", *told]) == 0
+    assert main(["dead-letters", "list", "--json"]) == 0
     counted = json.loads(capsys.readouterr().out)
     assert (counted["letters"], counted["resent"], counted["other_records"]) == (5, 5, 1), "a note is no letter"
-    assert main(["dead-letters", "resend", *told]) == 2, "neither letters nor a filter"
-    assert main(["dead-letters", "resend", "1:77", "9:0", "--yes", *told]) == 1
+    assert main(["dead-letters", "resend"]) == 2, "neither letters nor a filter"
+    assert main(["dead-letters", "resend", "1:77", "9:0", "--yes"]) == 1
     assert "there is no dead letter at 1:77, or a filter leaves it out\nNO" in capsys.readouterr().out
 
 

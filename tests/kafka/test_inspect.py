@@ -25,15 +25,6 @@ partition  committed  input_end  image  records  bytes  newest_s     model  stre
 """
 
 
-def config(cluster: Cluster, folder: Path, **model: str) -> list[str]:
-    """The option that names the cluster's settings as a file."""
-    names = ("bootstrap_servers", "input_topic", "output_topic", "group_id")
-    lines = ["[kafka]", *(f'{name} = "{getattr(cluster.connection, name)}"' for name in names), "[model]"]
-    path = folder / "settings.toml"
-    path.write_text("\n".join([*lines, *(f'{name} = "{value}"' for name, value in model.items())]) + "\n")
-    return ["--config", str(path)]
-
-
 def normalised(text: str, unique: str) -> str:
     """The table without what differs from run to run: records, bytes, age, and the offset of the weights."""
     lines = [re.sub(r"gru32-\d+", "gru32-N", line.replace(unique, "NAME")).split() for line in text.splitlines()]
@@ -42,10 +33,15 @@ def normalised(text: str, unique: str) -> str:
 
 
 def test_inspect_tells_offsets_and_one_streams_state(
-    bootstrap: str, unique: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    bootstrap: str,
+    unique: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Cluster(bootstrap, unique, tmp_path, PARTITIONS, fine_tune={"enabled": False}) as cluster:
-        told = config(cluster, tmp_path)
+        for pair in cluster.environment.items():
+            monkeypatch.setenv(*pair)
         cluster.worker("one")
         cluster.wait_until_live()
         with FastProducer(cluster.connection) as producer:
@@ -55,7 +51,7 @@ def test_inspect_tells_offsets_and_one_streams_state(
             producer.flush()
         cluster.await_last()
         members = admin.members(cluster.connection, unique)
-        assert main(["inspect", "--json", *told]) == 0
+        assert main(["inspect", "--json"]) == 0
         running = json.loads(capsys.readouterr().out)
         assert [one["committed"] for one in running["partitions"]] == [EVENTS + 1, 1]
         assert all(one["problems"] == [] and one["image"] <= one["committed"] for one in running["partitions"])
@@ -63,11 +59,11 @@ def test_inspect_tells_offsets_and_one_streams_state(
         cluster.stop()
         ends = admin.bounds(cluster.connection, cluster.topics.changelog)
 
-        assert main(["inspect", *told]) == 0
+        assert main(["inspect"]) == 0
         out = capsys.readouterr().out
         assert normalised(out, unique) == normalised(OVERVIEW, unique)
 
-        assert main(["inspect", "a\tb", "--json", *told]) == 0
+        assert main(["inspect", "a\tb", "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
         assert (facts["partition"], facts["image"], facts["records_since"]) == (0, EVENTS + 1, 0)
         assert (facts["events"], facts["step_ms"], facts["season"]) == (EVENTS, HOUR_MS, "day")
@@ -75,16 +71,17 @@ def test_inspect_tells_offsets_and_one_streams_state(
         mean = [parts["mean"] for parts in facts["horizons"].values()]
         assert mean == pytest.approx(published[-1]["mean"], rel=1e-8)
 
-        assert main(["inspect", "a\tb", *told]) == 0
+        assert main(["inspect", "a\tb"]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == f"a\\tb: partition 0, as of offset 61, 0 records before C; {published[-1]['model']}"
         assert lines[1] == "  60 events, the last 31 at 2020-09-15T23:26:40+00:00; step 3600 s"
         assert lines[2].startswith("  season day, 24 slots seen; mean ")
 
-        assert main(["inspect", "nobody", *told]) == 1
+        assert main(["inspect", "nobody"]) == 1
         assert "has a stream 'nobody': it may have come after the last snapshot" in capsys.readouterr().err
         assert admin.bounds(cluster.connection, cluster.topics.changelog) == ends, "nothing was written"
 
-        assert main(["inspect", *config(cluster, tmp_path, season="week")]) == 1
+        monkeypatch.setenv("FOLDCAST_MODEL__SEASON", "week")
+        assert main(["inspect"]) == 1
         out = capsys.readouterr().out
         assert "NO  the changelog of partition 0 does not fit these settings: model.season was 'auto' and is" in out

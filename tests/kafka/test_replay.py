@@ -37,8 +37,8 @@ def await_half(cluster: Cluster, forecasts: TopicReader, changelog: TopicReader)
 
 
 @pytest.fixture
-def told(bootstrap: str, unique: str, tmp_path: Path) -> Iterator[tuple[Cluster, list[str]]]:
-    """A partition that two lives of a worker have forecast, learning, and the option that names its settings."""
+def forecast(bootstrap: str, unique: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
+    """A partition that two lives of a worker have forecast, learning; its settings are in the environment."""
     faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
     with Cluster(bootstrap, unique, tmp_path, 1, **RUN) as cluster:
         worker = cluster.worker("one")
@@ -56,24 +56,20 @@ def told(bootstrap: str, unique: str, tmp_path: Path) -> Iterator[tuple[Cluster,
         feeder.finish()
         cluster.await_last()
         cluster.stop()
-        kafka = {n: getattr(cluster.connection, n) for n in ("bootstrap_servers", "input_topic", "output_topic")}
-        tables = {**RUN, "kafka": {**kafka, "group_id": unique}}
-        path = tmp_path / "settings.toml"
-        lines = [[f"[{name}]", *(f"{k} = {json.dumps(v)}" for k, v in table.items())] for name, table in tables.items()]
-        path.write_text("\n".join(line for table in lines for line in table) + "\n")
-        yield cluster, ["--config", str(path)]
+        for pair in cluster.environment.items():
+            monkeypatch.setenv(*pair)
+        yield cluster
 
 
 @pytest.mark.timeout(600)
 def test_a_replay_gives_what_was_published_and_explains_it(
-    told: tuple[Cluster, list[str]], capsys: pytest.CaptureFixture[str]
+    forecast: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    cluster, config = told
-    topics = cluster.topics
+    cluster, topics = forecast, forecast.topics
     ends = [admin.bounds(cluster.connection, name) for name in topics.names]
 
     def said(*arguments: str, code: int = 0) -> str:
-        assert main(["replay", "--partition", "0", *arguments, *config]) == code
+        assert main(["replay", "--partition", "0", *arguments]) == code
         out = capsys.readouterr()
         return out.err if code else out.out
 
@@ -126,5 +122,5 @@ def test_a_replay_gives_what_was_published_and_explains_it(
         forged = orjson.dumps({**body, "stream": "forged"})
         producer.send(topics.output, 0, b"forged", forged, None, [*headers.items()])
         producer.flush()
-    assert main(["replay", "--partition", "0", "--json", "--from", str(offset), *config]) == 1
+    assert main(["replay", "--partition", "0", "--json", "--from", str(offset)]) == 1
     assert json.loads(capsys.readouterr().out)["not_replayed"] == 1

@@ -9,7 +9,7 @@ import orjson
 import pytest
 from kafka.admin import ConfigResource, ConfigResourceType
 
-from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of
+from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, by_partition, event_bytes, image_of, named
 from worker import topics
 from worker.broker import admin
 from worker.broker.admin import TopicSpec
@@ -20,28 +20,11 @@ from worker.broker.security import open_admin
 from worker.refusal import Refusal
 from worker.reset import reset
 from worker.settings.settings import Settings
-from worker.settings.sources import load
 
 pytestmark = pytest.mark.kafka
 
 LARGE = 3_000_000  # bytes, more than any default
 MEGABYTE = {"max.message.bytes": "1000000"}
-
-
-def named(bootstrap: str, unique: str, **sections: dict[str, object]) -> Settings:
-    """Settings for topics of this test, none of which is there."""
-    return load(
-        None,
-        {},
-        kafka={
-            "bootstrap_servers": bootstrap,
-            "input_topic": f"{unique}-in",
-            "output_topic": f"{unique}-out",
-            "group_id": unique,
-        },
-        output={"rows_topic": f"{unique}-rows"},
-        **sections,
-    )
 
 
 def make(settings: Settings, partitions: int = 2, **configs: dict[str, str]) -> None:
