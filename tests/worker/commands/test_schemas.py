@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,15 +12,13 @@ from jsonschema import Draft202012Validator
 
 from pipeline.events import Decoder, Format
 from pipeline.method import Method
+from tests.rigs.letters import Rig, letter
 from tests.rigs.rows import folded
 from worker.__main__ import main
-from worker.broker.contract import LogRecord, Message, Records, Topics
+from worker.broker.contract import Records, Topics
 from worker.dead_letters import dead_letters
-from worker.letters import resending
-from worker.letters.reading import Chosen
 from worker.publish import forecast_messages
 from worker.rows import row_messages
-from worker.settings.sources import load
 
 FOLDER = files("worker").joinpath("schemas")
 SCHEMAS = {file.name.removesuffix(".json"): json.loads(file.read_text()) for file in FOLDER.iterdir()}
@@ -104,18 +101,10 @@ def test_headers_of_dead_letters_are_valid(key: bytes | None, value: bytes | Non
 
 
 def test_what_is_sent_again_and_the_note_of_it_are_valid(monkeypatch: pytest.MonkeyPatch) -> None:
-    facts = {"reason": "x", "topic": "events", "partition": "0", "offset": "7", "timestamp": "5", "group": "foldcast"}
-    headers = [(f"foldcast-error-{name}", text.encode()) for name, text in facts.items()]
-    sent: list[Message] = []
-    resender = SimpleNamespace(send=sent.extend, close=lambda: None)
-    logs = SimpleNamespace(close=lambda: None)
-    monkeypatch.setattr(resending, "Resender", lambda *given: resender)
-    monkeypatch.setattr(resending, "LogReader", lambda kafka: logs)
-    monkeypatch.setattr(resending, "topic_id", lambda kafka, topic: "")
-    monkeypatch.setattr(resending, "bounds", lambda kafka, topic: {0: (0, 1)})
-    monkeypatch.setattr("worker.letters.reading.whole", lambda *place: iter([LogRecord(b"k", b"{", headers, 4)]))
-    assert [*resending.resend(load(None, {}), Chosen())]
-    [record, note] = sent
+    rig = Rig(monkeypatch)
+    rig.log = [letter(0)]
+    assert rig.last().sent == 1
+    [record], [_, note] = rig.input, rig.log
     messages = SCHEMAS["asyncapi"]["components"]["messages"]
     for message, name in ((record, "event"), (note, "resentNote")):
         own = {header: part.decode() for header, part in message.headers}
