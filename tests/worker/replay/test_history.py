@@ -153,12 +153,18 @@ def test_only_the_images_that_matter_are_decoded_and_nothing_is_read_behind_the_
     assert len(read) == place_of(200) + 1
 
 
-def test_adoptions_before_the_image_are_let_go_of() -> None:
+def test_adoptions_before_the_image_are_let_go_of(monkeypatch: pytest.MonkeyPatch) -> None:
     """The changelog keeps them for `worker.changelog_history_s`: as many as there were."""
-    kept = [record for record in changelog() if record.value is not None]
-    found = history._search(kept, 300, 0, FAR)
-    assert found.offset == 300
-    assert [key for key in found.image if key.startswith(b"weights-")] == [b"weights-base", b"weights-250"]
+    kept, seen = [record for record in changelog() if record.value is not None], list[list[bytes]]()
+
+    def noting(records: Iterable[tuple[bytes, bytes | None]]) -> Image:
+        whole = [*records]
+        seen.append([key for key, _ in whole if key.startswith(b"weights-")])
+        return read_image(whole)
+
+    monkeypatch.setattr(history, "read_image", noting)
+    assert offset_of(image_of_then(lambda: kept, 0, 300, 0, FAR)) == 300
+    assert seen[0] == [b"weights-base", b"weights-250"]
 
 
 def place_of(offset: int) -> int:
