@@ -1,7 +1,6 @@
 """The read-only API: every answer is as the OpenAPI document has it, and says what was published."""
 
 import json
-import math
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from importlib.resources import files
@@ -13,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from pipeline.batch import DROPS
+from tests.rigs.clock import Clock
 from tests.rigs.loop_rig import METHOD, Rig
 from tests.rigs.memory_broker import OUTPUT
 from worker.http.api import MOST_BUSY, MOST_KEPT, MOST_POINTS, MOST_STREAMS, Api
@@ -37,16 +37,14 @@ def valid(name: str, answer: object) -> None:
 
 
 class Site:
-    """A rig's worker with a past, behind a port; its clock is `now`."""
+    """A rig's worker with a past, behind a port."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, streams: int = 100) -> None:
+    def __init__(self, clock: Clock, streams: int = 100) -> None:
         self.rig = Rig(partitions=1, max_poll_records=50)
         self.loop = self.rig.start()
         metrics = self.loop._metrics
         metrics.recent_streams = RecentStreams(METHOD, streams, POINTS)
-        self.now = 1000.0
-        for module in ("worker.http.api", "worker.http.experts", "worker.observe.hour"):
-            monkeypatch.setattr(f"{module}.time.monotonic", lambda: self.now)
+        self.clock = clock
         self.hour, self.experts = Hour(metrics), Experts()
         self.api = Api(metrics, self.hour, self.experts)
         self.server = Server("127.0.0.1", 0, Pages(metrics.registry, dict, Pulse(), 30, self.api))
@@ -66,7 +64,7 @@ class Site:
 
     def get(self, path: str) -> tuple[int, Json]:
         """The status and the JSON of an answer made anew."""
-        self.now += 1.0
+        self.clock.now += 1.0
         connection = HTTPConnection("127.0.0.1", self.server.port, timeout=10)
         connection.request("GET", path)
         answer = connection.getresponse()
@@ -95,10 +93,23 @@ class Site:
         messages = self.rig.cluster.committed_messages(OUTPUT)
         return [json.loads(m.value or b"") for m in messages if m.key == name.encode()]
 
+    def copies(self, monkeypatch: pytest.MonkeyPatch, each_s: float = 0.0) -> list[Overview]:
+        """The copies of all streams that are made from now on; each takes `each_s`."""
+        made, recent = list[Overview](), self.loop._metrics.recent_streams
+        copied = recent.overview
+
+        def noted() -> Overview:
+            self.clock.now += each_s
+            made.append(copied())
+            return made[-1]
+
+        monkeypatch.setattr(recent, "overview", noted)
+        return made
+
 
 @pytest.fixture
-def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    site = Site(monkeypatch)
+def site(clock: Clock) -> Iterator[Site]:
+    site = Site(clock)
     yield site
     site.server.close()
 
@@ -269,23 +280,23 @@ def test_experts_are_there_once_the_loop_has_looked_and_while_somebody_asks(fed:
     fed.rig.drain()
     fed.experts.after_cycle(fed.loop)
     assert fed.ok("/api/streams/quiet", "Stream")["experts"]["1"]["last_value"]["forecast"] == 77.0
-    fed.now += ASKED_FOR_S
+    fed.clock.now += ASKED_FOR_S
     fed.experts.after_cycle(fed.loop)
-    assert not fed.experts._said, "nobody looks"
+    assert fed.experts.ask(0, "quiet") is None, "nobody looks"
 
 
 def test_experts_are_looked_up_about_once_a_second_whoever_asked_before(fed: Site) -> None:
     fed.experts.ask(0, "quiet")
-    fed.now += ASKED_FOR_S
+    fed.clock.now += ASKED_FOR_S
     fed.experts.ask(0, "noisy")
     fed.experts.after_cycle(fed.loop)
-    said = fed.experts._said
-    assert [*said] == [(0, "noisy")]
+    said = fed.experts.ask(0, "noisy")
+    assert said is not None
     fed.experts.after_cycle(fed.loop)
-    assert fed.experts._said is said
-    fed.now += 1.0
+    assert fed.experts.ask(0, "noisy") is said
+    fed.clock.now += 1.0
     fed.experts.after_cycle(fed.loop)
-    assert fed.experts._said is not said
+    assert fed.experts.ask(0, "noisy") is not said
 
 
 def test_experts_look_at_so_many_streams_and_no_more() -> None:
@@ -302,11 +313,11 @@ def test_the_last_hour_has_a_sample_every_ten_seconds(fed: Site) -> None:
     assert fed.ok("/api/history", "History")["times"] == []
     fed.hour.after_cycle()
     before = fed.rig.sample("forecasts_total")
-    fed.now += EVERY_S
+    fed.clock.now += EVERY_S
     fed.hour.after_cycle()
     fed.send("quiet", EVENTS)
     fed.rig.drain()
-    fed.now += EVERY_S
+    fed.clock.now += EVERY_S
     fed.hour.after_cycle()
     page = fed.ok("/api/history", "History")
     assert page["seconds"] == [EVERY_S + 1, EVERY_S], "a request takes a second here"
@@ -316,7 +327,7 @@ def test_the_last_hour_has_a_sample_every_ten_seconds(fed: Site) -> None:
     assert page["skill"]["1"][0] is not None
     assert all(len(page[name]) == 2 for name in COUNTS)
     for _ in range(SAMPLES + 5):
-        fed.now += EVERY_S
+        fed.clock.now += EVERY_S
         fed.hour.after_cycle()
     assert len(fed.ok("/api/history", "History")["times"]) == SAMPLES
 
@@ -324,8 +335,8 @@ def test_the_last_hour_has_a_sample_every_ten_seconds(fed: Site) -> None:
 # ---- all of it
 
 
-def test_without_places_streams_are_no_page_and_the_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    site = Site(monkeypatch, streams=0)
+def test_without_places_streams_are_no_page_and_the_setting_is_named(clock: Clock) -> None:
+    site = Site(clock, streams=0)
     site.send("quiet", 0)
     site.rig.drain()
     for path in ("/api/streams", "/api/streams/quiet"):
@@ -337,14 +348,13 @@ def test_before_the_first_event_there_is_an_empty_answer(site: Site) -> None:
     assert site.ok("/api/streams?sort=outside", "Streams")["streams"] == []
 
 
-def test_numbers_that_are_not_finite_are_null(site: Site) -> None:
+def test_the_largest_values_that_are_events_are_told(site: Site) -> None:
     for n in range(4):
-        site.send("huge", n, value=9e29 * (-1) ** n)
+        site.send("huge", n, value=1e36 * (-1) ** n)
     site.rig.drain()
     page = site.ok("/api/streams/huge", "Stream")
-    assert page["values"] == [9e29, -9e29] * 2
+    assert page["values"] == [1e36, -1e36] * 2
     assert site.names() == ["huge"]
-    assert all(math.isfinite(mean) for mean in page["earlier"]["1"]["mean"] if mean is not None)
 
 
 def test_an_answer_is_kept_for_a_second_and_not_for_ever(fed: Site) -> None:
@@ -352,7 +362,7 @@ def test_an_answer_is_kept_for_a_second_and_not_for_ever(fed: Site) -> None:
     fed.send("new", EVENTS)
     fed.rig.drain()
     assert fed.api.answer("/api/streams?limit=1&sort=newest") is first
-    fed.now += 1.0
+    fed.clock.now += 1.0
     assert fed.api.answer("/api/streams?limit=1&sort=newest") != first
     for n in range(3 * MOST_KEPT):
         fed.api.answer(f"/api/streams?search={n}")
@@ -376,39 +386,22 @@ def test_the_document_names_all_paths_and_its_parameters() -> None:
 
 
 def test_many_different_questions_leave_time_for_probes(fed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    recent, asked = fed.loop._metrics.recent_streams, 0
-    copied = recent.overview
-
-    def slow() -> Overview:
-        nonlocal asked
-        asked += 1
-        fed.now += 1.0
-        return copied()
-
-    monkeypatch.setattr(recent, "overview", slow)
+    made = fed.copies(monkeypatch, each_s=1.0)
     assert fed.get("/api/streams?limit=1")[0] == 200
     assert "ask again" in fed.refused("/api/streams?limit=2", 503)
     assert fed.get("/api/status")[0] == 200
-    assert asked == 1
-    fed.now += 1 / MOST_BUSY
+    assert len(made) == 1
+    fed.clock.now += 1 / MOST_BUSY
     assert fed.get("/api/streams?limit=2")[0] == 200
 
 
 def test_questions_of_one_second_share_a_copy_of_all_streams(fed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    recent, asked = fed.loop._metrics.recent_streams, 0
-    copied = recent.overview
-
-    def counted() -> Overview:
-        nonlocal asked
-        asked += 1
-        return copied()
-
-    monkeypatch.setattr(recent, "overview", counted)
+    made = fed.copies(monkeypatch)
     for limit in range(1, 5):
         answer = fed.api.answer(f"/api/streams?limit={limit}")
         assert answer is not None
         assert answer.status == 200
-    assert asked == 1
+    assert len(made) == 1
 
 
 def test_all_streams_are_copied_some_at_a_time(fed: Site, monkeypatch: pytest.MonkeyPatch) -> None:
