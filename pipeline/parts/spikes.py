@@ -1,20 +1,26 @@
-"""Spike hold: where a stream's spikes are known to go back at once, a suspect value is replaced by the last one.
+"""Spike hold: a suspect value is replaced by the last one, unless the stream's suspects are known to stay.
 
-    suspect: |z_t - z_{t-1}| > 12 s and t-1 was not suspect
+    suspect: |z_t - z_{t-1}| > 12 s, t > 20, at most 3 steps after t-1, which was not suspect; rho is 0.75 at first
     at the next event: r = clip((z_{t+1} - z_t) / (z_{t-1} - z_t), 0..1), rho += 0.2 (r - rho)
     while rho > 0.7 a suspect value counts as z_{t-1}
 
-The replaced value is what everything else learns from and starts at; the raw one is reported and scored.
+So the first suspect is held, and after one that stayed it takes three that go back before another is. The replaced
+value is what everything else learns from and starts at; the raw one is reported and scored.
 """
+
+import numpy as np
 
 from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts.part import Part
+from pipeline.parts.scales import WARM
 
 SUSPECT = 12.0  # step scales
 RATE = 0.2
 HELD = 0.7
+GAP = 3  # steps: after more of them a value may well be another
+FIRST = 0.75  # above HELD by less than RATE takes away: a stream's first spike is held, its first jump costs one event
 
 
 def fields(_method: Method) -> list[Field]:
@@ -24,6 +30,11 @@ def fields(_method: Method) -> list[Field]:
         ("suspected", "u1"),  # 1: the last event was suspect
         ("return_share", "f4"),  # rho
     ]
+
+
+def initialise(_method: Method, row: np.void) -> None:
+    """Expect that a stream's first suspect goes back."""
+    row["return_share"] = FIRST
 
 
 @kernel
@@ -44,7 +55,11 @@ def hold(rows: Rows, events: Events, _fixed: Fixed) -> None:
             row["suspected"] = 0
             back = (raw - suspect[0]) / (suspect[1] - suspect[0])
             row["return_share"] += RATE * (min(max(back, 0.0), 1.0) - row["return_share"])
-        elif abs(raw - last) > SUSPECT * row["step_scale"]:
+        elif (
+            n > WARM
+            and event["elapsed_ms"] <= GAP * event["step_ms"]
+            and abs(raw - last) > SUSPECT * row["step_scale"]
+        ):
             row["suspected"] = 1
             suspect[0] = raw
             suspect[1] = last
@@ -52,4 +67,4 @@ def hold(rows: Rows, events: Events, _fixed: Fixed) -> None:
                 event["z"] = last
 
 
-PART = Part(fields, arrive=(hold,))
+PART = Part(fields, initialise, arrive=(hold,))

@@ -126,7 +126,7 @@ class Plain:
         spans = m.spans.tolist()
         self.q1, self.qh = Mean(500, 64), {h: Mean(500, 64) for h in spans}
         self.m5, self.v5, self.m2, self.mS = Mean(500), Mean(500), Mean(200), Mean(m.season_slots)
-        self.unit2, self.rho, self.suspect = 0.0, 0.0, None
+        self.unit2, self.rho, self.suspect = 0.0, 0.75, None
         self.hidden = np.zeros((1, m.layers, states(m.cell), m.hidden_size), np.float32)
         F = 9 + len(m.fractions) + 6
         self.A = Least(F, Z, 0.999, 1.0)
@@ -163,13 +163,13 @@ class Plain:
         self.times.append(ms)
         elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
         step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
-        z = self.hold(raw)
+        z = self.hold(raw, elapsed <= 3 * step)
         self.season.settle(n, ms, elapsed, step)
         self.score(n, z)
         self.learn(n, z, ms)
         return self.forecast(n, z, ms, step, self.covariates(given))
 
-    def hold(self, raw: float) -> float:
+    def hold(self, raw: float, soon: bool) -> float:
         if not self.z:
             return raw
         last = self.z[-1]
@@ -177,7 +177,7 @@ class Plain:
             odd, before = self.suspect
             self.rho += 0.2 * (min(max((raw - odd) / (before - odd), 0), 1) - self.rho)
             self.suspect = None
-        elif abs(raw - last) > 12 * (np.sqrt(self.q1.m + 1e-10 * self.unit2) if len(self.z) > 1 else 0):
+        elif len(self.z) > 20 and soon and abs(raw - last) > 12 * np.sqrt(self.q1.m + 1e-10 * self.unit2):
             self.suspect = (raw, last)
             if self.rho > 0.7:
                 return last

@@ -1,0 +1,49 @@
+"""What a suspect value counts as: the first is held, those after one that stayed are not, nor is what follows a gap."""
+
+import numpy as np
+import pytest
+
+from pipeline.arrays import Floats, Ints
+from pipeline.batch import Batch
+from pipeline.method import Method
+from pipeline.network.model import Network, Shape
+from pipeline.shard import Shard
+
+METHOD = Method(horizons=(1,), hidden_size=8)
+N, AT, HOUR_MS = 60, 40, 3_600_000
+CALM = np.random.default_rng(1).normal(size=N)
+
+
+def counted(value: Floats, hours: Ints) -> float:
+    """What the last of the values counts as."""
+    n = len(value)
+    ms = 1_600_300_800_000 + hours * HOUR_MS
+    shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
+    offsets, nothing = np.arange(n), np.zeros((n, 0))
+    shard.advance(Batch(offsets, ["s"] * n, ms, ms, value, nothing, n, n, np.zeros(n, np.int64)))
+    return float(shard.table.rows[0]["values"][0])  # of a ring of one
+
+
+def at(*values: float) -> Floats:
+    """Calm values, then these."""
+    return np.append(CALM[:AT], values)
+
+
+@pytest.mark.parametrize(
+    ("value", "counts_as"),
+    [
+        (at(1000), CALM[AT - 1]),  # a first spike
+        (at(1000, 0.5), 0.5),
+        (at(1000, 1001), 1001),  # a first jump is believed an event later
+        (at(1000, 1001, 3000), 3000),  # and a second one at once
+        (np.append(CALM[:20], 1000), 1000),  # too young to have scales
+    ],
+)
+def test_a_first_suspect_is_held_for_one_event(value: Floats, counts_as: float) -> None:
+    assert counted(value, np.arange(len(value))) == counts_as
+
+
+def test_what_follows_a_gap_is_no_spike() -> None:
+    for gap, counts_as in ((3, CALM[AT - 1]), (4, 1000)):
+        hours = np.append(np.arange(AT), AT - 1 + gap)
+        assert counted(at(1000), hours) == counts_as
