@@ -53,7 +53,7 @@ def _waiting(row: np.void, j: int, method: Method) -> Facts:
     place = int(method.pending_start[j]) + n % method.horizons[j]
     unit = row["pending_unit"][place]
     mean = row["values"][n % method.longest] + row["pending_move"][place] * unit
-    size = float(row["pending_width"][place] * unit)
+    size = float(abs(row["pending_width"][place]) * unit)
     edges = row["pending_band"][place] / fixed(method)[0]["edge_unit"]
     bands = {
         str(level): [_out(mean + edges[2 * k] * size, method), _out(mean + edges[2 * k + 1] * size, method)]
@@ -68,7 +68,7 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
     `event` is the whole record that the wave has left (`Wave.stepped`), `row` the stream's right after it.
     """
     weights, guards = mixture.weights(row), mixture.guards(row)
-    z, mixed, stacked = float(event["z"]), experts.mixed(method), experts.stacked(method) if method.full else []
+    base, mixed, stacked = float(event["base"]), experts.mixed(method), experts.stacked(method) if method.full else []
     horizons: Facts = {}
     for j, horizon in enumerate(method.horizons):
         scale = float(row["scale"][j])
@@ -78,11 +78,14 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
         factor = float(row["slot_factor"][j, event["slot_ahead"][j]]) / intervals.factor_kept(method)[1]
         horizons[str(horizon)] = {
             "experts": {
-                name: {"forecast": _out(z + move * scale, method), "weight": float(weight)}
+                name: {"forecast": _out(base + move * scale, method), "weight": float(weight)}
                 for name, move, weight in zip(mixture.names(method), moves, weights[j], strict=True)
             },
             "stacking": {
-                name: {"forecast": _out(z + float(event[f"{name}_move"][j]) * scale, method), "weight": float(weight)}
+                name: {
+                    "forecast": _out(base + float(event[f"{name}_move"][j]) * scale, method),
+                    "weight": float(weight),
+                }
                 for name, weight in zip(stacked, row["stack_weights"][j] if stacked else (), strict=False)
             },
             "guard": float(guards[j]),
@@ -95,7 +98,7 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
             "mean": float(event["mean"][j]),
             "quantiles": _by_level(method, event["quantiles"][j].tolist()),
         }
-    return {"value": float(event["value"]), "counts_as": _out(z, method), "horizons": horizons}
+    return {"value": float(event["value"]), "counts_as": _out(event["z"], method), "horizons": horizons}
 
 
 def _by_level(method: Method, numbers: list[float]) -> dict[str, float]:

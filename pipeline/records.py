@@ -111,6 +111,7 @@ def _worked_with(method: Method) -> list[Field]:
     return [
         ("n", "i8"),  # which event of its stream this is
         ("z", "f8"),  # what counts: the raw value, or the one before a spike that is held
+        ("base", "f8"),  # what moves are published from: z, but the raw value at a stream's first suspect
         ("label", "f8", (z,)),  # the move that came, in the horizon scale of its origin; NaN: none
         ("seasonal_ahead", "f8", (k,)),  # sn by span
         ("profile_ahead", "f8", (k,)),  # pf by span

@@ -100,6 +100,8 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             place = start[j] + n % h
             e = z - (values[(n - h) % len(values)] + move[place] * unit[place])
             made_with = width[place] * unit[place]
+            if made_with < 0.0:
+                continue
             if labels > h and made_with > 0.0:
                 for q in range(len(levels)):
                     below = 1.0 if e / made_with <= quantile[j, q] else 0.0

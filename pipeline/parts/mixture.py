@@ -71,11 +71,12 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         loss = row["mixture_loss"]
         withheld = row["mixture_withheld"]
         published = row["pending_move"]
+        width = row["pending_width"]
         for j in range(len(horizons)):
-            if np.isnan(label[j]):
+            place = start[j] + n % horizons[j]
+            if np.isnan(label[j]) or width[place] < 0.0:
                 continue
             keep = 1.0 - 1.0 / (500.0 + 20.0 * (horizons[j] - 1))
-            place = start[j] + n % horizons[j]
             share = withheld[place] / root
             combined = published[place] + share * abs(share) * CLIP
             y = min(max(label[j], -CLIP), CLIP)

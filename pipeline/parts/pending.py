@@ -20,8 +20,8 @@ def fields(method: Method) -> list[Field]:
     waiting = method.pending_size
     return [
         ("pending_unit", "f4", (waiting,)),  # c_h(o)
-        ("pending_move", "f4", (waiting,)),  # of the mixture, in that unit
-        ("pending_width", "f4", (waiting,)),  # of the band, in that unit
+        ("pending_move", "f4", (waiting,)),  # from z to what was published, in that unit
+        ("pending_width", "f4", (waiting,)),  # of the band, in that unit; below 0 where the move is not the mixture's
         ("pending_network", "f4", (method.horizons[0],)),  # the network's own move, first horizon only
         ("pending_band", method.ring, (waiting, 2 * method.bands)),  # low, high of each pair of quantiles, in the width
     ]
@@ -73,7 +73,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             if unit[place] > 0.0:
                 label[j] = (z - last) / unit[place]
             mean = last + move[place] * unit[place]
-            size = width[place] * unit[place]
+            size = abs(width[place]) * unit[place]
             if labels > WARM and scale[j] > 0.0:
                 error[j] = (raw - mean) / scale[j]
                 naive[j] = (raw - last) / scale[j]
@@ -101,6 +101,7 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
         row = rows[event["row"]]
         n = event["n"]
         z = event["z"]
+        base = event["base"]
         moves = event["mixed_move"]
         widths = event["width"]
         edges = event["edges"]
@@ -119,7 +120,10 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
             move[place] = moves[j]
             width[place] = widths[j]
             size = width[place] * unit[place]
-            mean[j] = z + move[place] * unit[place]
+            if base != z and scale[j] > 0.0:
+                move[place] += (base - z) / scale[j]
+                width[place] = -width[place]
+            mean[j] = z + move[place] * unit[place] if scale[j] > 0.0 else base
             for q in range(last + 1):
                 quantiles[j, q] = mean[j] + edges[j, q] / edge_unit * size
             for k in range(band.shape[1] // 2):
@@ -138,7 +142,7 @@ def keep_parts(rows: Rows, events: Events, fixed: Fixed) -> None:
         forecasts = event["parts"]
         for j in range(len(forecasts)):
             for x in range(len(parts)):
-                forecasts[j, x] = event["z"] + moves[parts[x], j] * scale[j]
+                forecasts[j, x] = event["base"] + moves[parts[x], j] * scale[j]
 
 
 PART = Part(

@@ -5,7 +5,8 @@
     while rho > 0.7 a suspect value counts as z_{t-1}
 
 So the first suspect is held, and after one that stayed it takes three that go back before another is. The replaced
-value is what everything else learns from and starts at; the raw one is reported and scored.
+value is what everything else learns from and starts at; the raw one is reported and scored. At the first suspect, when
+nothing tells yet whether they go back, forecasts are moves from the raw value: they lose to the last value neither way.
 """
 
 import numpy as np
@@ -20,7 +21,7 @@ SUSPECT = 12.0  # step scales
 RATE = 0.2
 HELD = 0.7
 GAP = 3  # steps: after more of them a value may well be another
-FIRST = 0.75  # above HELD by less than RATE takes away: a stream's first spike is held, its first jump costs one event
+FIRST = 0.75  # above HELD by less than RATE takes away: one that stays ends the hold; in float32 without rounding
 
 
 def fields(_method: Method) -> list[Field]:
@@ -39,13 +40,14 @@ def initialise(_method: Method, row: np.void) -> None:
 
 @kernel
 def hold(rows: Rows, events: Events, _fixed: Fixed) -> None:
-    """Set `z`, what each raw value counts as."""
+    """Set `z`, what each raw value counts as, and `base`, what forecasts are moves from."""
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
         n = event["n"]
         raw = event["raw"]
         event["z"] = raw
+        event["base"] = raw
         if n == 0:
             continue
         suspect = row["suspect"]
@@ -56,15 +58,15 @@ def hold(rows: Rows, events: Events, _fixed: Fixed) -> None:
             back = (raw - suspect[0]) / (suspect[1] - suspect[0])
             row["return_share"] += RATE * (min(max(back, 0.0), 1.0) - row["return_share"])
         elif (
-            n > WARM
-            and event["elapsed_ms"] <= GAP * event["step_ms"]
-            and abs(raw - last) > SUSPECT * row["step_scale"]
+            n > WARM and event["elapsed_ms"] <= GAP * event["step_ms"] and abs(raw - last) > SUSPECT * row["step_scale"]
         ):
             row["suspected"] = 1
             suspect[0] = raw
             suspect[1] = last
             if row["return_share"] > HELD:
                 event["z"] = last
+                if row["return_share"] != FIRST:
+                    event["base"] = last
 
 
 PART = Part(fields, initialise, arrive=(hold,))

@@ -164,10 +164,11 @@ class Plain:
         elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
         step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
         z = self.hold(raw, elapsed <= 3 * step)
+        base = raw if self.rho == 0.75 else z
         self.season.settle(n, ms, elapsed, step)
         self.score(n, z)
         self.learn(n, z, ms)
-        return self.forecast(n, z, ms, step, self.covariates(given))
+        return self.forecast(n, z, base, ms, step, self.covariates(given))
 
     def hold(self, raw: float, soon: bool) -> float:
         if not self.z:
@@ -190,19 +191,8 @@ class Plain:
             o, zo, slot = self.origin[n - h], self.z[n - h], self.season.slot
             e = z - zo - o["said"][j] * o["c"][j]
             self.labels[j] += 1
-            width = o["width"][j]
-            if n - h >= h and width > 0:
-                self.q[j] += np.maximum(self.g, min(0.1, 2 / self.labels[j])) * (self.tau - (e / width <= self.q[j]))
-            size = abs(e)
-            self.sigma[j] = max(self.sigma[j], 0.02 * self.scale[j]) if self.labels[j] > 1 else 0.0
-            if self.sigma[j] > 0:
-                self.un[j][slot] += 1
-                rate = max(0.05, 1 / (self.un[j][slot] + 10))
-                self.u[j][slot] += rate * (min(size / self.sigma[j], 6) - self.u[j][slot])
-                size /= np.clip(self.u[j][slot], 0.5, 1.2)
-                if self.labels[j] > 20:
-                    size = min(size, 8 * self.sigma[j])
-            self.sigma[j] += max(1 / 200, 1 / self.labels[j]) * (size - self.sigma[j])
+            if not o["unsure"]:
+                self.band(n, h, j, e, o["width"][j], slot)
             if o["c"][j] == 0:
                 continue
             label = (z - zo) / o["c"][j]
@@ -216,6 +206,8 @@ class Plain:
             u = o["raw"][j]
             self.a[j] += u * y - self.a[j] / 3000
             self.b[j] += u * u - self.b[j] / 3000
+            if o["unsure"]:
+                continue
             if y:
                 self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
                 self.L0[j] += (y * y - self.L0[j]) / (12 + h)
@@ -223,6 +215,20 @@ class Plain:
             r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
             self.R[j] = keep * self.R[j] - r
             self.V[j] = keep * self.V[j] + r * r
+
+    def band(self, n: int, h: int, j: int, e: float, width: float, slot: int) -> None:
+        if n - h >= h and width > 0:
+            self.q[j] += np.maximum(self.g, min(0.1, 2 / self.labels[j])) * (self.tau - (e / width <= self.q[j]))
+        size = abs(e)
+        self.sigma[j] = max(self.sigma[j], 0.02 * self.scale[j]) if self.labels[j] > 1 else 0.0
+        if self.sigma[j] > 0:
+            self.un[j][slot] += 1
+            rate = max(0.05, 1 / (self.un[j][slot] + 10))
+            self.u[j][slot] += rate * (min(size / self.sigma[j], 6) - self.u[j][slot])
+            size /= np.clip(self.u[j][slot], 0.5, 1.2)
+            if self.labels[j] > 20:
+                size = min(size, 8 * self.sigma[j])
+        self.sigma[j] += max(1 / 200, 1 / self.labels[j]) * (size - self.sigma[j])
 
     def learn(self, n: int, z: float, ms: int) -> None:
         before_prev = getattr(self.season, "prev", 0.0)
@@ -262,7 +268,9 @@ class Plain:
             out += [clip(change / s, 6), clip((self.cov[c] - self.covmean[c]) / s, 20) / 3] if s > 0 else [0, 0]
         return np.array(out)
 
-    def forecast(self, n: int, z: float, ms: int, step: int, cov: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def forecast(
+        self, n: int, z: float, base: float, ms: int, step: int, cov: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
         m, floor, ahead = self.m, 1e-10 * self.unit2, self.season.ahead
         scale = {h: np.sqrt((q.m if q.count else h * self.q1.m) + floor) if n else 0.0 for h, q in self.qh.items()}
         s, sd = (np.sqrt(self.q1.m + floor), np.sqrt(self.v5.m + floor)) if n else (0.0, 0.0)
@@ -314,6 +322,7 @@ class Plain:
             ):
                 o[name].append(value)
         self.origin.append(o)
-        mean = z + np.array(o["said"]) * o["c"]
+        o["unsure"] = base != z
+        mean = base + np.array(o["said"]) * o["c"]
         width = np.where(o["c"] > 0, o["width"], 0)
         return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]

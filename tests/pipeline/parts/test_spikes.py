@@ -47,3 +47,26 @@ def test_what_follows_a_gap_is_no_spike() -> None:
     for gap, counts_as in ((3, CALM[AT - 1]), (4, 1000)):
         hours = np.append(np.arange(AT), AT - 1 + gap)
         assert counted(at(1000), hours) == counts_as
+
+
+@pytest.mark.parametrize("goes_back", [True, False])
+def test_a_first_suspect_is_forecast_from_as_it_is_and_teaches_the_mixture_nothing(goes_back: bool) -> None:
+    shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
+    value = at(1000, *(CALM[AT + 1 :] + (0 if goes_back else 1000)))
+    told = []
+    for n, v in enumerate(value):
+        if n == AT + 1:
+            before = shard.table.rows[0].copy()
+        ms = np.array([1_600_300_800_000 + n * HOUR_MS])
+        batch = Batch(
+            np.array([n]), ["s"], ms, ms, np.array([v]), np.zeros((1, 0)), n + 1, n + 1, np.zeros(1, np.int64)
+        )
+        told.append(shard.advance(batch))
+        if n == AT + 1:
+            for field in ("mixture_regret", "mixture_loss", "quantile", "error_scale"):
+                np.testing.assert_array_equal(shard.table.rows[0][field], before[field])
+    assert told[AT].mean[0, 0] == pytest.approx(1000, abs=5)
+    assert told[AT].quantiles[0, 0, 0] < told[AT].mean[0, 0] < told[AT].quantiles[0, 0, -1]
+    scored = told[AT + 1]
+    assert scored.expected[0, 0] == pytest.approx(told[AT].mean[0, 0], rel=1e-6), "what was published is what is scored"
+    assert abs(scored.error[0, 0]) > 100 if goes_back else abs(scored.error[0, 0]) < 10
