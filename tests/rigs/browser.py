@@ -10,8 +10,11 @@ from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, s
 
 WHAT_TO_INSTALL = "no Chromium is on this machine: install the package chromium"
 LIMIT_S = 30.0
+CHARTS = ("#chart-phases", "#chart-skill", "#chart-coverage")  # of the worker; a stream's is #chart-stream
 DESK, PHONE = (1280, 900), (390, 844)  # width and height in CSS pixels
-NOT_LOADED = "Failed to load resource"  # how Chromium itself notes an answer that did not come, or that was no success
+# How Chromium itself notes an answer that did not come, and one that asks a page to come again later
+NOT_LOADED = "Failed to load resource"
+LATER = f"{NOT_LOADED}: the server responded with a status of 503"
 
 
 def program() -> str | None:
@@ -57,8 +60,8 @@ class Visit:
         self.asked.append(request.url)
 
     def _note_message(self, message: ConsoleMessage) -> None:
-        away = self.worker_may_be_away and message.text.startswith(NOT_LOADED)
-        if message.type in ("error", "warning") and not away:
+        expected = NOT_LOADED if self.worker_may_be_away else LATER
+        if message.type in ("error", "warning") and not message.text.startswith(expected):
             self.complaints.append(f"{message.type}: {message.text} ({message.location.get('url')})")
 
     def _note_error(self, error: Error) -> None:
