@@ -63,6 +63,20 @@ def test_a_page_that_nobody_sees_asks_for_nothing(site: Site, visit: Open) -> No
     seen.shows_event(newest)
 
 
+def test_a_worker_that_has_no_time_is_asked_again_later(site: Site, visit: Open) -> None:
+    seen = visit(PLAIN)
+    seen.shows("#chart-stream")
+    later = lambda route: route.fulfill(status=503, json={"error": "ask again"})  # noqa: E731
+    seen.page.route("**/api/streams**", later)
+    with seen.page.expect_response(lambda response: response.status == 503):
+        newest = site.send(PLAIN)
+    seen.page.wait_for_timeout(1000)
+    assert seen.page.locator("#state").inner_text() == "ready"
+    assert last_ms(seen) != newest
+    seen.page.unroute("**/api/streams**", later)
+    seen.shows_event(newest)
+
+
 def test_every_chart_of_the_worker_has_points(visit: Open) -> None:
     visit().shows(*CHARTS)  # samples come every ten seconds
 

@@ -7,11 +7,17 @@ from PIL import Image
 
 from tests.page.conftest import Open
 from tests.rigs.browser import CHARTS, DESK, PHONE
-from tests.rigs.page_site import PLAIN
+from tests.rigs.page_site import PLAIN, Site
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _past(site: Site) -> None:
+    """Something to look at: a worker that was started again has forgotten its streams' past."""
+    site.feed()
 
 
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
