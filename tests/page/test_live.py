@@ -15,7 +15,7 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 SOON_S = 2.0  # from the commit of a forecast to the page
 TIMES = 5
-COLOURS = 300  # of lines, bands and text, their edges smoothed; an empty chart has its axes alone
+AREA = 300  # pixels of one colour are a band, not a line or a letter
 
 # As if the visitor had gone to another tab, or had come back
 SEEN = """state => {
@@ -25,11 +25,18 @@ SEEN = """state => {
 }"""
 
 
-def distinct_colours(png: bytes) -> int:
-    """How many colours a picture has."""
+def fills(picture: Image.Image) -> set[tuple[int, int, int]]:
+    """Colours of areas: those that many pixels have."""
+    return {colour for pixels, colour in picture.getcolors(maxcolors=1 << 24) if pixels >= AREA}
+
+
+def fills_of_the_future(png: bytes) -> int:
+    """How many areas of the right fifth of a picture have colours that the left half has not."""
     with Image.open(BytesIO(png)) as picture:
-        found = picture.convert("RGB").getcolors(maxcolors=1 << 24)
-    return len(found or [])
+        whole = picture.convert("RGB")
+    past = whole.crop((0, 0, whole.width // 2, whole.height))
+    future = whole.crop((whole.width * 4 // 5, 0, whole.width, whole.height))
+    return len(fills(future) - fills(past))
 
 
 def last_ms(visit: Visit) -> int:
@@ -42,12 +49,13 @@ def test_the_fan_of_a_chosen_stream_is_drawn_and_told(site: Site, visit: Open) -
     newest = site.send(PLAIN)
     seen.shows_event(newest)
     said = orjson.loads(site.worker.page("/api/streams/plant%2F7%20temp"))
-    assert int(seen.page.locator("#chart-stream").get_attribute("data-points") or 0) >= len(said["times"])
+    chart = seen.page.locator("#chart-stream")
+    assert int(chart.get_attribute("data-points") or 0) >= len(said["times"])
     rows = seen.page.locator("#table-stream tbody tr")
     assert f"{said['values'][-1]:.4g}" in rows.first.inner_text()
     assert seen.page.locator("#table-stream caption").count() == 1
-    assert distinct_colours(seen.page.locator("#chart-stream").screenshot()) > COLOURS
-    assert "plant/7 temp" in (seen.page.locator("#chart-stream").get_attribute("aria-label") or "")
+    assert fills_of_the_future(chart.locator("canvas").screenshot()) == 2, "the intervals of 95 and of 80 %"
+    assert "plant/7 temp" in (chart.get_attribute("aria-label") or "")
 
 
 def test_a_page_that_nobody_sees_asks_for_nothing(site: Site, visit: Open) -> None:
