@@ -234,6 +234,9 @@ def test_earlier_forecasts_stand_where_their_values_came(fed: Site) -> None:
             assert curves["mean"][i] == pytest.approx(then["mean"][j], rel=1e-6)
             assert curves["low"][i] == pytest.approx(then["quantiles"]["0.025"][j], rel=1e-5)
             assert curves["high"][i] == pytest.approx(then["quantiles"]["0.975"][j], rel=1e-5)
+            for level in ("0.1", "0.5", "0.9"):
+                assert curves["inner"][level][i] == pytest.approx(then["quantiles"][level][j], rel=1e-5, abs=1e-5)
+        assert [*curves["inner"]] == ["0.1", "0.5", "0.9"]
         assert curves["mean"][:h] == [None] * h
 
 
@@ -242,17 +245,25 @@ def test_fewer_points_are_the_last_ones(fed: Site) -> None:
     for field in ("times", "values", "outside"):
         assert page[field] == whole[field][-5:]
     assert page["earlier"]["3"]["mean"] == whole["earlier"]["3"]["mean"][-5:]
+    assert page["earlier"]["3"]["inner"]["0.9"] == whole["earlier"]["3"]["inner"]["0.9"][-5:]
     assert None not in page["earlier"]["3"]["mean"]
 
 
 def test_gaps_and_drops_are_told(fed: Site) -> None:
     end = START_MS + (EVENTS - 1) * STEP_MS
-    fed.send("quiet", EVENTS + 10)
-    fed.send("quiet", EVENTS - 3)  # late
+    fed.send("quiet", EVENTS + 10, value=8.5)
+    fed.send("quiet", EVENTS - 3, value=7.5)  # late
+    fed.send("quiet", EVENTS + 10, value=8.5)  # a duplicate
+    fed.rig.cluster.produce(0, b"quiet", b'{"time":%d,"value":null}' % (end + 20 * STEP_MS), end + 20 * STEP_MS)
     fed.rig.drain()
     page = fed.ok("/api/streams/quiet", "Stream")
     assert page["gaps"] == [{"from": end, "to": end + 11 * STEP_MS, "why": "silent"}]
-    assert page["drops"] == {"late": 1}
+    assert page["drops"] == {"late": 1, "duplicate": 1, "missing": 1}
+    assert page["last_drops"] == [
+        {"time": end - 2 * STEP_MS, "reason": "late", "value": 7.5},
+        {"time": end + 11 * STEP_MS, "reason": "duplicate", "value": 8.5},
+        {"time": end + 20 * STEP_MS, "reason": "missing", "value": None},
+    ]
     assert {*page["drops"]} <= {*DROPS}
 
 

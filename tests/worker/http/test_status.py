@@ -1,6 +1,7 @@
 """The status of each partition: how far a restore is, what a crash would cost, and who has the others."""
 
 import json
+import math
 from importlib.resources import files
 from typing import Any
 
@@ -31,6 +32,11 @@ def test_a_live_partition_has_its_lag_its_image_and_its_tail(monkeypatch: pytest
     assert {one["snapshot_age_s"] for one in partitions.values()} == {12.3}
     assert {one["restore"] for one in partitions.values()} == {None}
     assert [behind.replay_tail for behind in status.behind.values()] == [*rig.tails().values()]
+    assert [behind.image_age_s for behind in status.behind.values()] == [12.34] * 2
+    for live in rig.loops["one"].lives.values():
+        live.shard.snapshot_offset = live.shard.position
+    status.update(rig.loops["one"])
+    assert all(math.isnan(behind.image_age_s) for behind in status.behind.values()), "it is as good as new"
 
 
 def test_a_restore_goes_through_the_changelog_and_then_through_the_input() -> None:

@@ -1,7 +1,9 @@
 """The journal: bounded, the newest stays, and a failure that comes again and again takes one place."""
 
 from tests.rigs.clock import Clock
+from tests.rigs.loop_rig import METHOD
 from worker.observe.journal import MOST_ERRORS, MOST_LETTERS, MOST_MARKS, Journal, Mark, Trouble
+from worker.observe.metrics import Metrics, by_label, total
 
 
 def test_marks_have_their_time_and_the_oldest_make_room(wall: Clock) -> None:
@@ -33,3 +35,10 @@ def test_failures_take_little_room_however_many_and_long_they_are(wall: Clock) -
     for _ in range(2):
         journal.fail("z" * 10_000, "")
     assert journal.errors[-1].number == 2, "cut words are the same words"
+
+
+def test_a_trainer_that_is_replaced_is_noted_and_no_failure_of_the_loop() -> None:
+    metrics = Metrics(METHOD, "test")
+    metrics.trainer_restarted("hung")
+    assert [one.error for one in metrics.journal.errors] == ["the trainer hung: another one is started"]
+    assert (by_label(metrics.trainer_restarts)["hung"], total(metrics.failures)) == (1, 0)
