@@ -110,6 +110,7 @@ def drain(subject: Subject, count: int, streams: list[str], thread: int) -> dict
     if clients:
         answers = sum((client.answers for client in clients), Counter[int]())
         figures["answers/s"] = answers.total() / used.seconds
+        figures["CPU ms/answer"] = 1000 * answering / max(answers.total(), 1)
         figures["% refused"] = 100 * answers[503] / max(answers.total(), 1)
         figures["% failed"] = 100 * (1 - (answers[200] + answers[503]) / max(answers.total(), 1))
         figures["longest answer s"] = max(client.longest_s for client in clients)

@@ -8,6 +8,7 @@ from playwright.sync_api import Browser
 
 from tests.rigs.browser import WHAT_TO_INSTALL, Visit, chromium, program
 from tests.rigs.page_site import Site
+from worker.demo import charts
 
 Open = Callable[..., Visit]
 
@@ -22,6 +23,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="package")
 def site(browser: Browser, bootstrap: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    charts.fetch()
     home: Path = tmp_path_factory.mktemp("page")
     site = Site(bootstrap, f"page-{home.name}", home)
     with site.cluster:
@@ -35,9 +37,12 @@ def visit(browser: Browser, site: Site) -> Iterator[Open]:
     """Opens the page as a visitor who chose a stream, or none; at the end nobody may have complained."""
     visits: list[Visit] = []
 
-    def opened(stream: str | None = None, **how: object) -> Visit:
+    def opened(stream: str | None = None, without: str | None = None, **how: object) -> Visit:
         visit = Visit(browser, site.address, **how)  # type: ignore[arg-type]
         visits.append(visit)
+        if without is not None:  # a file that the worker has not got
+            visit.worker_may_be_away = True
+            visit.page.route(without, lambda route: route.fulfill(status=404, content_type="text/plain", body="none"))
         visit.open(stream)
         return visit
 

@@ -10,11 +10,13 @@ from PIL import Image
 from tests.page.conftest import Open
 from tests.rigs.browser import CHARTS, Visit
 from tests.rigs.page_site import NAMES, PLAIN, Site
+from worker.settings.model import Model
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 SOON_S = 2.0  # from the commit of a forecast to the page
 TIMES = 5
+HORIZONS = len(Model().horizons)
 AREA = 300  # pixels of one colour are a band, not a line or a letter
 
 # As if the visitor had gone to another tab, or had come back
@@ -83,6 +85,16 @@ def test_a_worker_that_has_no_time_is_asked_again_later(site: Site, visit: Open)
     assert last_ms(seen) != newest
     seen.page.unroute("**/api/streams**", later)
     seen.shows_event(newest)
+
+
+def test_without_the_charts_library_the_tables_tell_it(site: Site, visit: Open) -> None:
+    seen = visit(PLAIN, without="**/library/*")
+    newest = site.send(PLAIN)
+    seen.shows_event(newest)
+    assert seen.page.locator("#no-charts").is_visible()
+    assert "worker.demo.charts" in seen.page.locator("#no-charts").inner_text()
+    assert seen.page.locator("#table-stream tbody tr").count() >= 1
+    assert seen.page.locator("#table-forecast tbody tr").count() == HORIZONS
 
 
 def test_every_chart_of_the_worker_has_points(visit: Open) -> None:
