@@ -33,7 +33,7 @@ class Assets:
         self._files = {
             path.relative_to(folder).as_posix().removesuffix(".gz"): _compressed(path)
             for path in sorted(folder.rglob("*"))
-            if path.is_file()
+            if Path(path.name.removesuffix(".gz")).suffix in TYPES
         }
         self.version = hashlib.sha256(repr(self._files).encode()).hexdigest()[:12]
 

@@ -9,7 +9,7 @@ export function frame(stream) {
   framed = stream;
 }
 
-// Gaps as grey columns, and a line where the forecast begins.
+// Gaps as grey columns, a line where the forecast begins, and a cross for each event that was dropped.
 export function paint(u) {
   if (!framed) return;
   const { ctx, bbox } = u;
@@ -21,7 +21,25 @@ export function paint(u) {
   ctx.globalCompositeOperation = "source-over";
   ctx.fillStyle = colour("muted");
   ctx.fillRect(left(framed.forecast.time), bbox.top, devicePixelRatio || 1, bbox.height);
+  for (const drop of framed.last_drops ?? []) cross(u, drop);
   ctx.restore();
+}
+
+// At its value, or at the edge where that is not in the picture or not known.
+function cross({ ctx, bbox, valToPos }, { time, value }) {
+  const x = valToPos(time, "x", true);
+  if (x < bbox.left || x > bbox.left + bbox.width) return;
+  const arm = 4 * (devicePixelRatio || 1);
+  const foot = bbox.top + bbox.height - arm;
+  const y = value === null ? foot : Math.min(foot, Math.max(bbox.top + arm, valToPos(value, "y", true)));
+  ctx.strokeStyle = colour("c4");
+  ctx.lineWidth = 2 * (devicePixelRatio || 1);
+  ctx.beginPath();
+  for (const slope of [1, -1]) {
+    ctx.moveTo(x - arm, y - slope * arm);
+    ctx.lineTo(x + arm, y + slope * arm);
+  }
+  ctx.stroke();
 }
 
 // Times of the picture: of the events, of a break in the middle of each gap, and of what is forecast.
@@ -50,7 +68,11 @@ export function picture(stream, horizon) {
   };
   const within = (high, low) => (at) => `${format.number(low[at])} to ${format.number(high[at])}`;
   const between = (high, low, fill, label) => band(high, low, fill, label, within(high, low));
-  between(ofEvents(curves.high), ofEvents(curves.low), "band-earlier", `interval of ${before}`);
+  const inner = Object.values(curves.inner ?? {});
+  const edgesBefore = [[curves.high, curves.low], ...levels.slice(1).map((_, k) => [inner.at(-1 - k), inner[k]])];
+  edgesBefore.filter(([high, low]) => high && low).forEach((edges, k) => {
+    between(...edges.map(ofEvents), "band-earlier", `${format.percent(levels[k], 0)} interval of ${before}`);
+  });
   const quantiles = Object.values(forecast.quantiles);
   levels.forEach((level, k) => {
     const edges = [quantiles.at(-1 - k), quantiles[k]].map(fromNow);
@@ -61,6 +83,7 @@ export function picture(stream, horizon) {
   lines.push({ label: "value", tone: "ink", width: 1.5, dots: values.length < 60 ? 4 : 0, values: ofEvents(values) });
   const strange = ofEvents(values.map((value, i) => (outside[i] ? value : null)));
   lines.push({ label: "outside", tone: "bad", width: 0, dots: 8, values: strange, words: null });
+  if (stream.last_drops?.length) lines.push({ label: "dropped", tone: "c4", values: ofEvents([]), words: null });
   return [all.map(({ ms }) => ms), lines, { gist: gist(stream), last: stream.times.at(-1) ?? 0, bands }];
 }
 

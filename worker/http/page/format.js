@@ -26,8 +26,8 @@ export function rate(x, unit) {
 // Seconds in the unit that fits.
 export function seconds(x) {
   if (!known(x)) return NOT_KNOWN;
-  if (x < 1) return `${SHORT.format(Math.round(x * 1e4) / 10)} ms`;
-  if (x < 120) return `${x < 10 ? x.toFixed(1) : x.toFixed(0)} s`;
+  if (x !== 0 && x < 1) return `${SHORT.format(Math.round(x * 1e4) / 10)} ms`;
+  if (x < 120) return `${x === 0 || x >= 10 ? x.toFixed(0) : x.toFixed(1)} s`;
   if (x < 7200) return `${(x / 60).toFixed(0)} min`;
   return x < 172800 ? `${(x / 3600).toFixed(1)} h` : `${(x / 86400).toFixed(1)} d`;
 }
@@ -51,6 +51,9 @@ export function clock(ms, withSeconds = true) {
 }
 
 export const time = (ms) => (known(ms) ? `${day(ms)} ${clock(ms)}` : NOT_KNOWN);
+
+// The clock alone where it is of today.
+export const lately = (ms) => (known(ms) && day(ms) === day(Date.now()) ? clock(ms) : time(ms));
 
 export function plural(n, one, many = `${one}s`) {
   return `${whole(n)} ${n === 1 ? one : many}`;

@@ -75,7 +75,7 @@ function update(node, one) {
   write(button.firstChild, one.stream);
   attribute(button, "aria-current", one.stream === chosen() ? "true" : null);
   const outside = one.outside >= 0.5 ? `, ${format.whole(one.outside)} outside` : "";
-  write(button.lastChild, `skill ${format.signed(one.skill)}${outside}, ${format.time(one.time)}`);
+  write(button.lastChild, `skill ${format.signed(one.skill)}${outside}, ${format.lately(one.time)}`);
 }
 
 export function markChosen() {
@@ -137,7 +137,7 @@ function summary({ partition, partitions, events, skills, horizons }) {
 }
 
 // What was left out of the picture, and why.
-function notes({ gaps, drops, outside, values }) {
+function notes({ gaps, drops, last_drops, outside, values }) {
   const strange = outside.filter(Boolean).length;
   const told = [`${format.whole(strange)} of the last ${format.plural(values.length, "value")} lay outside the interval.`];
   for (const why of ["silent", "not remembered"]) {
@@ -146,10 +146,14 @@ function notes({ gaps, drops, outside, values }) {
     const { from, to } = of.at(-1);
     told.push(`${format.plural(of.length, "gap")} (${why}), the last one from ${format.time(from)} to ${format.time(to)}.`);
   }
-  const reasons = Object.entries(drops).map(([reason, n]) => `${format.whole(n)} ${reason.replace("_", " ")}`);
+  const reasons = Object.entries(drops).map(([reason, n]) => `${format.whole(n)} ${named(reason)}`);
   told.push(reasons.length ? `Dropped without a forecast: ${format.list(reasons)}.` : "Nothing was dropped.");
+  const drop = last_drops?.at(-1);
+  if (drop) told.push(`The last of these is of ${format.time(drop.time)}: ${named(drop.reason)}, value ${format.number(drop.value)}.`);
   return told.join(" ");
 }
+
+const named = (reason) => reason.replaceAll("_", " ");
 
 const interval = (low, high) =>
   low === null || low === undefined ? "–" : `${format.number(low)} to ${format.number(high)}`;
@@ -170,7 +174,8 @@ function showForecast({ forecast, levels }) {
 
 function showValues({ times, values, outside, earlier }, horizon) {
   const { mean, low, high } = earlier[horizon];
-  head($("table-stream"), ["Time", "Value", `Forecast ${format.plural(Number(horizon), "event")} before`, "Its widest interval", "Where"]);
+  const before = `${format.plural(Number(horizon), "event")} before`;
+  head($("table-stream"), ["Time", "Value", `Forecast ${before}`, "Its widest interval", "Value is"]);
   const rows = times.map((ms, i) => [
     format.time(ms),
     format.number(values[i]),
@@ -187,5 +192,5 @@ function showExperts({ experts, horizons }) {
   const names = Object.keys(experts[horizons[0]]);
   head($("experts"), ["Expert", ...horizons.map((h) => `${format.plural(h, "event")} ahead`)]);
   const cell = ({ forecast, weight }) => `${format.number(forecast)} (${format.percent(weight, 0)})`;
-  body($("experts"), names.map((name) => [name.replace("_", " "), ...horizons.map((h) => cell(experts[h][name]))]));
+  body($("experts"), names.map((name) => [named(name), ...horizons.map((h) => cell(experts[h][name]))]));
 }

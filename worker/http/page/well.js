@@ -46,7 +46,7 @@ export function showStatus(status) {
     ["Events", format.rate(eventsPerSecond(status), "events")],
     ["Latency p50", format.seconds(status.latency_s?.p50)],
     ["Latency p99", format.seconds(status.latency_s?.p99)],
-    ["Behind, worst partition", format.seconds(largest(all.map((one) => one.behind_s)))],
+    ["Furthest behind", format.seconds(largest(all.map((one) => one.behind_s)))],
     ["Lag, all partitions", `${format.whole(held.length ? sum(all.map((one) => one.lag)) : null)} records`],
     ["Oldest snapshot", format.seconds(largest(all.map((one) => one.snapshot_age_s)))],
     ["Longest replay tail", `${format.whole(largest(all.map(tail)))} records`],
