@@ -36,12 +36,15 @@ def test_steps_over_a_window_are_the_forward_pass_over_it(cell: Cell, size: int,
     """To 1e-5: another order of the same float32 sums."""
     network = restless(method_of(cell, layers, size=size))
     x, hidden = given(network.shape, B)
-    changes = network(torch.from_numpy(x), torch.from_numpy(hidden))
+    changes, last = network(torch.from_numpy(x), torch.from_numpy(hidden))
     assert changes.requires_grad
     state = hidden
     for t in range(T):
         change, state = network.step(x[t], state)
         np.testing.assert_allclose(change, changes[t].detach().numpy(), rtol=1e-5, atol=1e-5)
+    _, unrolled, _ = network.vjp(x, hidden)
+    for end in (last.detach().numpy(), unrolled):
+        np.testing.assert_allclose(state, end, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("cell", CELLS)
