@@ -63,5 +63,5 @@ class Checkpoint:
         """Raise Misfit where the header has another value than `wanted`, by the names of settings."""
         other = {name: self.header[name] for name in wanted if self.header.get(name, wanted[name]) != wanted[name]}
         if other:
-            theirs, mine = ((f"{name} = {which[name]}" for name in other) for which in (other, wanted))
-            raise Misfit(f"it was trained with {' and '.join(theirs)}, and here it is {' and '.join(mine)}")
+            theirs, mine = (" and ".join(f"{name} = {which[name]}" for name in other) for which in (other, wanted))
+            raise Misfit(f"it was trained with {theirs}, and here it is {mine}")

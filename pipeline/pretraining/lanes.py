@@ -6,7 +6,6 @@ from typing import NamedTuple
 import numpy as np
 
 from pipeline.arrays import Bools, Floats32, Ints
-from pipeline.parts.features import TIMES
 from pipeline.pretraining.sequences import Sequences
 
 
@@ -20,9 +19,8 @@ class Stretch(NamedTuple):
     def take(self, data: Sequences, labels: Floats32) -> tuple[Floats32, Floats32]:
         """Inputs (T, B, F) and labels (T, B, Z); where there is no event, 0 and NaN."""
         x, y = data.inputs[self.places], labels[self.places]
-        sign = np.where(self.flipped, np.float32(-1), np.float32(1))[:, None]
-        x[:, :, :-TIMES] *= sign
-        y *= sign
+        x[:, self.flipped] *= data.turned
+        y[:, self.flipped] *= -1
         x[self.places < 0], y[self.places < 0] = 0.0, np.nan
         return x, y
 

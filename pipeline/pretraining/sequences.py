@@ -12,6 +12,7 @@ import numpy as np
 from pipeline.arrays import Bools, Events, Fixed, Floats32, Ints, Rows
 from pipeline.learning.windows import JUMP, LABEL_CAP
 from pipeline.method import Method
+from pipeline.parts.features import own_width
 
 FIRST_ROOM = 1 << 14  # events
 
@@ -23,15 +24,16 @@ class Sequences(NamedTuple):
     labels: Floats32  # (N, Z) change over each horizon in its scale, to learn from; NaN: none
     held_out: Floats32  # (N, Z) the same, to score; NaN: none
     begins: Ints  # (S + 1,) where each sequence begins, and N
+    turned: Floats32  # (F,) -1 for inputs that change their sign where the values' does, else 1
 
     @classmethod
     def joined(cls, several: Sequence["Sequences"]) -> "Sequences":
         """Those of several folds, at least one."""
         ends = np.cumsum([0, *(len(one.inputs) for one in several)])
         begins = [one.begins[:-1] + end for one, end in zip(several, ends[:-1], strict=True)]
-        inputs, labels, held_out, _ = zip(*several, strict=True)
+        inputs, labels, held_out, _, turned = zip(*several, strict=True)
         arrays = (np.concatenate(parts) for parts in (inputs, labels, held_out, [*begins, ends[-1:]]))
-        return cls(*arrays)
+        return cls(*arrays, turned=turned[0])
 
 
 class Collector:
@@ -39,6 +41,7 @@ class Collector:
 
     def __init__(self, method: Method) -> None:
         self._horizons = method.horizon_array
+        self._turned = np.where(np.arange(method.inputs) < own_width(method), -1, 1).astype(np.float32)
         fields = [("row", "i8"), ("n", "i8"), ("time_ms", "i8"), ("broken", "?")]
         arrays = [("x", "f4", (method.inputs,)), ("label", "f4", (len(method.horizons),))]
         self._kept: Events = np.zeros(FIRST_ROOM, [*fields, *arrays])
@@ -61,13 +64,15 @@ class Collector:
         follows = np.zeros(len(kept), bool)  # the event before it in its stream's life
         follows[1:] = (kept["row"][1:] == kept["row"][:-1]) & (kept["n"][1:] == kept["n"][:-1] + 1)
         begins = np.flatnonzero(~follows | kept["broken"])
-        label, late = self._to_come(kept, follows, _moment(kept["time_ms"], held_out))
-        made_late = kept["time_ms"] >= _moment(kept["time_ms"], held_out)
+        moment_ms = _moment(kept["time_ms"], held_out)
+        label, late = self._to_come(kept, follows, moment_ms)
+        made_late = kept["time_ms"] >= moment_ms
         return Sequences(
             np.ascontiguousarray(kept["x"]),
             np.where(late, np.float32(np.nan), label),
             np.where(made_late[:, None], label, np.float32(np.nan)),
             np.append(begins, len(kept)).astype(np.int64),
+            self._turned,
         )
 
     def _to_come(self, kept: Events, follows: Bools, moment_ms: float) -> tuple[Floats32, Bools]:
