@@ -31,9 +31,13 @@ class Sequences(NamedTuple):
         """Those of several folds, at least one."""
         ends = np.cumsum([0, *(len(one.inputs) for one in several)])
         begins = [one.begins[:-1] + end for one, end in zip(several, ends[:-1], strict=True)]
-        inputs, labels, held_out, _, turned = zip(*several, strict=True)
-        arrays = (np.concatenate(parts) for parts in (inputs, labels, held_out, [*begins, ends[-1:]]))
-        return cls(*arrays, turned=turned[0])
+        return cls(
+            np.concatenate([one.inputs for one in several]),
+            np.concatenate([one.labels for one in several]),
+            np.concatenate([one.held_out for one in several]),
+            np.concatenate([*begins, ends[-1:]]),
+            several[0].turned,
+        )
 
 
 class Collector:
@@ -64,13 +68,14 @@ class Collector:
         follows = np.zeros(len(kept), bool)  # the event before it in its stream's life
         follows[1:] = (kept["row"][1:] == kept["row"][:-1]) & (kept["n"][1:] == kept["n"][:-1] + 1)
         begins = np.flatnonzero(~follows | kept["broken"])
+        fine = np.isfinite(kept["x"]).all(1)[:, None]  # what is not must not teach
         moment_ms = _moment(kept["time_ms"], held_out)
         label, late = self._to_come(kept, follows, moment_ms)
         made_late = kept["time_ms"] >= moment_ms
         return Sequences(
-            np.ascontiguousarray(kept["x"]),
-            np.where(late, np.float32(np.nan), label),
-            np.where(made_late[:, None], label, np.float32(np.nan)),
+            np.where(fine, kept["x"], np.float32(0)),
+            np.where(fine & ~late, label, np.float32(np.nan)),
+            np.where(fine & made_late[:, None], label, np.float32(np.nan)),
             np.append(begins, len(kept)).astype(np.int64),
             self._turned,
         )

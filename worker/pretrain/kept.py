@@ -40,10 +40,10 @@ def read(out: Path, network: Network, mark: str) -> State | None:
         best = network.check(found.weights)
         vectors = {name: found.training[name].numpy() for name in VECTORS}
         numbers = dict(zip(NUMBERS, found.training["numbers"].tolist(), strict=True))
-    except (OSError, ValueError, KeyError):
+        counts = {name: int(number) for name, number in numbers.items() if name != "best_loss"}
+    except (OSError, ValueError, KeyError, TypeError, OverflowError):  # whatever is there instead
         return None
     if found.header.get(MARK) != mark or any(v.shape != best.shape or v.dtype != best.dtype for v in vectors.values()):
         return None
-    counts = {name: int(number) for name, number in numbers.items() if name != "best_loss"}
     own, first, second, mean = vectors.values()
     return State(own, first, second, mean, best, numbers["best_loss"], **counts)

@@ -8,7 +8,7 @@ from pipeline.method import Method
 from pipeline.pretraining import lanes
 from pipeline.pretraining.sequences import Collector, Sequences
 from pipeline.shard import Shard
-from tests.rigs.shard_rigs import Record, fold, make_log, restless
+from tests.rigs.shard_rigs import Record, events_of, fold, make_log, restless
 
 METHOD = Method(horizons=(1, 3), hidden_size=4, window=8, fine_rings=True, max_gap=20)
 BEGIN_MS, STEP_MS = 1_700_000_000_000, 3_600_000
@@ -65,6 +65,16 @@ def test_what_is_gathered_does_not_depend_on_batches() -> None:
     other, _ = gathered(records, cuts=tuple(range(0, 900, 7)))
     for mine, theirs in zip(one, other, strict=True):
         np.testing.assert_array_equal(mine, theirs)
+
+
+def test_an_event_whose_inputs_are_not_finite_teaches_nothing() -> None:
+    collector = Collector(METHOD)
+    events = events_of(METHOD, 8, n=np.arange(8), time_ms=np.arange(8), x=1.0, label=1.0)
+    events["x"][3, 2] = np.inf
+    collector(events, events, events)
+    data = collector.sequences(0)
+    assert np.isfinite(data.inputs).all()
+    assert np.isnan(data.labels[:, 0]).tolist() == [False] * 3 + [True] + [False] * 3 + [True]
 
 
 def test_sequences_of_several_folds_stay_apart() -> None:
