@@ -1,6 +1,6 @@
-"""What a base learnt from January to June in New York is worth from July on, beside a cold start.
+"""What a base learnt from January to June in New York is worth in July, beside a cold start.
 
-Both fold the same file, as a worker would, and learn while they do; errors are those of each stream's first 500 events,
+Each start folds July as a worker would, and learns while it does; errors are those of each stream's first 500 events,
 squared, by the last value's, means over the 18 streams.
 """
 
@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tempfile
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,6 @@ import numpy as np
 from worker.demo import newyork
 
 FOLDCAST = [sys.executable, "-m", "worker"]
-FIRST_HALF_MS = datetime(2013, 7, 1, tzinfo=UTC).timestamp() * 1000
 STARTS = (
     ("cold", None, None),
     ("from the base", "base", None),
@@ -27,12 +25,12 @@ STARTS = (
 
 
 def histories(folder: Path) -> None:
-    """Write january-june.csv and july-on.csv."""
+    """Write january-june.csv and july.csv."""
     whole = folder / "whole.csv"
     newyork.write_csv(whole)
     head, *rows = whole.read_text().splitlines(keepends=True)
-    for name, first in (("january-june", True), ("july-on", False)):
-        mine = [row for row in rows if ("2013-01" <= row.split(",")[1] < "2013-07") == first]
+    for name, first, end in (("january-june", "2013-01", "2013-07"), ("july", "2013-07", "2013-08")):
+        mine = [row for row in rows if first <= row.split(",")[1] < end]
         (folder / f"{name}.csv").write_text("".join([head, *mine]))
 
 
@@ -40,7 +38,7 @@ def errors(folder: Path, rows: str, checkpoint: str | None, rate: str | None) ->
     """Of the forecast and of the network, by horizon."""
     settings = {"FOLDCAST_MODEL__CHECKPOINT": checkpoint, "FOLDCAST_FINE_TUNE__LEARNING_RATE": rate}
     environment = {**os.environ, **{name: value for name, value in settings.items() if value is not None}}
-    command = [*FOLDCAST, "backtest", "july-on.csv", "--score-rows", rows, "--json", "scores.json"]
+    command = [*FOLDCAST, "backtest", "july.csv", "--score-rows", rows, "--json", "scores.json"]
     subprocess.run(command, check=True, cwd=folder, env=environment, stdout=subprocess.DEVNULL)
     streams = [s["horizons"].values() for s in json.loads((folder / "scores.json").read_text())["streams"].values()]
     last = np.array([[h["last_value"]["mse"] for h in stream] for stream in streams])

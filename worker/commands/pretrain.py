@@ -10,7 +10,7 @@ from worker.refusal import WrongUsage
 if TYPE_CHECKING:
     from worker.settings.settings import Settings
 
-EXAMPLE = "foldcast pretrain january.csv february.parquet --out base.safetensors --about 'own meters, not for others'"
+EXAMPLE = "foldcast pretrain january.csv february.parquet --out base.safetensors --about CC0-1.0"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

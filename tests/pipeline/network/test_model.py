@@ -96,12 +96,13 @@ def test_weights_that_do_not_fit_are_refused_and_change_nothing() -> None:
     tensors = safetensors.torch.load(before)
     bad = {
         "cannot be read": before[:-5],
-        "another shape": restless(method_of("lstm")).dump(),
-        "another shape ": restless(method_of("gru", horizons=(1, 2))).dump(),
+        "another shape": safetensors.torch.save(dict(restless(method_of("lstm")).weights)),
+        "cell = lstm": restless(method_of("lstm")).dump(),
+        "horizons = 1,2": restless(method_of("gru", horizons=(1, 2))).dump(),
         "not finite": safetensors.torch.save(tensors | {"head.bias": torch.tensor([0.0, float("nan"), 1.0])}),
     }
     for why, data in [*bad.items(), ("cannot be read", b""), ("cannot be read", b"weights")]:
-        with pytest.raises(ValueError, match=why.strip()):
+        with pytest.raises(ValueError, match=why):
             network.load(data)
     assert weights(network.dump()) == weights(before)
 
