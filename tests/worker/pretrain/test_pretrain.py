@@ -46,7 +46,7 @@ def test_the_text_is_this_and_the_file_says_the_same(
     out = tmp_path / "base.safetensors"
     assert main(["pretrain", history, "--out", str(out), "--epochs", "4", "--about", "mine, CC0"]) == 0
     said = capsys.readouterr()
-    assert said.err == ""
+    assert said.err.startswith("compiling kernels") or said.err == ""  # the first time on a machine
     assert said.out.startswith(HEAD)
     *figures, what, last = said.out.removeprefix(HEAD).splitlines()
     assert what.startswith("squared error of the network alone on held-out time")
