@@ -40,6 +40,7 @@ NOT_RUN = {
     ".venv/bin/python tests/bench/": MEASURE,
     "foldcast backtest trades.parquet": "the file is the reader's own",
     "foldcast backtest prices.csv": "the file is of a package that tests do not fetch",
+    "foldcast pretrain": "tests/worker/pretrain/test_pretrain.py trains on others",
     "foldcast dead-letters resend": "tests/kafka/test_dead_letters.py resends others",
     "foldcast replay": "tests/kafka/test_replay.py replays others",
     "kafka-transactions.sh find-hanging": "it names a verb of a tool, and is no whole command",

@@ -45,6 +45,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
     log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
+    log_event("weights", begin_with=plan.base or f"drawn from model.seed = {plan.seed}")
     history = RecentStreams(plan.method, settings.history.streams, settings.history.points)
     room = room_for(settings.worker.max_streams, row_bytes, history_bytes=history.nbytes)
     log_event("room", streams=room.streams, why=room.why)

@@ -4,6 +4,8 @@ import logging
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
 from worker.broker.contract import Broker, BrokerError, NotYet, Topics, Unreadable
 from worker.failures import LateRestores
 from worker.lives.live import Live
@@ -101,8 +103,17 @@ class Held:
                 self.lives[partition] = live
                 lost = {"gap": live.gap, "unlearnt": live.unlearnt}
                 log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, **lost)
+                if self._began_otherwise(live):
+                    log_event("weights", partition=partition, begin_with="those of its state, not model.checkpoint's")
                 self._metrics.replayed.inc(live.replayed)
         return late
+
+    def _began_otherwise(self, live: Live) -> bool:
+        """Whether there is a checkpoint, and the shard began, in another run, with other weights."""
+        if self._plan.checkpoint is None:
+            return False
+        network, began = self._plan.network(), live.learning.held.base.weights
+        return not np.array_equal(network.flat(began), network.flat(network.weights))
 
     def _begin_late(self, one: Restoring, reason: BrokerError, why: str) -> None:
         """The same way back as from any failure, for one life: no other depends on what failed."""
