@@ -78,18 +78,13 @@ class Restoring:
                 unread = f"the changelog of partition {self.partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
-        if self._published is None:
-            topics = replace(self._topics, source=broker.input_id())
-            # Where an end is lost its transaction hides nothing; one whose end is to come must be waited for
-            patience_s = math.inf if self._held else self._longest_transaction_s
-            self._published = Published(self.partition, topics, patience_s)
-        if not self._published.slice(broker) or not self._inherited(broker):
+        if not self._all_published(broker) or not self._inherited(broker):
             return None
         self._waits_since = None
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
-            published = self._published.beyond(self._known_committed)
+            published = None if self._published is None else self._published.beyond(self._known_committed)
             if image.marker is not None and published is not None:
                 self._take_published(image, image.marker, published)
             if self._known_committed is None and image.marker is not None:
@@ -118,10 +113,25 @@ class Restoring:
             if read is not None:
                 read.close()
 
+    @property
+    def _begun(self) -> bool:
+        """Whether the group has an offset of this partition or an image of it."""
+        return self._known_committed is not None or self._latest.get(MARKER_KEY) is not None
+
+    def _all_published(self, broker: Broker) -> bool:
+        """Whether all is known of what the group published; at once where it has not begun. Raises as `slice`."""
+        if not self._begun and not self._held:
+            return True
+        if self._published is None:
+            topics = replace(self._topics, source=broker.input_id())
+            # Where an end is lost its transaction hides nothing; one whose end is to come must be waited for
+            patience_s = math.inf if self._held else self._longest_transaction_s
+            self._published = Published(self.partition, topics, patience_s)
+        return self._published.slice(broker)
+
     def _inherited(self, broker: Broker) -> bool:
         """Whether all is known of what a predecessor left; at once where this group has begun. Raises as `slice`."""
-        begun = self._known_committed is not None or self._latest.get(MARKER_KEY) is not None
-        if begun or self._predecessor is None:
+        if self._begun or self._predecessor is None:
             return True
         if self._inheritance is None:
             held = self.partition in self._predecessor.held
