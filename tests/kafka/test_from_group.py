@@ -14,7 +14,7 @@ from worker.takeover import predecessor_of
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
 
-RATE = 1000.0
+RATE = 400.0
 LONG_S = 120.0
 
 
@@ -44,7 +44,7 @@ def test_a_larger_network_goes_on_though_its_worker_is_killed_in_the_fold(
         killed, stopped = old.worker("old-killed"), old.worker("old-stopped")
         old.wait_until_live(LONG_S)
         old.await_last()
-        with successor(bootstrap, old, 4, model={"hidden_size": 64}, worker={"max_poll_records": 50}) as new:
+        with successor(bootstrap, old, 4, model={"hidden_size": 64}) as new:
             with pytest.raises(Refusal, match="the group nobody has no committed offset"):
                 predecessor_of(new.settings, "nobody")
             worker = new.worker("new", "--from-group", unique)
