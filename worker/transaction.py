@@ -34,12 +34,11 @@ class Transaction:
         return [(len(a.records.offsets), len(a.rejected)) for a in self.advanced]
 
     def include(self, live: Live) -> None:
-        """Let the shard's offset be committed: something of it is among the messages."""
+        """Let the shard's offset be committed: something of it is among the messages. Below C it stays C."""
         if live.partition not in self.offsets:
             self.lives.append(live)
-        position = live.shard.position
-        assert position >= live.committed, f"{position} is below C = {live.committed} of partition {live.partition}"
-        self.offsets[live.partition] = position
+        assert live.durable, f"{live.shard.position} is below C = {live.committed} of partition {live.partition}"
+        self.offsets[live.partition] = max(live.shard.position, live.committed)
 
     def wrote(self, pieces: Pieces, last: bool) -> None:
         """Count a snapshot's pieces among the messages; `last` completes an image."""

@@ -158,7 +158,7 @@ class Status:
         if now > max(at_start, self._most_partitions):
             log.warning(
                 "partitions were added to the input: %d now, %d when this worker started, and nobody reads the others; "
-                "start all workers under a new kafka.group_id and kafka.output_topic",
+                "go on under a new kafka.group_id (`foldcast run --from-group`), once the output has as many",
                 now,
                 at_start,
             )

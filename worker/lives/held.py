@@ -9,6 +9,7 @@ import numpy as np
 from worker.broker.contract import Broker, BrokerError, NotYet, Topics, Unreadable
 from worker.failures import LateRestores
 from worker.lives.live import Live
+from worker.lives.predecessor import Predecessor
 from worker.lives.restoring import Restoring
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.observe.log import event as log_event
@@ -29,12 +30,13 @@ class Held:
         longest_transaction_s: float,
         late: LateRestores,
         metrics: Metrics,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self.restoring: dict[int, Restoring] = {}
         self.lives: dict[int, Live] = {}
         self._plan, self._topics = plan, topics
         self._snapshots, self._longest_transaction_s = snapshots, longest_transaction_s
-        self._late, self._metrics = late, metrics
+        self._late, self._metrics, self._predecessor = late, metrics, predecessor
         self._incarnations = 0
 
     def __iter__(self) -> Iterator[int]:
@@ -59,7 +61,13 @@ class Held:
         self.end(partition, why, level)
         self._incarnations += 1
         self.restoring[partition] = new = Restoring(
-            partition, self._incarnations, self._plan, self._topics, self._snapshots, self._longest_transaction_s
+            partition,
+            self._incarnations,
+            self._plan,
+            self._topics,
+            self._snapshots,
+            self._longest_transaction_s,
+            self._predecessor,
         )
         new.last_record_ms = before.last_record_ms if before else 0
         new.must_commit = must_commit

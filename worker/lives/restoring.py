@@ -15,8 +15,10 @@ from worker.lives.judge import RefusedEvents
 from worker.lives.learning_state import LearningState
 from worker.lives.live import Live
 from worker.lives.loading import cold_start, loaded
+from worker.lives.predecessor import Inheritance, Predecessor, records_of
 from worker.lives.published import Published
 from worker.lives.snapshot_clock import SnapshotClock, SnapshotPolicy
+from worker.observe.log import event as log_event
 from worker.plan import Plan
 from worker.refusal import Refusal
 
@@ -36,6 +38,7 @@ class Restoring:
         topics: Topics,
         snapshots: SnapshotPolicy,
         longest_transaction_s: float = 30.0,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self.partition = partition
         self.incarnation = incarnation
@@ -53,6 +56,8 @@ class Restoring:
         self._since: LogRead | None = None  # the input after the image, where the group has no C
         self._topics = topics
         self._published: Published | None = None
+        self._predecessor = predecessor
+        self._inheritance: Inheritance | None = None  # where this group has neither an offset nor an image
         self._proven = False  # C is by the log, not by the group
         self._held = False  # what the group says is from before a transaction that still holds it
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
@@ -75,18 +80,13 @@ class Restoring:
                 unread = f"the changelog of partition {self.partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
-        if self._published is None:
-            topics = replace(self._topics, source=broker.input_id())
-            # Where an end is lost its transaction hides nothing; one whose end is to come must be waited for
-            patience_s = math.inf if self._held else self._longest_transaction_s
-            self._published = Published(self.partition, topics, patience_s)
-        if not self._published.slice(broker):
+        if not self._all_published(broker) or not self._inherited(broker):
             return None
         self._waits_since = None
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
-            published = self._published.beyond(self._known_committed)
+            published = None if self._published is None else self._published.beyond(self._known_committed)
             if image.marker is not None and published is not None:
                 self._take_published(image, image.marker, published)
             if self._known_committed is None and image.marker is not None:
@@ -119,9 +119,35 @@ class Restoring:
 
     def end(self) -> None:
         """Let go of what is held outside memory."""
-        for read in (self._read, self._since, self._published):
+        for read in (self._read, self._since, self._published, self._inheritance):
             if read is not None:
                 read.close()
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the group has an offset of this partition or an image of it."""
+        return self._known_committed is not None or self._latest.get(MARKER_KEY) is not None
+
+    def _all_published(self, broker: Broker) -> bool:
+        """Whether all is known of what the group published; at once where it has not begun. Raises as `slice`."""
+        if not self._begun and not self._held:
+            return True
+        if self._published is None:
+            topics = replace(self._topics, source=broker.input_id())
+            # Where an end is lost its transaction hides nothing; one whose end is to come must be waited for
+            patience_s = math.inf if self._held else self._longest_transaction_s
+            self._published = Published(self.partition, topics, patience_s)
+        return self._published.slice(broker)
+
+    def _inherited(self, broker: Broker) -> bool:
+        """Whether all is known of what a predecessor left; at once where this group has begun. Raises as `slice`."""
+        if self._begun or self._predecessor is None:
+            return True
+        if self._inheritance is None:
+            held = self.partition in self._predecessor.held
+            patience_s = math.inf if held else self._longest_transaction_s
+            self._inheritance = Inheritance(self.partition, self._predecessor, broker.input_id(), patience_s)
+        return self._inheritance.slice(broker)
 
     def _ask_committed(self, broker: Broker) -> int | None:
         """C as the group says it, or what it said before a transaction whose end may be lost. Raises NotYet."""
@@ -168,6 +194,8 @@ class Restoring:
 
     def _live(self, image: Image, low: int, high: int, source: str) -> Live:
         marker = image.marker
+        if marker is None and self._inheritance is not None:
+            return self._succeeding(self._inheritance, low, high, source)
         if marker is None:  # the first transaction of a shard writes one
             return self._new(low if self._plan.start == "earliest" else high, source)
         self._check_source(marker, source)
@@ -210,6 +238,31 @@ class Restoring:
         live.first_records, live.must_commit = cold_start(shard), True
         return live
 
+    def _succeeding(self, left: Inheritance, low: int, high: int, source: str) -> Live:
+        """A shard that folds what the input still has up to where its predecessor published, and publishes from there.
+
+        Its first transaction commits that offset, so that any later life of it does the same without a predecessor.
+        """
+        self._known_committed = low if left.end is None else left.end
+        self._check_end(self._known_committed, high)
+        shard = self._plan.shard(low)
+        shard.source = source
+        live = self._begin(shard, LearningState.new(shard), max(low, self._known_committed))
+        live.gap = live.committed - self._known_committed
+        if live.gap and not self._plan.skip_gaps:
+            raise Refusal(
+                f"the input's retention has passed what group {left.group} published of partition {self.partition}: "
+                f"records from {self._known_committed} are to be forecast, the log begins at {low}; "
+                "worker.on_gap = skip goes on without them"
+            )
+        entries = left.entries(low, live.committed)
+        live.refused = RefusedEvents(entries)
+        live.first_records, live.must_commit = [*cold_start(shard), *records_of(entries)], True
+        live.replayed, live.succeeds = live.pending, True
+        facts = {"partition": self.partition, "of": left.group, "folds_from": low, "publishes_from": live.committed}
+        log_event("taking over", **facts, refused=len(left.refused))
+        return live
+
     def _known_offset(self, marker: Marker, newest: int, high: int) -> int:
         """C, where it fits the image and the input."""
         committed = self._known_committed
@@ -221,6 +274,11 @@ class Restoring:
             )
         if committed < max(marker.offset, newest):
             raise Refusal(unfit.behind(self.partition, committed, marker.offset, newest))
+        self._check_end(committed, high)
+        return committed
+
+    def _check_end(self, committed: int, high: int) -> None:
+        """Raises Refusal where the input ends before C."""
         if committed > high:  # for a moment after a commit the end may still lie before its markers
             if time.monotonic() - self.began < self._longest_transaction_s:
                 raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")
@@ -228,7 +286,6 @@ class Restoring:
                 f"the group's offset for partition {self.partition} ({committed}) is beyond the input's end ({high}): "
                 "the topic was made anew or cut; start under a new kafka.group_id"
             )
-        return committed
 
     def _check_gap(self, live: Live, low: int) -> None:
         shard = live.shard

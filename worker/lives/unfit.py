@@ -7,10 +7,13 @@ def other_image(partition: int, why: Exception) -> str:
     """Return the refusal of an image that is of other settings, of another version, or damaged."""
     if isinstance(why, OtherSettingsError):
         return (
-            f"the changelog of partition {partition} does not fit these settings: {why}; restore them, or "
-            "start under a new kafka.group_id"
+            f"the changelog of partition {partition} does not fit these settings: {why}; restore them, or go on under "
+            "a new kafka.group_id (`foldcast run --from-group`)"
         )
-    return f"the changelog of partition {partition} cannot be gone on with: {why}; start under a new kafka.group_id"
+    return (
+        f"the changelog of partition {partition} cannot be gone on with: {why}; go on under a new kafka.group_id "
+        "(`foldcast run --from-group`)"
+    )
 
 
 def other_input(partition: int, was: str, now: str, offset: int) -> str:
