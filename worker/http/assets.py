@@ -1,4 +1,4 @@
-"""The files of the page that a browser gets at /: read once, compressed once, served under a name that changes with them."""
+"""The files of the page that a browser gets at /: read and compressed once, under addresses that change with them."""
 
 import gzip
 import hashlib
@@ -38,7 +38,7 @@ class Assets:
         self.version = hashlib.sha256(repr(self._files).encode()).hexdigest()[:12]
 
     def index(self, encodings: str) -> Answer:
-        """Return the page itself for a client that accepts these encodings; it names this version of all other files."""
+        """Return the page itself for a client that accepts these encodings; it names this version of other files."""
         page = gzip.decompress(self._files["index.html"]).replace(VERSION.encode(), self.version.encode())
         return _answer("index.html", gzip.compress(page, mtime=0), encodings, ASK_AGAIN)
 

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker.demo.charts import FILE, FOLDER as LIBRARY
+from worker.demo.charts import FILE
+from worker.demo.charts import FOLDER as LIBRARY
 from worker.http.assets import FETCH, FOLDER, TYPES, Assets, wants_html
 from worker.http.pages import Pages
 from worker.http.server import Server
@@ -20,8 +21,9 @@ BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;
 OURS = sorted(path for path in FOLDER.iterdir() if path.is_file())
 INDEX = (FOLDER / "index.html").read_text()
 SCRIPTS = {path.name: path.read_text() for path in OURS if path.suffix == ".js"}
-IDS = """well good stream state search sort streams chart-stream chart-phases chart-skill chart-coverage table-stream said
-partitions errors""".split()
+IDS = {"well", "good", "stream", "state", "search", "sort", "streams", "said", "table-stream", "partitions", "errors"}
+CHARTS = {"chart-stream", "chart-phases", "chart-skill", "chart-coverage"}
+MARKUP = r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(|srcdoc"
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_every_answer_forbids_what_the_page_does_not_need(server: Server) -> Non
 
 @pytest.mark.parametrize(
     "path",
-    ["/page/", "/page", "/page/none.js", "/page/../pages.py", "/page/%2e%2e/pages.py", "/page//etc/passwd", "/page/x/page.js"],
+    ["/page", "/page/none.js", "/page/../pages.py", "/page/%2e%2e/pages.py", "/page//etc/passwd", "/page/x/page.js"],
 )
 def test_what_is_no_file_of_the_page_is_not_found(server: Server, path: str) -> None:
     assert get(server, path, Accept=BROWSER)[0] == 404
@@ -131,7 +133,7 @@ def test_the_library_is_the_one_that_was_chosen() -> None:
 
 def test_nothing_of_it_makes_markup_or_code_out_of_text() -> None:
     for name, script in SCRIPTS.items():
-        assert not re.search(r"innerHTML|outerHTML|insertAdjacent|document\.write|\beval\b|Function\(|srcdoc", script), name
+        assert not re.search(MARKUP, script), name
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=|javascript:", INDEX)
 
 
@@ -143,7 +145,7 @@ def test_its_scripts_import_each_other_by_names_that_are_there() -> None:
 def test_its_scripts_ask_for_elements_that_are_there() -> None:
     there = re.findall(r'\bid="([^"]+)"', INDEX)
     assert len(there) == len({*there})
-    assert {*IDS} <= {*there}
+    assert {*there} >= IDS | CHARTS
     for name, script in SCRIPTS.items():
         assert {*re.findall(r'\$\("([^"]+)"\)', script)} <= {*there}, name
 
