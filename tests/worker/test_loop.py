@@ -721,6 +721,44 @@ def test_a_transaction_whose_end_is_to_come_is_not_forecast_again_however_long_i
     rig.check_topics()
 
 
+def hold(rig: Rig, told: int | None) -> None:
+    """Let the next transaction commit, and the coordinator lose its end: until the next it says what it said before."""
+    broker, committed = rig.brokers["one"], rig.brokers["one"].committed
+
+    def held(_partition: int) -> int:
+        raise OffsetHeld("held", told)
+
+    broker.fail_commit, broker.committed = "unknown, committed", held  # type: ignore[method-assign]
+    while broker.fail_commit:
+        rig.turn()
+    assert not rig.loops["one"].lives, "it is restored now"
+    for _ in range(20):
+        rig.turn()
+    assert rig.loops["one"].lives
+    broker.committed = committed  # type: ignore[method-assign]
+
+
+def test_an_image_in_the_transaction_that_holds_the_offset_tells_c_where_nothing_is_published() -> None:
+    rig = drained(partitions=1, max_poll_records=30)
+    before, image = rig.cluster.offsets[0], rig.image(0).marker.offset
+    for _ in range(12):
+        rig.cluster.produce(0, b"key", b'{"stream":"s0","time":1,"value":3}', 1)
+    hold(rig, before)
+    assert rig.image(0).marker.offset > max(image, before), "it came with the transaction"
+    rig.produce(20)
+    rig.drain()
+    rig.check_topics()
+
+
+def test_the_offset_of_a_group_s_first_transaction_may_be_held_too() -> None:
+    rig = Rig(partitions=1)
+    rig.produce(20)
+    rig.start()
+    hold(rig, None)
+    rig.drain()
+    rig.check_topics()
+
+
 # ---- snapshots
 
 
