@@ -14,6 +14,7 @@ from pipeline.batch import DROPS
 from pipeline.decoding.numbers import Numbers
 from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
 from pipeline.events import Format
+from pipeline.learning import watchdog
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained, nameless
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
 from tests.rigs.memory_log import Transaction
@@ -88,7 +89,23 @@ PRODUCED = [("produce", 1), ("produce", 28), ("produce", 30), ("produce", 40)]
 def test_whatever_happens_each_transaction_and_each_state_are_those_of_one_fold(
     actions: list[tuple[str, str | int]], cycles: int, learning: bool
 ) -> None:
-    rig = Rig(learning=learning)
+    play(Rig(learning=learning), actions, cycles)
+
+
+@settings(max_examples=40, deadline=None)
+@example([("cycle", "one"), ("unknown, committed", "one"), ("produce", 30), ("restart", "two"), ("produce", 9)], 2)
+@given(ACTIONS, st.integers(0, 2))
+def test_weights_that_are_taken_back_at_any_moment_are_those_of_one_fold(
+    actions: list[tuple[str, str | int]], cycles: int
+) -> None:
+    rig = Rig(learning=True, streams=2, snapshot_events=100)
+    rig.refers_anew = True  # a life may take weights back at C, where the one before had gone on
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watchdog, "is_bad", lambda state: (state[watchdog.LABELS] + state[watchdog.FORGIVEN]) % 3 == 1)
+        play(rig, [*PRODUCED, *[("cycle", name) for name in WORKERS * 12], *actions], cycles)
+
+
+def play(rig: Rig, actions: list[tuple[str, str | int]], cycles: int) -> None:
     for name in WORKERS:
         rig.start(name)
     for what, who in actions:
