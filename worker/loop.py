@@ -188,7 +188,7 @@ class Loop:
         for partition, records in polled.records.items():
             self._unreadable.arrived(partition, records.offsets[-1])
         for error in polled.unreadable:
-            self._metrics.failures.inc()
+            self._metrics.failed(str(error), error.fix, error.partition)
             self._unreadable.pause(error)
         if self.joined:
             self._late.keep({*self._held})
@@ -209,7 +209,7 @@ class Loop:
                 self._unexplained.again(live.partition)
                 log_event("asking", partition=live.partition, why=str(away))
             else:
-                self._metrics.failures.inc()
+                self._metrics.failed(str(away), away.fix, live.partition)
                 self._unexplained.pause(Unreadable(str(away), live.partition, records.offsets[-1], away.fix))
             return live.shard.position > before
         self._unexplained.arrived(live.partition, records.offsets[-1])
@@ -269,7 +269,7 @@ class Loop:
         try:
             yield
         except BrokerError as error:
-            self._metrics.failures.inc()
+            self._metrics.failed(str(error), error.fix)
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
             self._recover(stop, self._failures.pause_after(error))

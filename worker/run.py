@@ -59,7 +59,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     status = Status(metrics, settings.kafka.instance_id)
     pulse = Pulse()
     hour, experts = Hour(metrics), Experts()
-    api = Api(metrics, hour, experts)
+    api = Api(metrics, hour, experts, lambda: status.page)
     pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s, api)
     server = Server(settings.http.host, settings.http.port, pages)
     log_event("listening", port=server.port)
@@ -82,7 +82,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
         def after_cycle(loop: Loop) -> None:
             status(loop)
-            hour.after_cycle()
+            hour.after_cycle(status.behind)
             experts.after_cycle(loop)
             garbage.after_cycle()
 
@@ -116,7 +116,7 @@ def _connected(
             verify(settings, plan, registry)
             return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes
         except BrokerError as error:
-            metrics.failures.inc()
+            metrics.failed(str(error), error.fix)
             status.wait_for(settings.kafka.bootstrap_servers, str(error))
             stop.wait(failures.pause_after(error))
     return None

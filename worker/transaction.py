@@ -66,6 +66,7 @@ class Transaction:
             live.first_records, live.must_commit, live.gap, live.unlearnt = [], False, 0, 0
             if live.learning.outcome is not None:
                 metrics.fine_tunes.labels(live.learning.outcome).inc()
+                metrics.journal.mark(live.partition, live.learning.outcome)
                 live.learning.outcome = None
         metrics.commits.labels("committed").inc()
         metrics.last_commit.set(now)

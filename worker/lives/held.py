@@ -106,7 +106,7 @@ class Held:
 
     def _begin_late(self, one: Restoring, reason: BrokerError, why: str) -> None:
         """The same way back as from any failure, for one life: no other depends on what failed."""
-        self._metrics.failures.inc()
+        self._metrics.failed(str(reason), reason.fix, one.partition)
         pause_s = self._late.pause_after(one.partition, reason)
         new = self.begin(one.partition, why, one.must_commit)
         new.not_before = time.monotonic() + pause_s

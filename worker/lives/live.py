@@ -68,6 +68,11 @@ class Live:
         """How many offsets are left to fold silently."""
         return max(0, self.committed - self.shard.position)
 
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Offsets that are folded silently so far, and all of them."""
+        return max(self.replayed - self.pending, 0), self.replayed
+
     def caught_up(self) -> float:
         """Note and log that it is at C for the first time. Returns the seconds since it was assigned."""
         self.has_caught_up = True

@@ -49,6 +49,7 @@ class Restoring:
         self._plan = plan
         self._known_committed: int | None = None
         self._read: LogRead | None = None
+        self._next = 0  # offset in the changelog, read up to here
         self._since: LogRead | None = None  # the input after the image, where the group has no C
         self._topics = topics
         self._published: Published | None = None
@@ -67,6 +68,7 @@ class Restoring:
         records = self._read.read(READ_S)
         self._latest.update((record.key, record.value) for record in records if record.key)  # null: not a worker's
         if records:
+            self._next = records[-1].offset + 1
             self.waits_for = self._waits_since = self._unanswered_since = None
         if not self._read.done:
             if not records:
@@ -95,6 +97,14 @@ class Restoring:
         self.end()
         broker.start(self.partition, live.shard.position)
         return live
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Offsets of the changelog that are read, and all to read; None before its end is known."""
+        if self._read is None:
+            return None
+        begin, end = self._read.begin, self._read.end
+        return max(min(self._next, end) - begin, 0), max(end - begin, 0)
 
     def late(self, reason: NotYet) -> bool:
         """Whether the restore, which cannot go on now, has waited for longer than brokers and transactions explain."""
