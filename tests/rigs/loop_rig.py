@@ -234,7 +234,7 @@ class Witness(MemoryBroker):
         try:
             super().commit(messages, offsets, membership)
         except CommitError:
-            for partition in offsets if self._rig.judging else ():
+            for partition in offsets if self._rig.refers_anew else ():
                 self._rig.refer_anew(partition)  # the next life may judge otherwise
             raise
         self.transactions += 1
@@ -268,7 +268,7 @@ class Rig:
         self.loops: dict[str, Loop] = {}
         self.trainers: dict[str, MemoryTrainer] = {}
         self._learning = learning
-        self.witnessing, self.judging = True, False
+        self.witnessing, self.refers_anew = True, False
         self.starts = dict.fromkeys(range(partitions), 0)  # C where the group has none
         self._streams, self._sent = streams, 0
 
@@ -276,7 +276,7 @@ class Rig:
 
     def judge(self, max_ahead_ms: int = 3_600_000, max_streams: int = 10**9) -> None:
         """Workers that start from now on refuse events by this."""
-        self.limits, self.judging = replace(self.limits, judge=Judge(max_ahead_ms, max_streams)), True
+        self.limits, self.refers_anew = replace(self.limits, judge=Judge(max_ahead_ms, max_streams)), True
 
     def start(self, name: str = "one") -> Loop:
         """A new process under this instance id, in place of the one before."""

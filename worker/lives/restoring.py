@@ -86,9 +86,8 @@ class Restoring:
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
-            published = None if self._published is None else self._published.beyond(self._known_committed)
-            if image.marker is not None and published is not None:
-                self._take_published(image, image.marker, published)
+            if image.marker is not None and self._published is not None:
+                self._take_published(image, image.marker, self._published)
             if self._known_committed is None and image.marker is not None:
                 self._known_committed = self._by_the_log(image, image.marker, low, broker)
                 self._proven = True
@@ -159,9 +158,15 @@ class Restoring:
             log.warning("%s: going on from what is published, or from %s, the offset before it", held, held.offset)
             return held.offset
 
-    def _take_published(self, image: Image, marker: Marker, published: int) -> None:
+    def _take_published(self, image: Image, marker: Marker, published: Published) -> None:
         """C by what was published with it: a record that is below has its forecast, whatever the group says."""
-        told, self._known_committed = self._known_committed, max(published, marker.offset, image.newest)
+        told, in_changelog = self._known_committed, max(marker.offset, image.newest)
+        proven = published.beyond(told)
+        if self._held:  # what holds it may have published nothing, and brought the changelog further all the same
+            proven = max(published.offset, in_changelog)
+        if proven is None or (told is not None and proven <= told):
+            return
+        self._known_committed = max(proven, in_changelog)
         self._proven = True
         log.warning(
             "the group's offset for partition %d is %s, though records below %d have their forecasts: going on from "
