@@ -255,11 +255,7 @@ class Restoring:
         live = self._begin(shard, LearningState.new(shard), max(low, self._known_committed))
         live.gap = live.committed - self._known_committed
         if live.gap and not self._plan.skip_gaps:
-            raise Refusal(
-                f"the input's retention has passed what group {left.group} published of partition {self.partition}: "
-                f"records from {self._known_committed} are to be forecast, the log begins at {low}; "
-                "worker.on_gap = skip goes on without them"
-            )
+            raise Refusal(unfit.beyond_retention(self.partition, left.group, self._known_committed, low))
         entries = left.entries(low, live.committed)
         live.refused = RefusedEvents(entries)
         live.first_records, live.must_commit = [*cold_start(shard), *records_of(entries)], True
@@ -272,11 +268,7 @@ class Restoring:
         """C, where it fits the image and the input."""
         committed = self._known_committed
         if committed is None:
-            raise Refusal(
-                f"the group has no committed offset for partition {self.partition}, though its changelog holds an "
-                f"image at {marker.offset}, and records came since that may have been forecast: set it "
-                "(kafka-consumer-groups --reset-offsets), or start under a new kafka.group_id"
-            )
+            raise Refusal(unfit.no_offset(self.partition, marker.offset))
         if committed < max(marker.offset, newest):
             raise Refusal(unfit.behind(self.partition, committed, marker.offset, newest))
         self._check_end(committed, high)
@@ -287,10 +279,7 @@ class Restoring:
         if committed > high:  # for a moment after a commit the end may still lie before its markers
             if time.monotonic() - self.began < self._longest_transaction_s:
                 raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")
-            raise Refusal(
-                f"the group's offset for partition {self.partition} ({committed}) is beyond the input's end ({high}): "
-                "the topic was made anew or cut; start under a new kafka.group_id"
-            )
+            raise Refusal(unfit.beyond_input(self.partition, committed, high))
 
     def _check_gap(self, live: Live, low: int) -> None:
         shard = live.shard

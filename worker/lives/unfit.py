@@ -39,3 +39,28 @@ def behind(partition: int, committed: int, image: int, newest: int) -> str:
         f"{image} and whose newest entry was committed at {newest}: they are from two lives of the group; start under "
         "a new kafka.group_id"
     )
+
+
+def no_offset(partition: int, image: int) -> str:
+    """Return the sentence for a changelog whose group has no offset, and whose newest forecast nothing tells."""
+    return (
+        f"the group has no committed offset for partition {partition}, though its changelog holds an image at {image}, "
+        "and records came since that may have been forecast: set it (kafka-consumer-groups --reset-offsets), or start "
+        "under a new kafka.group_id"
+    )
+
+
+def beyond_input(partition: int, committed: int, end: int) -> str:
+    """Return the sentence for a group's offset that the input does not reach."""
+    return (
+        f"the group's offset for partition {partition} ({committed}) is beyond the input's end ({end}): the topic was "
+        "made anew or cut; start under a new kafka.group_id"
+    )
+
+
+def beyond_retention(partition: int, group: str, published: int, begin: int) -> str:
+    """Return the sentence for records that a predecessor has not forecast and the input has no more."""
+    return (
+        f"the input's retention has passed what group {group} published of partition {partition}: records from "
+        f"{published} are to be forecast, the log begins at {begin}; worker.on_gap = skip goes on without them"
+    )
