@@ -16,6 +16,13 @@ pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
 SOON_S = 2.0  # from the commit of a forecast to the page
 TIMES = 5
+# Whether the chosen stream's entry can be seen in the list
+IN_VIEW = """() => {
+  const chosen = document.querySelector('#streams [aria-current=true]'), list = document.querySelector('#streams');
+  if (!chosen) return false;
+  const [at, frame] = [chosen.getBoundingClientRect(), list.getBoundingClientRect()];
+  return at.top >= frame.top - 1 && at.bottom <= frame.bottom + 1;
+}"""
 HORIZONS = len(Model().horizons)
 AREA = 300  # pixels of one colour are a band, not a line or a letter
 
@@ -146,6 +153,7 @@ def test_a_link_to_a_stream_of_whatever_name_chooses_it(visit: Open, name: str) 
     seen = visit(name)
     seen.shows("#chart-stream")
     assert seen.page.evaluate("decodeURIComponent(location.hash)") == f"#stream={name}"
+    seen.becomes(IN_VIEW)
     assert_harmless(seen)
 
 

@@ -103,7 +103,7 @@ export class Chart {
       {
         ...this.#size(),
         ms: 1,
-        padding: [10, 12, 0, 0],
+        padding: [10, 32, 0, 0],
         legend: { show: false },
         cursor: sync ? { ...cursor, sync: { key: sync } } : cursor,
         scales: { x: { time: true }, y: range ? { range } : {} },

@@ -45,6 +45,18 @@ export function showList({ streams, found, remembered, holds }) {
   const shown = still ? kept(list, streams) : streams;
   listed = listAddress();
   keyed(list, shown, (one) => one.stream, entry, update);
+  if (!still) bringIntoView(list);
+}
+
+let brought = null; // the stream that the list was last moved to
+
+// A stream that the address has chosen may lie further down in the list: the list moves there once, the page stays.
+function bringIntoView(list) {
+  const button = list.querySelector("[aria-current=true]");
+  if (!button || brought === chosen()) return;
+  brought = chosen();
+  const [at, frame] = [button.getBoundingClientRect(), list.getBoundingClientRect()];
+  if (at.top < frame.top || at.bottom > frame.bottom) list.scrollTop += at.top - frame.top;
 }
 
 export function refuseList(sentence) {
