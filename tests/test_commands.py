@@ -34,6 +34,7 @@ NOT_RUN = {
     "kubectl -n foldcast rollout": CLUSTER,
     "kubectl -n foldcast scale": CLUSTER,
     "make setup": "the tests run in what it makes",
+    "python -m worker.demo.charts": "set-up has run it; tests/worker/demo/test_charts.py takes it apart",
     "make demo": "tests/kafka/test_demo.py runs a short one",
     "make test": "these are the tests",
     "python tests/bench/": MEASURE,

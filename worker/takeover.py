@@ -36,14 +36,14 @@ def predecessor_of(settings: Settings, group: str) -> Predecessor | None:
     if present := members(settings.kafka, group):
         raise StillRunningError(_waits(group, present))
     kafka = settings.kafka.model_copy(update={"group_id": group})
-    offsets, held = stable_offsets(kafka, settings.worker.commit_timeout_s, sorted(found.changelog))
+    offsets = stable_offsets(kafka, settings.worker.commit_timeout_s, sorted(found.changelog))
     empty = all(first == end for first, end in found.changelog.values())
     if not offsets and not begun and empty:  # else what each partition needs shows when it is restored
         raise Refusal(unknown(group, names.input))
     letters = f"{group}-dead-letters"
     there = describe(settings.kafka, [letters, names.dead_letters])
     own = letters if letters in there else names.dead_letters
-    return Predecessor(replace(names, group=group, dead_letters=own), offsets, there[own].partitions, held)
+    return Predecessor(replace(names, group=group, dead_letters=own), offsets, there[own].partitions)
 
 
 def _waits(group: str, present: Sequence[Member]) -> str:

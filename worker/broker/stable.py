@@ -20,10 +20,8 @@ ASK_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 5.0
 
 
-def stable_offsets(
-    kafka: Kafka, commit_timeout_s: float, partitions: Sequence[int]
-) -> tuple[dict[int, int], frozenset[int]]:
-    """Return the committed next offsets of `kafka.group_id`, and which of them a transaction holds, perhaps for ever.
+def stable_offsets(kafka: Kafka, commit_timeout_s: float, partitions: Sequence[int]) -> dict[int, int]:
+    """Return the committed next offsets of `kafka.group_id`; where a transaction holds one for ever, that before it.
 
     Joins nothing. Waits for as long as a transaction of the group can last. Raises NotYet, BrokerError, Refusal.
     """
@@ -47,7 +45,7 @@ def stable_offsets(
         with suppress(KafkaError, RuntimeError, TimeoutError):
             within(CLOSE_LIMIT_S, lambda: consumer.close(autocommit=False, timeout_ms=CLOSE_LIMIT_S * 1000))
     before = group_offsets(kafka, kafka.group_id, kafka.input_topic) if held else {}
-    return {**{p: before[p] for p in held & before.keys()}, **offsets}, frozenset(held)
+    return {**{p: before[p] for p in held & before.keys()}, **offsets}
 
 
 def _stable(kafka: Kafka, consumer: KafkaConsumer, holds: Holds, partition: int, until_s: float) -> int | None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
 from pipeline.framed import UNKNOWN, UNUSABLE
@@ -25,14 +25,13 @@ class Predecessor:
     topics: Topics
     offsets: Mapping[int, int]
     letters: int  # partitions of its dead letter topic: beyond these it had none
-    held: frozenset[int] = field(default=frozenset())  # partitions whose offset a lost transaction may still move
 
 
 class Inheritance:
     """One partition as its predecessor left it, read a moment at a time by the new group's restore."""
 
-    def __init__(self, partition: int, predecessor: Predecessor, source: str, patience_s: float) -> None:
-        """`source` is the input's id, `patience_s` as `Published` has it. Raises Refusal where the group is unknown."""
+    def __init__(self, partition: int, predecessor: Predecessor, source: str) -> None:
+        """`source` is the input's id. Raises Refusal where the group is unknown."""
         self.group = predecessor.topics.group
         self.refused: list[int] = []  # offsets of events that it refused for a reason which the log does not hold
         self._partition, self._topics = partition, replace(predecessor.topics, source=source)
@@ -40,7 +39,7 @@ class Inheritance:
         if not predecessor.offsets:
             raise Refusal(unknown(self.group, predecessor.topics.input))
         had = partition < predecessor.letters
-        self._published = Published(partition, self._topics, patience_s) if had else None
+        self._published = Published(partition, self._topics) if had else None
         self._letters: LogRead | None = None
         self._over = not had
 

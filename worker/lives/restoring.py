@@ -1,7 +1,6 @@
 """A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
 
 import logging
-import math
 import time
 from dataclasses import replace
 
@@ -133,9 +132,7 @@ class Restoring:
             return True
         if self._published is None:
             topics = replace(self._topics, source=broker.input_id())
-            # Where an end is lost its transaction hides nothing; one whose end is to come must be waited for
-            patience_s = math.inf if self._held else self._longest_transaction_s
-            self._published = Published(self.partition, topics, patience_s)
+            self._published = Published(self.partition, topics)
         return self._published.slice(broker)
 
     def _inherited(self, broker: Broker) -> bool:
@@ -143,9 +140,7 @@ class Restoring:
         if self._begun or self._predecessor is None:
             return True
         if self._inheritance is None:
-            held = self.partition in self._predecessor.held
-            patience_s = math.inf if held else self._longest_transaction_s
-            self._inheritance = Inheritance(self.partition, self._predecessor, broker.input_id(), patience_s)
+            self._inheritance = Inheritance(self.partition, self._predecessor, broker.input_id())
         return self._inheritance.slice(broker)
 
     def _ask_committed(self, broker: Broker) -> int | None:
