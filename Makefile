@@ -3,10 +3,15 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
+CHARTS := worker/http/page/library/uPlot.js.gz
 
 .PHONY: setup demo test faults soak fuzz bench lint lock sbom clean
 
-setup: $(SETUP)
+setup: $(SETUP) $(CHARTS)
+
+# What the page of a worker draws with: not ours, so fetched, by its hash
+$(CHARTS): | $(SETUP)
+	$(BIN)/python -m worker.demo.charts
 
 # Torch comes first, from a lock file of its own, so that another build can take its place:
 # make setup TORCH="torch==2.13.0 --index-url URL"
@@ -77,4 +82,4 @@ sbom:
 		--mc-type application --output-reproducible --of JSON -o dist/foldcast.cdx.json
 
 clean:
-	rm -rf $(VENV) .cache build *.egg-info
+	rm -rf $(VENV) .cache build *.egg-info $(dir $(CHARTS))

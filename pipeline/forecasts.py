@@ -24,7 +24,9 @@ class Forecasts(NamedTuple):
     parts: Floats  # (n, Z, X) the forecasts of single experts, if the shard was asked for them; else X = 0
     verdict: Ints  # of each event of the batch, accepted or not
     born: list[str]  # streams that got a row
-    dropped: list[str]  # streams of the events that were not accepted, in their order
+    dropped: list[str]  # streams of the events that were not accepted, in their order (d of them)
+    dropped_ms: Ints  # (d,) their times
+    dropped_value: Floats  # (d,) and values; NaN: there is none
 
     def __getattr__(self, field: str) -> npt.NDArray[Any]:
         try:
@@ -37,7 +39,7 @@ class Forecasts(NamedTuple):
     def blank(cls, n: int, method: Method, parts: int = 0) -> "Forecasts":
         """Room for n accepted events. What is in it means nothing yet."""
         events, singles = np.empty(n, published(method)), np.empty((n, len(method.horizons), parts))
-        return cls(events, [], singles, np.zeros(n, np.int64), [], [])
+        return cls(events, [], singles, np.zeros(n, np.int64), [], [], np.zeros(0, np.int64), np.zeros(0))
 
 
 def joined(parts: list[Forecasts]) -> Forecasts:

@@ -147,12 +147,12 @@ class Shard:
             verdict = np.where(batch.drop, batch.drop, verdict)
         self._count(verdict)
         accepted = (verdict == admission.ACCEPTED).nonzero()[0]
-        dropped: list[str] = []
-        if len(accepted) < len(index):
+        dropped = verdict.nonzero()[0]
+        if len(dropped):
             events = events[accepted]
-            dropped = [batch.name[e] for e in np.flatnonzero(verdict).tolist()]
-        names = [batch.name[e] for e in accepted.tolist()]
-        out = Forecasts(events, names, out.parts[: len(events)], verdict, born, dropped)
+        names, lost = ([batch.name[e] for e in some.tolist()] for some in (accepted, dropped))
+        gone = lost, batch.time_ms[dropped], batch.value[dropped]
+        out = Forecasts(events, names, out.parts[: len(events)], verdict, born, *gone)
         for places in waves_of(events["turn"]):
             self.wave.forecast(rows, events, places, out.parts)
         watchdog.watch(rows, events, self.watch)

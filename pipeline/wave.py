@@ -55,6 +55,10 @@ class Wave:
         self._first = np.ndarray(AT_ONCE, _bytes_of(method), room.data, strides=(whole.itemsize,))
         self.stepped = self._events[:0]  # whole records of those stepped last, until others are
 
+    def then(self, do: Verb) -> None:
+        """Call this, too, at the end of each wave; it changes nothing."""
+        self._law.append(do)
+
     def forecast(self, rows: Rows, events: Events, places: Ints, parts: npt.NDArray[np.float64]) -> None:
         """Step the events (n,) at these places: fill in what is published, and parts (n, Z, X), the experts' own."""
         handed = events.view(self._first.dtype)

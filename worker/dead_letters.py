@@ -63,6 +63,11 @@ def refused_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, partiti
     return int(offset) if mine and offset.isdecimal() else None
 
 
+def refused_reason(headers: Sequence[tuple[str, bytes]]) -> str:
+    """Return a dead letter's reason; empty where it names none."""
+    return dict(headers).get(f"{PREFIX}reason", b"").decode(errors="replace")
+
+
 def _headers(facts: dict[str, str]) -> Headers:
     return [(PREFIX + name, text.encode()) for name, text in facts.items()]
 

@@ -12,22 +12,14 @@ from threading import Event
 
 from pipeline.decoding.schemas import SchemasAway, StillAsking
 from pipeline.durable.image import refused_key, weights_key
-from worker.broker.contract import (
-    Broker,
-    BrokerError,
-    CommitError,
-    Message,
-    Polled,
-    Records,
-    Topics,
-    Unreadable,
-)
+from worker.broker.contract import Broker, BrokerError, CommitError, Message, Polled, Records, Topics, Unreadable
 from worker.dead_letters import BadRecords, DeadLetterCatch, dead_letters
 from worker.failures import Failures, LateRestores, UnreadableInput
 from worker.learning import Learning
 from worker.lives.held import Held
 from worker.lives.judge import Judge
 from worker.lives.live import Live
+from worker.lives.predecessor import Predecessor
 from worker.lives.snapshot_clock import MOST_PAGES, SnapshotPolicy
 from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, Stopwatch
@@ -52,6 +44,7 @@ class Limits:
     longest_transaction_s: float = 30.0  # so long another worker's transaction may hold up a restore
     dead_letter_bytes: int = 1 << 20  # a dead letter's batch, at most
     judge: Judge = field(default_factory=Judge)
+    predecessor: Predecessor | None = None  # whose work partitions go on with that the group has not begun
 
 
 class Loop:
@@ -68,7 +61,8 @@ class Loop:
         pulse: Pulse,
     ) -> None:
         self._late = LateRestores(limits.give_up_s)
-        self._held = Held(plan, topics, limits.snapshots, limits.longest_transaction_s, self._late, metrics)
+        bounds = limits.snapshots, limits.longest_transaction_s
+        self._held = Held(plan, topics, *bounds, self._late, metrics, limits.predecessor)
         self.restoring, self.lives = self._held.restoring, self._held.lives
         self.joined = False
         self._pulse = pulse
@@ -158,7 +152,7 @@ class Loop:
                 live.lack(number, end)
         numbers = {live.partition: len(records.offsets) for live, records in started}
         for live in self.lives.values():
-            if live.at_c and polled.membership is not None:  # while the group rebalances every commit is refused
+            if live.durable and polled.membership is not None:  # while the group rebalances every commit is refused
                 self._add_durable(live, numbers.get(live.partition, 0), transaction)
         self.longest_snapshot_s = max(self.longest_snapshot_s, self._snapshot_s)
         self._snapshot_s = 0.0
@@ -188,7 +182,7 @@ class Loop:
         for partition, records in polled.records.items():
             self._unreadable.arrived(partition, records.offsets[-1])
         for error in polled.unreadable:
-            self._metrics.failures.inc()
+            self._metrics.failed(str(error), error.fix, error.partition)
             self._unreadable.pause(error)
         if self.joined:
             self._late.keep({*self._held})
@@ -209,7 +203,7 @@ class Loop:
                 self._unexplained.again(live.partition)
                 log_event("asking", partition=live.partition, why=str(away))
             else:
-                self._metrics.failures.inc()
+                self._metrics.failed(str(away), away.fix, live.partition)
                 self._unexplained.pause(Unreadable(str(away), live.partition, records.offsets[-1], away.fix))
             return live.shard.position > before
         self._unexplained.arrived(live.partition, records.offsets[-1])
@@ -231,9 +225,9 @@ class Loop:
 
     def _add_durable(self, live: Live, records: int, transaction: Transaction) -> None:
         """Adoption 0 with the shard's first transaction, newer ones, and this cycle's share of a snapshot."""
-        if not live.has_caught_up:
+        if live.at_c and not live.has_caught_up:
             self._metrics.restore_seconds.set(live.caught_up())
-        adopted = self._learning.adopt(live)
+        adopted = self._learning.adopt(live) if live.at_c else []
         self._watch.lap("adopt")
         pieces, last = live.clock.pieces(live.shard, records, live.learning.outstanding(live.shard))
         self._write(live, adopted, pieces, last, transaction)
@@ -269,7 +263,7 @@ class Loop:
         try:
             yield
         except BrokerError as error:
-            self._metrics.failures.inc()
+            self._metrics.failed(str(error), error.fix)
             if isinstance(error, CommitError):
                 self._metrics.commits.labels(error.outcome).inc()
             self._recover(stop, self._failures.pause_after(error))

@@ -1,6 +1,6 @@
 """What all shards of a worker share, from its settings. Knows no Kafka."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -11,10 +11,12 @@ from pipeline.decoding.times import Times
 from pipeline.events import Decoder, Format
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
+from pipeline.network.checkpoint import Checkpoint, Misfit
 from pipeline.network.model import Network, Shape
+from pipeline.parts import features
 from pipeline.shard import Shard
 from pipeline.table import PAGE_BYTES, Table
-from worker.refusal import Refusal
+from worker.refusal import Refusal, printable
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
@@ -30,6 +32,7 @@ class Plan:
     checkpoint: bytes | None
     start: str  # "earliest" | "latest": where a new group begins
     skip_gaps: bool  # go on where the input has lost records that the fold needs
+    base: str = ""  # the checkpoint in words; empty: none
 
     @classmethod
     def of(cls, settings: Settings) -> "Plan":
@@ -52,11 +55,24 @@ class Plan:
                 "ask for shorter horizons, a smaller hidden_size, fewer layers, season_slots or covariates, or a "
                 "shorter window"
             )
+        return made._with_base(settings.model.checkpoint)
+
+    def _with_base(self, path: str | None) -> "Plan":
+        """As it is, and with the checkpoint in words. Raises Refusal where the checkpoint does not fit."""
+        if path is None or self.checkpoint is None:
+            return self
         try:
-            made.network()
+            found = Checkpoint.load(self.checkpoint)
+            found.check({"features": ",".join(features.names(self.method))})
+            self.network()
+        except Misfit as misfit:
+            fix = "set [model] as it was trained, or pretrain another"
+            raise Refusal(f"model.checkpoint does not fit: {misfit}; {fix}") from misfit
         except ValueError as error:
-            raise Refusal(f"model.checkpoint does not fit: {error}; set [model] as it was trained") from error
-        return made
+            fix = "name a file that `foldcast pretrain` has written"
+            raise Refusal(f"model.checkpoint does not fit: {error}; {fix}") from error
+        learnt = f", learnt from {found.header['data']}" if "data" in found.header else ""
+        return replace(self, base=printable(f"{path}{learnt}"))
 
     def network(self) -> Network:
         """A network with the weights that every shard begins with."""

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 import time
+from dataclasses import replace
 from threading import Thread
 
 from prometheus_client import ProcessCollector
@@ -23,6 +24,7 @@ from worker.http.pages import Pages
 from worker.http.server import Server
 from worker.http.status import Status
 from worker.kernels.warming import warm
+from worker.lives.predecessor import Predecessor
 from worker.loop import Loop
 from worker.observe.hour import Hour
 from worker.observe.log import event as log_event
@@ -35,16 +37,22 @@ from worker.registry.decoder import with_registry
 from worker.room import room_for
 from worker.settings.settings import Settings
 from worker.signals import Stop
+from worker.takeover import StillRunningError, check_usage, predecessor_of
 
 log = logging.getLogger(__name__)
 
+PREDECESSOR_EVERY_S = 2.0  # to look whether it has ended
 
-def run(settings: Settings, leave: bool, stop: Stop) -> int:
-    """Run the worker until `stop` is set. Returns the exit code. Raises Refusal."""
+
+def run(settings: Settings, leave: bool, stop: Stop, from_group: str | None = None) -> int:
+    """Run the worker until `stop` is set, from where `from_group` ended. Returns the exit code. Raises Refusal."""
+    if from_group is not None:
+        check_usage(settings, from_group)
     plan, registry = with_registry(Plan.of(settings), settings)
     bitwise = same_bits(Shape.of(plan.method))
     row_bytes = Table(plan.method).row_bytes
     log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
+    log_event("weights", begin_with=plan.base or f"drawn from model.seed = {plan.seed}")
     history = RecentStreams(plan.method, settings.history.streams, settings.history.points)
     room = room_for(settings.worker.max_streams, row_bytes, history_bytes=history.nbytes)
     log_event("room", streams=room.streams, why=room.why)
@@ -59,21 +67,21 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
     status = Status(metrics, settings.kafka.instance_id)
     pulse = Pulse()
     hour, experts = Hour(metrics), Experts()
-    api = Api(metrics, hour, experts)
+    api = Api(metrics, hour, experts, lambda: status.page)
     pages = Pages(metrics.registry, lambda: status.page, pulse, settings.worker.stall_exit_s, api)
     server = Server(settings.http.host, settings.http.port, pages)
     log_event("listening", port=server.port)
     Thread(target=_watch, args=(pulse, settings.worker.stall_exit_s), name="watchdog", daemon=True).start()
     try:
-        connected = _connected(settings, plan, registry, stop, pulse, metrics, status)
+        connected = _connected(settings, from_group, plan, registry, stop, pulse, metrics, status)
         if connected is None:
             return 0
-        broker, sizes = connected
+        broker, sizes, predecessor = connected
         loop = Loop(
             broker,
             plan,
             topics.names_of(settings),
-            wiring.limits(settings, sizes, room.streams),
+            replace(wiring.limits(settings, sizes, room.streams), predecessor=predecessor),
             wiring.learning(settings, plan, metrics),
             metrics,
             pulse,
@@ -82,7 +90,7 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
         def after_cycle(loop: Loop) -> None:
             status(loop)
-            hour.after_cycle()
+            hour.after_cycle(status.behind)
             experts.after_cycle(loop)
             garbage.after_cycle()
 
@@ -96,16 +104,18 @@ def run(settings: Settings, leave: bool, stop: Stop) -> int:
 
 def _connected(
     settings: Settings,
+    from_group: str | None,
     plan: Plan,
     registry: RegistryClient | None,
     stop: Stop,
     pulse: Pulse,
     metrics: Metrics,
     status: Status,
-) -> tuple[KafkaBroker, topics.Wanted] | None:
+) -> tuple[KafkaBroker, topics.Wanted, Predecessor | None] | None:
     """Check all that is asked for and join the group, waiting for answers as long as need be. None: asked to stop."""
+    servers = settings.kafka.bootstrap_servers
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
-    status.wait_for(settings.kafka.bootstrap_servers)
+    status.wait_for(servers)
     while not stop.is_set():
         pulse.beat()
         watch.lap("idle")  # a worker that waits for its brokers does not hang
@@ -114,10 +124,16 @@ def _connected(
             for topic in checked:
                 log_event("topic", **topic)
             verify(settings, plan, registry)
-            return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes
+            predecessor = predecessor_of(settings, from_group) if from_group is not None else None
+            return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes, predecessor
+        except StillRunningError as why:  # for as long as it takes: nothing has failed
+            failures.succeeded()
+            status.wait_for(servers, str(why))
+            log.info("%s", why)
+            stop.wait(PREDECESSOR_EVERY_S)
         except BrokerError as error:
-            metrics.failures.inc()
-            status.wait_for(settings.kafka.bootstrap_servers, str(error))
+            metrics.failed(str(error), error.fix)
+            status.wait_for(servers, str(error))
             stop.wait(failures.pause_after(error))
     return None
 

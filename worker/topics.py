@@ -124,11 +124,12 @@ def _check_partitions(topics: Topics, there: Mapping[str, TopicInfo]) -> None:
     count = there[topics.input].partitions
     others = {name: there[name].partitions for name in topics.names[1:]}
     before = others[topics.output]
+    ours = [name for name in (topics.output, topics.rows) if name is not None]
     if {*others.values()} == {before} and before < count:
         raise Refusal(
             f"{topics.input} has {count} partitions, {', '.join(others)} have {before}: some were added, and keys now "
-            "go where their state is not; start under a new kafka.group_id with a new kafka.output_topic, and run "
-            "`foldcast topics create`"
+            f"go where their state is not; add as many to {' and '.join(ours)}, set a new kafka.group_id, and run "
+            f"`foldcast topics create` and `foldcast run --from-group {topics.group}`"
         )
     for name, has in others.items():
         if has != count:

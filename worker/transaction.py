@@ -34,12 +34,11 @@ class Transaction:
         return [(len(a.records.offsets), len(a.rejected)) for a in self.advanced]
 
     def include(self, live: Live) -> None:
-        """Let the shard's offset be committed: something of it is among the messages."""
+        """Let the shard's offset be committed: something of it is among the messages. Below C it stays C."""
         if live.partition not in self.offsets:
             self.lives.append(live)
-        position = live.shard.position
-        assert position >= live.committed, f"{position} is below C = {live.committed} of partition {live.partition}"
-        self.offsets[live.partition] = position
+        assert live.durable, f"{live.shard.position} is below C = {live.committed} of partition {live.partition}"
+        self.offsets[live.partition] = max(live.shard.position, live.committed)
 
     def wrote(self, pieces: Pieces, last: bool) -> None:
         """Count a snapshot's pieces among the messages; `last` completes an image."""
@@ -66,6 +65,7 @@ class Transaction:
             live.first_records, live.must_commit, live.gap, live.unlearnt = [], False, 0, 0
             if live.learning.outcome is not None:
                 metrics.fine_tunes.labels(live.learning.outcome).inc()
+                metrics.journal.mark(live.partition, live.learning.outcome)
                 live.learning.outcome = None
         metrics.commits.labels("committed").inc()
         metrics.last_commit.set(now)

@@ -35,5 +35,5 @@ def learning(settings: Settings, made: Plan, metrics: Metrics) -> Learning:
     tune = settings.fine_tune
     policy = LearningPolicy(schedule_of(settings), tune.adopt_interval_s, tune.max_cpu_share)
     setup = TrainerSetup(Shape.of(made.method), policy.schedule, tune.window)
-    link = TrainerLink(setup, tune.hang_s, lambda why: metrics.trainer_restarts.labels(why).inc())
+    link = TrainerLink(setup, tune.hang_s, metrics.trainer_restarted)
     return Learning(policy, link if tune.enabled else None, metrics)

@@ -35,7 +35,8 @@ class Adoption:
     @classmethod
     def base(cls, network: Network, offset: int = 0) -> "Adoption":
         """What a network brings before anything was learnt."""
-        return cls({name: weight.clone() for name, weight in network.weights.items()}, Optimiser.blank(), offset)
+        weights = {name: weight.clone() for name, weight in network.weights.items()}
+        return cls(weights, Optimiser.after(network.updates), offset)
 
     def dump(self) -> bytes:
         """Write it down as safetensors."""

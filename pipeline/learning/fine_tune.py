@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.arrays import Floats32, Ints
+from pipeline.arrays import Floats, Floats32
 from pipeline.compiled import kernel
 from pipeline.learning.windows import Windows
 from pipeline.network.model import Network, Shape, Weights
@@ -60,6 +60,11 @@ class Optimiser:
         """One that has seen no gradient: it begins with the weights in service."""
         return cls(None, 0, updates, factor)
 
+    @classmethod
+    def after(cls, updates: int) -> "Optimiser":
+        """One for weights that so many updates made before: the high early rate would undo them."""
+        return cls.blank(max(updates, EARLY_UPDATES) if updates else 0)
+
     def check(self) -> None:
         """Raises ValueError where a number is not finite."""
         if self.state is not None and not np.isfinite(self.state.numpy()).all():
@@ -96,9 +101,9 @@ def fine_tune(
     nothing = np.zeros_like(served)
     begin, first, second = (served, nothing, nothing) if optimiser.state is None else optimiser.state.numpy()
     network.put(begin)
-    change, back = network.vjp(windows.inputs, windows.hidden)
+    change, _, back = network.vjp(windows.inputs, windows.hidden)
     d_change = np.empty_like(change)
-    loss = huber(change, labels, np.array(shape.horizons), d_change)
+    loss = huber(change, labels, np.array(shape.horizons, np.float64), d_change)
     gradient = back(d_change)
     norm = float(np.linalg.norm(gradient))
     report = report._replace(loss=loss, gradient_norm=norm, clipped=norm > schedule.clip_norm)
@@ -106,17 +111,26 @@ def fine_tune(
         return weights, optimiser, report._replace(outcome="nonfinite")
     steps = optimiser.steps + 1
     gradient *= min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0
-    first = BETA_1 * first + (1 - BETA_1) * gradient
-    second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
-    root = np.sqrt(second / (1 - BETA_2**steps)) + EPSILON
-    own = begin - optimiser.rate(schedule.learning_rate) / (1 - BETA_1**steps) * first / root
-    mean = served + (own - served) / min(MEAN_OVER, steps + 1)  # at first of all, those it began with among them
+    own, first, second = adam(begin, first, second, gradient, steps, optimiser.rate(schedule.learning_rate))
+    mean: Floats32 = served + (own - served) / np.float32(
+        min(MEAN_OVER, steps + 1)
+    )  # at first of all, those it began with among them
     state = np.stack([own, first, second])
     if not (np.isfinite(state).all() and np.isfinite(mean).all()):
         return weights, optimiser, report._replace(outcome="nonfinite")
     factor = min(1.0, optimiser.factor * 2 ** (1 / FORGIVEN_IN))
     after = Optimiser(torch.from_numpy(state), steps, optimiser.updates + 1, factor)
     return network.named(mean), after, report._replace(outcome="updated")
+
+
+def adam(
+    own: Floats32, first: Floats32, second: Floats32, gradient: Floats32, steps: int, rate: float
+) -> tuple[Floats32, Floats32, Floats32]:
+    """The step number `steps`, from 1: weights (P,) and their two moments after it."""
+    first = BETA_1 * first + (1 - BETA_1) * gradient
+    second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
+    root = np.sqrt(second / (1 - BETA_2**steps)) + EPSILON
+    return own - rate / (1 - BETA_1**steps) * first / root, first, second
 
 
 @cache
@@ -129,21 +143,21 @@ def _network(shape: Shape) -> Network:
 def huber(
     change: Floats32,  # (T, B, Z)
     labels: Floats32,  # (T, B, Z), NaN: none
-    horizons: Ints,  # (Z,)
+    divisors: Floats,  # (Z,) horizon j weighs 1 / divisors[j] beside the others
     d_change: Floats32,  # (T, B, Z) out: the loss by each change
 ) -> float:
-    """Mean loss over the labels of each horizon, these weighed by 1 / h."""
-    n = np.zeros(len(horizons))
+    """Mean loss over the labels of each horizon, these weighed."""
+    n = np.zeros(len(divisors))
     for t in range(len(labels)):
         for b in range(labels.shape[1]):
-            for j in range(len(horizons)):
+            for j in range(len(divisors)):
                 n[j] += not np.isnan(labels[t, b, j])
-    weight = 1.0 / horizons
+    weight = 1.0 / divisors
     weight /= weight.sum() * np.maximum(n, 1.0)
     loss = 0.0
     for t in range(len(labels)):
         for b in range(labels.shape[1]):
-            for j in range(len(horizons)):
+            for j in range(len(divisors)):
                 d_change[t, b, j] = 0.0
                 if not np.isnan(labels[t, b, j]):
                     error = change[t, b, j] - labels[t, b, j]

@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +21,7 @@ from pipeline.compiled import kernel
 from pipeline.method import Cell, Method
 from pipeline.network import unrolled
 from pipeline.network.cells import CELLS, states
+from pipeline.network.checkpoint import Checkpoint
 from pipeline.parts.part import Part
 
 CHUNK = 1024  # rows of one call of torch: above, temporaries leave the cache
@@ -55,6 +54,11 @@ class Shape:
         """The shape that a method needs."""
         return cls(method.cell, method.inputs, method.hidden_size, method.layers, method.horizons)
 
+    def words(self) -> dict[str, str]:
+        """As a checkpoint's header has it."""
+        words = {name: str(getattr(self, name)) for name in ("cell", "inputs", "hidden_size", "layers")}
+        return words | {"horizons": ",".join(map(str, self.horizons))}
+
 
 class Network(nn.Module):
     """Cells and a linear head. Weights from `seed`; `load` replaces them."""
@@ -62,6 +66,7 @@ class Network(nn.Module):
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         super().__init__()
         self.shape = shape
+        self.updates = 0  # that made the weights it began with
         self._cell = CELLS[shape.cell]
         self._small = self._cell.unrolled and shape.hidden_size <= SMALL
         size, layers = shape.hidden_size, shape.layers
@@ -90,36 +95,36 @@ class Network(nn.Module):
             self._loops = [[np.ascontiguousarray(weight.T) for weight in layer] for layer in self._layers]
         self._head = np.ascontiguousarray(self._arrays["head.weight"].T)  # (H, Z)
 
-    def forward(self, x: Tensor, hidden: Tensor) -> Tensor:
-        """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z)."""
+    def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z), hidden at its end."""
         parts = hidden.permute(2, 1, 0, 3).contiguous()  # (S, L, B, H)
-        out, _ = self.rnn(x, tuple(parts) if self._cell.states > 1 else parts[0])
-        change: Tensor = self.head(out)
-        return change
+        out, after = self.rnn(x, tuple(parts) if self._cell.states > 1 else parts[0])
+        last = torch.stack(after) if self._cell.states > 1 else after[None]
+        return self.head(out), last.permute(2, 1, 0, 3)
 
-    def vjp(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Callable[[Floats32], Floats32]]:
-        """The changes of `forward`, and a function from the loss by each change (T, B, Z) to that by each weight (P,).
+    def vjp(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32, Callable[[Floats32], Floats32]]:
+        """Those of `forward`, and a function from the loss by each change (T, B, Z) to that by each weight (P,).
 
         Weights are in the order of `parameters`. The function, a vector-Jacobian product, as JAX names it, holds until
         other weights are put: then it is wrong.
         """
         if self._small:
             return self._unrolled(x, hidden)
-        change = self(torch.from_numpy(x), torch.from_numpy(hidden))
+        change, after = self(torch.from_numpy(x), torch.from_numpy(hidden))
 
         def back(d_change: Floats32) -> Floats32:
             by_weight = torch.autograd.grad(change, list(self.parameters()), torch.from_numpy(d_change))
             return torch.cat([d.flatten() for d in by_weight]).numpy()
 
-        return change.detach().numpy(), back
+        return change.detach().numpy(), after.detach().numpy(), back
 
-    def _unrolled(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Callable[[Floats32], Floats32]]:
+    def _unrolled(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32, Callable[[Floats32], Floats32]]:
         """Do what `vjp` does with our own loops."""
-        passes = []
+        passes, after = [], np.empty_like(hidden)
         for layer, weights in enumerate(self._loops):
             h, kept = unrolled.layer(x, hidden[:, layer, 0], weights)
             passes.append((x, h, kept))
-            x = h[1:]
+            x, after[:, layer, 0] = h[1:], h[-1]
         out, z = x.reshape(-1, self.shape.hidden_size), len(self.shape.horizons)
         change = np.empty((len(out), z), np.float32)
         read_out(out, self._head, self._bias, change)
@@ -133,7 +138,7 @@ class Network(nn.Module):
                 by_weight, above = own + by_weight, w_ih
             return np.concatenate([d.ravel() for d in by_weight])
 
-        return change.reshape(*x.shape[:2], z), back
+        return change.reshape(*x.shape[:2], z), after, back
 
     def step(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32]:
         """One timestep: x (B, F), hidden (B, L, S, H) -> change (B, Z), hidden (B, L, S, H).
@@ -180,18 +185,15 @@ class Network(nn.Module):
         return h.hexdigest()
 
     def dump(self) -> bytes:
-        """Weights and their shape as safetensors."""
-        meta = {"cell": self.shape.cell, "inputs": str(self.shape.inputs), "hidden_size": str(self.shape.hidden_size)}
-        meta |= {"layers": str(self.shape.layers), "horizons": ",".join(map(str, self.shape.horizons))}
-        return safetensors.torch.save({k: v.contiguous() for k, v in self.state_dict().items()}, meta)
+        """Weights and their shape as a checkpoint."""
+        return Checkpoint(self.weights, self.shape.words()).dump()
 
     def load(self, data: bytes) -> None:
-        """Take the weights of a checkpoint or an adoption. Raises ValueError where it is damaged or does not fit."""
-        try:
-            weights = safetensors.torch.load(data)
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"the weights cannot be read: {error}") from error
-        self.take(weights)
+        """Take the weights of a checkpoint. Raises ValueError where it is damaged or does not fit."""
+        found = Checkpoint.load(data)
+        found.check(self.shape.words())
+        self.take(found.weights)
+        self.updates = found.updates
 
     @property
     def weights(self) -> Weights:

@@ -24,6 +24,13 @@ def own_width(method: Method) -> int:
     return OWN + len(method.fractions)
 
 
+def names(method: Method) -> tuple[str, ...]:
+    """What the inputs x are called where weights are kept that read them; another meaning needs another name."""
+    ahead = (f"profile-{k}" for k in method.fractions)
+    own = ("change", "level", "season-change", "from-season", "from-season-mean", *ahead)
+    return (*own, "sin-day", "cos-day", "sin-half-day", "cos-half-day", "sin-week", "cos-week")
+
+
 def times(time_ms: Ints) -> Floats32:
     """The inputs (..., 6) that tell the time, of times (...,) in ms: those of `build`, but for a last bit."""
     angles = time_ms[..., None] * TURNS

@@ -33,7 +33,7 @@ def test_added_partitions_are_said_and_read_under_new_names(bootstrap: str, uniq
         cluster.wait_for(lambda: worker.life.ended, "a restart is refused")
         assert worker.wait() == 1
         sentence = cluster.logs().splitlines()[-1]
-        for words in (f"{cluster.topics.input} has 4 partitions", "have 2", "kafka.group_id", "kafka.output_topic"):
+        for words in (f"{cluster.topics.input} has 4 partitions", "have 2", "kafka.group_id", "--from-group"):
             assert words in sentence
     anew: dict[str, object] = {"input_topic": cluster.topics.input}
     with Cluster(bootstrap, f"{unique}-2", tmp_path, AFTER, model={"hidden_size": 8}, kafka=anew) as other:

@@ -90,8 +90,8 @@ def test_a_worker_with_another_model_leaves_a_live_group_as_it_is(
         said = run.stdout.read()
     assert run.returncode == 1, said
     assert said.splitlines()[-1] == (
-        f"foldcast: the changelog of partition 0 does not fit these settings: {OTHER}; restore them, or start under a "
-        "new kafka.group_id"
+        f"foldcast: the changelog of partition 0 does not fit these settings: {OTHER}; restore them, or go on under a "
+        "new kafka.group_id (`foldcast run --from-group`)"
     )
     polled = membership(broker)
     assert (polled.membership, polled.ended, polled.began) == (before, frozenset(), frozenset())
@@ -115,7 +115,7 @@ def test_the_check_names_what_would_change_and_the_way_there(
     assert told["ok"] is False
     wrong = [finding["says"] for finding in told["checks"] if not finding["ok"]]
     assert len(wrong) == PARTITIONS
-    assert all(OTHER in says and says.endswith("start under a new kafka.group_id") for says in wrong)
+    assert all(OTHER in says and says.endswith("new kafka.group_id (`foldcast run --from-group`)") for says in wrong)
 
 
 def test_the_check_ends_with_what_is_not_there(

@@ -126,6 +126,7 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
         committed = cluster.committed()
         assert committed == {partition: rows[-1].offset + 1 for partition, rows in records.items()}
         adoptions = follower.finish()
+        assert not any(follower.missed.values()), f"{follower.missed} were compacted before they were followed"
         straight = {
             partition: uninterrupted_shard(cluster.plan, rows, committed[partition], adoptions[partition], partition)
             for partition, rows in records.items()

@@ -40,6 +40,7 @@ from worker.settings.settings import Settings
 from worker.settings.sources import load
 
 LIMIT_S = 60.0
+STANDSTILL_S = 5.0
 FIRST_MS = 1_357_020_000_000  # the first event's time
 STEP_MS = 60_000
 WORD = re.compile(r"(\w+)=(\S+)")
@@ -468,34 +469,60 @@ Logged = Mapping[int, Adoption]  # by the offset it holds from
 
 
 class AdoptionFollower(Thread):
-    """Reads the changelog as it is written and remembers every adoption, deleted or not."""
+    """Reads the changelog as it is written and remembers every adoption, deleted or not.
+
+    One that was deleted and compacted away before it was read is in `missed`: its deletion tells of it.
+    """
 
     def __init__(self, cluster: "Cluster") -> None:
         super().__init__(daemon=True)
         self.adoptions: dict[int, dict[int, Adoption]] = defaultdict(dict)  # by partition
+        self.missed: dict[int, set[int]] = defaultdict(set)  # by partition: offsets from which they held
         self._cluster = cluster
+        self._positions: dict[int, int] | None = None
         self._ends: dict[int, int] | None = None
         self._error: Exception | None = None
 
     def run(self) -> None:
-        positions: dict[int, int] | None = None
         try:
-            while self._ends is None or positions is None or any(at < self._ends[p] for p, at in positions.items()):
+            while not self._over:
                 with (
                     suppress(BrokerError),  # the broker was away: go on from there
-                    TopicReader(self._cluster.connection, self._cluster.topics.changelog, positions) as reader,
+                    TopicReader(self._cluster.connection, self._cluster.topics.changelog, self._positions) as reader,
                 ):
-                    while self._ends is None or any(at < self._ends[p] for p, at in reader.positions().items()):
-                        for record in reader.poll(0.1):
-                            self._take(record)
-                        positions = reader.positions()
+                    self._follow(reader)
         except Exception as error:  # noqa: BLE001 - told by `finish`
             self._error = error
 
-    def _take(self, record: TopicRecord) -> None:
+    @property
+    def _over(self) -> bool:
+        if self._ends is None or self._positions is None:
+            return False
+        return all(at >= self._ends[partition] for partition, at in self._positions.items())
+
+    def _follow(self, reader: TopicReader) -> None:
+        """Until all is read, or a partition stands still though there is more: a client may forget one for minutes."""
+        before, asked = reader.positions(), time.monotonic()
+        while not self._over:
+            for record in reader.poll(0.1):
+                self.take(record)
+            self._positions = now = reader.positions()
+            if time.monotonic() - asked > STANDSTILL_S:
+                ends = reader.ends()
+                if any(before[partition] == at < ends[partition] for partition, at in now.items()):
+                    return
+                before, asked = now, time.monotonic()
+
+    def take(self, record: TopicRecord) -> None:
+        """Remember it where it is an adoption, or the deletion of one that was never seen."""
         at = (record.key or b"").removeprefix(b"weights-")
-        if at.isdigit() and record.value is not None:
-            self.adoptions[record.partition][int(at)] = Adoption.load(record.value)
+        if not at.isdigit():
+            return
+        seen = self.adoptions[record.partition]
+        if record.value is not None:
+            seen[int(at)] = Adoption.load(record.value)
+        elif int(at) not in seen:
+            self.missed[record.partition].add(int(at))
 
     def finish(self) -> dict[int, dict[int, Adoption]]:
         """All there are up to now."""

@@ -25,6 +25,7 @@ from worker.dead_letters import DeadLetterCatch, dead_letters
 from worker.learning import Learning, LearningPolicy
 from worker.lives.judge import Judge
 from worker.lives.loading import loaded
+from worker.lives.predecessor import Predecessor
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.loop import Limits, Loop
 from worker.observe.metrics import Metrics
@@ -233,7 +234,7 @@ class Witness(MemoryBroker):
         try:
             super().commit(messages, offsets, membership)
         except CommitError:
-            for partition in offsets if self._rig.judging else ():
+            for partition in offsets if self._rig.refers_anew else ():
                 self._rig.refer_anew(partition)  # the next life may judge otherwise
             raise
         self.transactions += 1
@@ -261,12 +262,13 @@ class Rig:
         self.limits = Limits(0, 1e9, SnapshotPolicy(snapshot_events, 1e9), 0, DeadLetterCatch())
         self.cluster = MemoryCluster(partitions, max_poll_records)
         self.references = {p: Reference(self.plan, self.cluster, p) for p in range(partitions)}
+        self.topics = TOPICS
         self.stop = Impatient()
         self.brokers: dict[str, Witness] = {}
         self.loops: dict[str, Loop] = {}
         self.trainers: dict[str, MemoryTrainer] = {}
         self._learning = learning
-        self.witnessing, self.judging = True, False
+        self.witnessing, self.refers_anew = True, False
         self.starts = dict.fromkeys(range(partitions), 0)  # C where the group has none
         self._streams, self._sent = streams, 0
 
@@ -274,7 +276,7 @@ class Rig:
 
     def judge(self, max_ahead_ms: int = 3_600_000, max_streams: int = 10**9) -> None:
         """Workers that start from now on refuse events by this."""
-        self.limits, self.judging = replace(self.limits, judge=Judge(max_ahead_ms, max_streams)), True
+        self.limits, self.refers_anew = replace(self.limits, judge=Judge(max_ahead_ms, max_streams)), True
 
     def start(self, name: str = "one") -> Loop:
         """A new process under this instance id, in place of the one before."""
@@ -283,7 +285,7 @@ class Rig:
         metrics = Metrics(METHOD, "test")
         link = self.trainers[name] if self._learning else None
         learning = Learning(LearningPolicy(SCHEDULE, 0, 1), link, metrics)
-        self.loops[name] = Loop(self.brokers[name], self.plan, TOPICS, self.limits, learning, metrics, Pulse())
+        self.loops[name] = Loop(self.brokers[name], self.plan, self.topics, self.limits, learning, metrics, Pulse())
         return self.loops[name]
 
     def turn(self, name: str = "one") -> None:
@@ -302,6 +304,23 @@ class Rig:
         self.stop.set()
         self.loops[name].run(self.stop, leave, lambda _: None)
         self.stop.clear()
+
+    def succeed(self, *unread: int) -> None:
+        """The group has ended, and workers that start from now on are another's, which goes on with its work.
+
+        It had never read the partitions `unread`.
+        """
+        ended = {p: offset for p, offset in self.cluster.offsets.items() if p not in unread}
+        self.cluster.end_group(CHANGELOG)
+        for partition in unread:
+            self.cluster.empty(OUTPUT, ROWS, DEAD_LETTERS, partition=partition)
+        letters = self.cluster.partitions - len(unread)
+        self.limits = replace(self.limits, predecessor=Predecessor(self.topics, ended, letters))
+        self.topics = replace(self.topics, group=f"after-{self.topics.group}")
+        self.starts = {p: ended.get(p, 0) for p in self.references}
+        self.references = {p: Reference(self.plan, self.cluster, p) for p in self.references}
+        self.loops.clear()
+        self.brokers.clear()
 
     def begin_at(self, start: int) -> None:
         """What comes before this offset is not to be read, in each partition."""
@@ -360,7 +379,8 @@ class Rig:
         assert sum(reasons) == broker.dead
         assert self.sample("commits_total", name, outcome="committed") == broker.transactions
         if self.limits.snapshots.events:
-            assert all(tail <= self.limits.snapshots.events for tail in self.tails().values())
+            begun = {p: tail for p, tail in self.tails().items() if self.cluster.offsets[p] > self.starts[p]}
+            assert all(tail <= self.limits.snapshots.events for tail in begun.values())
 
     def tails(self) -> dict[int, int]:
         """By partition: what a crash now would have to fold again, by what the topics say."""

@@ -61,6 +61,18 @@ class MemoryCluster:
         logs = [self.logs[topic, p] for p in range(self.partitions)]
         return [message for log in logs for _, message in log.readable(0)]
 
+    def end_group(self, changelog: str) -> None:
+        """Nobody is a member any more, and whoever joins is of another group, whose changelog is empty."""
+        self.members, self.offsets, self.epochs, self.open = {}, {}, {}, {}
+        for partition in range(self.partitions):
+            self.empty(changelog, partition=partition)
+        self.generation, self.joined = 0, None
+
+    def empty(self, *topics: str, partition: int) -> None:
+        """Nothing was ever written to this partition of these topics."""
+        for topic in topics:
+            self.logs[topic, partition] = Log()
+
     def truncate(self, partition: int, first: int) -> None:
         """Retention: input records before `first` are gone."""
         self.logs[INPUT, partition].first = first

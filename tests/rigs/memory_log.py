@@ -67,7 +67,7 @@ class MemoryRead:
 
     def __init__(self, log: Log, start: int = 0, slice_records: int = 3) -> None:
         self._log = log
-        self.begin, self._end = max(log.first, start), log.end
+        self.begin, self.end = max(log.first, start), log.end
         self._position = self.begin
         self._slice = slice_records
 
@@ -75,11 +75,13 @@ class MemoryRead:
         rows = list(islice(self._log.readable(self._position), self._slice))
         full = len(rows) == self._slice
         self._position = rows[-1][0].offset + 1 if full else self._log.stable()
-        return [LogRecord(m.key or b"", m.value, m.headers) for entry, m in rows if entry.offset < self._end]
+        return [
+            LogRecord(m.key or b"", m.value, m.headers, entry.offset) for entry, m in rows if entry.offset < self.end
+        ]
 
     @property
     def done(self) -> bool:
-        return self._position >= self._end
+        return self._position >= self.end
 
     def close(self) -> None:
         """Nothing to forget."""

@@ -12,9 +12,11 @@ import torch
 from pipeline.durable.image import GOOD_KEY
 from pipeline.learning import watchdog
 from pipeline.learning.adoption import Adoption
-from tests.rigs.loop_rig import FAILURES, SCHEDULE, Rig
+from pipeline.network.checkpoint import Checkpoint
+from tests.rigs.loop_rig import FAILURES, METHOD, SCHEDULE, Rig
 from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
 from tests.rigs.memory_log import Transaction
+from tests.rigs.shard_rigs import restless
 from worker.http.status import Status
 from worker.learning import Learning, LearningPolicy
 from worker.lives.learning_state import MOST_ADOPTIONS
@@ -391,6 +393,37 @@ def test_the_weights_a_shard_began_with_survive_a_restart_under_another_checkpoi
     learning = until_live(rig).learning
     assert learning is not None
     assert digest(learning.held.base.dump()) == digest(adoptions(rig)[0] or b"")
+
+
+def pretrained(seed: int) -> bytes:
+    """A checkpoint as `foldcast pretrain` writes it."""
+    return Checkpoint(restless(METHOD, seed).weights, {"updates": "70"}).dump()
+
+
+def test_a_shard_begins_with_the_weights_of_a_pretrained_checkpoint_and_learns_without_the_early_rate() -> None:
+    rig = learning_rig(checkpoint=pretrained(7))
+    first = Adoption.load(adoptions(rig)[0] or b"")
+    expected = restless(METHOD, 7).weights
+    assert all(torch.equal(weight, expected[name]) for name, weight in first.weights.items())
+    assert first.optimiser.rate(SCHEDULE.learning_rate) == SCHEDULE.learning_rate
+    newest = Adoption.load(adoptions(rig)[max(adoptions(rig))] or b"")
+    assert newest.optimiser.updates > first.optimiser.updates
+    rig.check_topics()
+
+
+def test_a_restart_under_another_base_goes_on_with_its_own_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    rig, words = learning_rig(checkpoint=pretrained(7)), "those of its state, not model.checkpoint's"
+    for seed, other in ((7, False), (8, True)):
+        caplog.clear()
+        rig.plan = replace(rig.plan, checkpoint=pretrained(seed))
+        rig.start()
+        held = until_live(rig).learning.held
+        assert all(torch.equal(weight, restless(METHOD, 7).weights[name]) for name, weight in held.base.weights.items())
+        told = [getattr(record, "fields", {}).get("begin_with") for record in caplog.records]
+        assert (words in told) == other
+    feed(rig, 40)
+    rig.check_topics()
 
 
 # ---- when

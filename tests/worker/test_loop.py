@@ -14,6 +14,7 @@ from pipeline.batch import DROPS
 from pipeline.decoding.numbers import Numbers
 from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
 from pipeline.events import Format
+from pipeline.learning import watchdog
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained, nameless
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
 from tests.rigs.memory_log import Transaction
@@ -88,7 +89,23 @@ PRODUCED = [("produce", 1), ("produce", 28), ("produce", 30), ("produce", 40)]
 def test_whatever_happens_each_transaction_and_each_state_are_those_of_one_fold(
     actions: list[tuple[str, str | int]], cycles: int, learning: bool
 ) -> None:
-    rig = Rig(learning=learning)
+    play(Rig(learning=learning), actions, cycles)
+
+
+@settings(max_examples=40, deadline=None)
+@example([("cycle", "one"), ("unknown, committed", "one"), ("produce", 30), ("restart", "two"), ("produce", 9)], 2)
+@given(ACTIONS, st.integers(0, 2))
+def test_weights_that_are_taken_back_at_any_moment_are_those_of_one_fold(
+    actions: list[tuple[str, str | int]], cycles: int
+) -> None:
+    rig = Rig(learning=True, streams=2, snapshot_events=100)
+    rig.refers_anew = True  # a life may take weights back at C, where the one before had gone on
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(watchdog, "is_bad", lambda state: (state[watchdog.LABELS] + state[watchdog.FORGIVEN]) % 3 == 1)
+        play(rig, [*PRODUCED, *[("cycle", name) for name in WORKERS * 12], *actions], cycles)
+
+
+def play(rig: Rig, actions: list[tuple[str, str | int]], cycles: int) -> None:
     for name in WORKERS:
         rig.start(name)
     for what, who in actions:
@@ -694,7 +711,9 @@ def test_what_is_published_is_not_published_again_whatever_the_group_says(away: 
     rig.check_topics()
 
 
-def test_a_transaction_whose_end_is_to_come_is_not_forecast_again_however_long_it_holds_the_offset() -> None:
+@pytest.mark.parametrize("held", [True, False])
+def test_a_transaction_whose_end_is_to_come_is_not_forecast_again_however_long_it_takes(held: bool) -> None:
+    """Where it holds the group's offset, and where a coordinator that came back answers with the one before it."""
     rig = drained(partitions=1, snapshot_events=1000)
     broker, output, offsets = rig.brokers["one"], rig.cluster.logs[OUTPUT, 0], rig.cluster.offsets
     now, old = offsets[0], rig.image(0).marker.offset + 1
@@ -706,10 +725,12 @@ def test_a_transaction_whose_end_is_to_come_is_not_forecast_again_however_long_i
         output.entries[place] = output.entries[place]._replace(transaction=unended)
     output._starts.append((places[0], unended))
 
-    def held(_partition: int) -> int:
-        raise OffsetHeld("held", old)
+    def committed(_partition: int) -> int:
+        if held:
+            raise OffsetHeld("held", old)
+        return old
 
-    broker.committed = held  # type: ignore[assignment]
+    broker.committed = committed  # type: ignore[assignment]
     broker.fail_poll = True
     rig.witnessing = False  # it believes the group
     rig.loops["one"]._held._longest_transaction_s = 0.0
@@ -717,6 +738,44 @@ def test_a_transaction_whose_end_is_to_come_is_not_forecast_again_however_long_i
         rig.turn()
     assert output.end == places[-1] + 1, "nothing was written"
     unended.state = "committed"
+    rig.drain()
+    rig.check_topics()
+
+
+def hold(rig: Rig, told: int | None) -> None:
+    """Let the next transaction commit, and the coordinator lose its end: until the next it says what it said before."""
+    broker, committed = rig.brokers["one"], rig.brokers["one"].committed
+
+    def held(_partition: int) -> int:
+        raise OffsetHeld("held", told)
+
+    broker.fail_commit, broker.committed = "unknown, committed", held  # type: ignore[method-assign]
+    while broker.fail_commit:
+        rig.turn()
+    assert not rig.loops["one"].lives, "it is restored now"
+    for _ in range(20):
+        rig.turn()
+    assert rig.loops["one"].lives
+    broker.committed = committed  # type: ignore[method-assign]
+
+
+def test_an_image_in_the_transaction_that_holds_the_offset_tells_c_where_nothing_is_published() -> None:
+    rig = drained(partitions=1, max_poll_records=30)
+    before, image = rig.cluster.offsets[0], rig.image(0).marker.offset
+    for _ in range(12):
+        rig.cluster.produce(0, b"key", b'{"stream":"s0","time":1,"value":3}', 1)
+    hold(rig, before)
+    assert rig.image(0).marker.offset > max(image, before), "it came with the transaction"
+    rig.produce(20)
+    rig.drain()
+    rig.check_topics()
+
+
+def test_the_offset_of_a_group_s_first_transaction_may_be_held_too() -> None:
+    rig = Rig(partitions=1)
+    rig.produce(20)
+    rig.start()
+    hold(rig, None)
     rig.drain()
     rig.check_topics()
 

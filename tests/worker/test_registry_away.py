@@ -179,7 +179,7 @@ def test_what_was_refused_for_its_schema_once_is_refused_in_every_replay(
 ) -> None:
     decoder.reason = reason
     rig.limits = replace(rig.limits, snapshots=replace(rig.limits.snapshots, events=10**6))
-    rig.judging = True
+    rig.refers_anew = True
     rig.start()
     rig.drain()
     decoder.unknown = {b"newer"}

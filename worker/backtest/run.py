@@ -100,7 +100,7 @@ def run(
         sink = stack.enter_context(export.writer(asked.forecasts, plan.method)) if asked.forecasts else None
         whole = fold(path, plan, shards, trainers, asked, keep=keep, sink=sink)
     without = fold(path, plan, silent, [], asked, "without network").tallies if silent else None
-    _tell_refused(whole, shards)
+    tell_refused(whole, shards)
     judged = {}
     for name, seen in whole.histories.items():
         found = diagnose(seen.time_ms, seen.value, plan.method)
@@ -110,6 +110,8 @@ def run(
     print("\n".join(lines))
     if trainers:
         print(", ".join(f"{whole.updates[name]:,} {words}" for name, words in UPDATE_WORDS.items()))
+    if plan.base:
+        print(f"weights to begin with: {plan.base}")
     print(f"{shards[0].table.row_bytes:,} bytes of state per stream")
     if asked.json is not None:
         document = _document(whole, judged, plan, shards, without)
@@ -140,7 +142,7 @@ def caption(plan: Plan) -> str:
     """Return what made a picture: version, date and the settings that are not the defaults."""
     usual = Settings().meaning()
     changed = [f"{name} = {value}" for name, value in plan.settings.items() if usual.get(name) != value]
-    settings = ", ".join(changed) or "default settings"
+    settings = ", ".join([*changed, *([f"from {plan.base}"] if plan.base else [])]) or "default settings"
     return "\n".join(wrap(f"foldcast {__version__}, {datetime.now(UTC):%Y-%m-%d}, {settings}", CAPTION))
 
 
@@ -163,7 +165,8 @@ def _document(
     return document | {"updates": {name: whole.updates[name] for name in UPDATE_WORDS}}
 
 
-def _tell_refused(whole: Pass, shards: Sequence[Shard]) -> None:
+def tell_refused(whole: Pass, shards: Sequence[Shard]) -> None:
+    """Print, on standard error, what was refused and what was dropped."""
     for reason, number in whole.refused.items():
         print(f"{number:,} refused ({reason}), the first in {_told(whole.first[reason])}", file=sys.stderr)
     dropped = _dropped(shards)

@@ -157,6 +157,7 @@ class LogRead(Protocol):
     `read_uncommitted`, so that no transaction that is being committed is missed)."""
 
     begin: int  # the offset it was opened at
+    end: int  # the offset after the last that it returns
 
     def read(self, timeout_s: float) -> list[LogRecord]:
         """The next records; returns early, and may return nothing: nobody can read past an open

@@ -135,11 +135,10 @@ class OpenLog:
     """One partition's log up to the end it had when it was opened."""
 
     def __init__(self, clients: _Clients, tp: TopicPartition, begin: int, end: int) -> None:
-        self.begin = begin
+        self.begin, self.end = begin, end
         self._clients = clients
         self._consumer = clients.committed
         self._tp = tp
-        self._end = end
         self._open = True
         clients.reads += 1
 
@@ -160,7 +159,7 @@ class OpenLog:
             finally:
                 self._consumer.pause(self._tp)  # other partitions' reads go on beside this one, in their own turns
         records = fetched.get(self._tp, ())
-        read = [one for one in records if one.offset < self._end]
+        read = [one for one in records if one.offset < self.end]
         return [LogRecord(one.key, one.value, one.headers, one.offset, one.timestamp) for one in read]
 
     @property
@@ -170,7 +169,7 @@ class OpenLog:
             raise BrokerError(f"the log of {self._tp.topic}-{self._tp.partition} is closed")
         with asking(self._clients.kafka, f"log of {self._tp.topic}-{self._tp.partition}"):
             position: int = self._consumer.position(self._tp, timeout_ms=0)
-        return position >= self._end
+        return position >= self.end
 
     def close(self) -> None:
         """Forget it; may be called at any time and twice."""

@@ -8,6 +8,7 @@ COMMANDS = {  # a module of this folder, with _ for -, and what the command does
     "dead-letters": "records that were no events: list, show, or send them again",
     "replay": "a stretch of the input again, beside what was published; why one forecast is what it is",
     "backtest": "the same engine over a file, no Kafka",
+    "pretrain": "weights to begin with, learnt from history",
     "demo": "local Kafka, real data, two workers, a summary",
     "schemas": "what records and answers look like, as JSON Schemas, AsyncAPI and OpenAPI",
     "warm": "compile the kernels, so that no worker has to",

@@ -18,9 +18,7 @@ EXAMPLE = "foldcast backtest history.csv --id unique_id --time ds --target y --s
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's own arguments."""
     parser.add_argument("file", type=Path, help="CSV or Parquet: stream,time,value, or time and one column a stream")
-    for option, meaning in (("id", "stream's name"), ("time", "time"), ("target", "value to forecast")):
-        words = f"the column of the {meaning} (default: as in [events])"
-        parser.add_argument(f"--{option}", metavar="COLUMN", help=words)
+    add_columns(parser)
     parser.add_argument("--score-rows", metavar="A:B", help="score forecasts made at a stream's event A up to B")
     parser.add_argument("--partitions", type=int, default=1, metavar="P", help="shards to spread the streams over")
     parser.add_argument(
@@ -43,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_columns(parser: argparse.ArgumentParser) -> None:
+    """Declare what columns of a history are called."""
+    for option, meaning in (("id", "stream's name"), ("time", "time"), ("target", "value to forecast")):
+        words = f"the column of the {meaning} (default: as in [events])"
+        parser.add_argument(f"--{option}", metavar="COLUMN", help=words)
+
+
 def main(given: argparse.Namespace, settings: "Settings") -> int:
     """Fold the file and print its scores. Returns the exit code. Raises Refusal."""
     if given.partitions < 1:
@@ -58,7 +63,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
     rows = score_rows(given.score_rows)
     for option, path in (("--json", given.json), ("--forecasts", given.forecasts), ("--plot", given.plot)):
         if path is not None:
-            _check_output(option, path, given.file)
+            check_output(option, path, given.file)
     gc.disable()  # while torch is imported, of which hardly anything is garbage
     try:
         from pipeline.backtest.inline import InlineTrainer
@@ -91,7 +96,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         raise Refusal(str(error)) from error
 
 
-def _check_output(option: str, path: Path, history: Path) -> None:
+def check_output(option: str, path: Path, history: Path) -> None:
     """Raise WrongUsage where a file cannot be written there, or must not be."""
     if not _could_be_a_file(path):
         raise WrongUsage(f"{option} is {path}; it must be a file in a directory that there is")

@@ -198,7 +198,8 @@ def _summary(settings: Settings, replay: Replay, handover_s: float, pages: Seque
     outputs = list(read_all(connection, names.output))
     report = audit(inputs, outputs, read_all(connection, names.dead_letters), Rules(), names.input)
     scores = score(outputs, method_of(settings))
-    print("\n".join(["", *report.lines(), "", *_quality(scores), _learning(pages), "", *_times(replay, handover_s)]))
+    learnt = [_learning(pages), f"weights to begin with: {settings.model.checkpoint or 'drawn from model.seed'}"]
+    print("\n".join(["", *report.lines(), "", *_quality(scores), *learnt, "", *_times(replay, handover_s)]))
     return report.ok and handover_s > 0
 
 

@@ -13,6 +13,7 @@ class Answer(NamedTuple):
     status: int
     content_type: str
     body: bytes
+    headers: tuple[tuple[str, str], ...] = ()  # names and values, beside those that every answer has
 
 
 def failure(path: str, status: int, sentence: str) -> Answer:

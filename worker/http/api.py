@@ -1,6 +1,8 @@
 """The read-only API below /api/streams and /api/history: parameters in, JSON out, each answer kept for a second."""
 
 import time
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 import numpy as np
@@ -9,7 +11,7 @@ import orjson
 from worker.http.answer import JSON, Answer, failure
 from worker.http.experts import Experts
 from worker.http.streams import SORTS, Json, detailed, listed
-from worker.observe.hour import COUNTS, EVERY_S, Hour
+from worker.observe.hour import BEHIND, COUNTS, EVERY_S, Hour
 from worker.observe.metrics import PHASES, Metrics
 from worker.observe.recent import Overview
 
@@ -32,8 +34,11 @@ class _NoAnswerError(Exception):
 class Api:
     """Answers about streams and the last hour; used by one thread."""
 
-    def __init__(self, metrics: Metrics, hour: Hour, experts: Experts) -> None:
-        self._recent, self._method, self._hour, self._experts = metrics.recent_streams, metrics.method, hour, experts
+    def __init__(self, metrics: Metrics, hour: Hour, experts: Experts, status: Callable[[], Mapping[str, Any]]) -> None:
+        """`status` returns the loop's page."""
+        self._metrics, self._recent, self._method = metrics, metrics.recent_streams, metrics.method
+        self._hour, self._experts = hour, experts
+        self._status = status
         self._kept: dict[str, tuple[float, Answer]] = {}  # by target, when made; many clients ask for the same
         self._seen: tuple[float, Overview] | None = None  # when, and what there was of all streams
         self._rests_until = 0.0  # what it has spent on answers is paid back by then
@@ -76,7 +81,9 @@ class Api:
         if sort not in SORTS:
             raise _NoAnswerError(400, f"sort is one of {', '.join(SORTS)}")
         limit = _number(given, "limit", STREAMS, MOST_STREAMS)
-        return listed(self._recent, self._overview(), sort, given.get("search", ""), limit)
+        page = self._status()
+        holds = {"partitions": [*map(int, page.get("partitions", ()))], "of": page.get("input_partitions")}
+        return {"holds": holds, **listed(self._recent, self._overview(), sort, given.get("search", ""), limit)}
 
     def _overview(self) -> Overview:
         now = time.monotonic()
@@ -108,6 +115,8 @@ class Api:
         samples, method = self._hour.samples, self._method
         plain = {name: samples[name].copy() for name in ("time_ms", "seconds", *COUNTS)}
         latency = {name: samples["latency"][:, i].copy() for i, name in enumerate(("p50", "p99"))}
+        behind = {name: samples[name].round(3) for name in BEHIND}
+        journal = self._metrics.journal
         horizons = [(j, str(h)) for j, h in enumerate(method.horizons)]
         return {
             "every_s": EVERY_S,
@@ -115,12 +124,21 @@ class Api:
             "times": plain.pop("time_ms"),
             **plain,
             "latency_s": latency,
+            "lag": {
+                "records": behind["lag"],
+                "worst_records": behind["worst_lag"],
+                "worst_s": behind["worst_lag_s"],
+            },
+            "snapshot_age_s": {"newest": behind["newest_image_s"], "oldest": behind["oldest_image_s"]},
+            "replay_tail": behind["worst_tail"],
             "skill": {h: samples["skill"][:, j].round(4) for j, h in horizons},
             "coverage": {
                 h: {repr(level): samples["coverage"][:, j, k].round(4) for k, level in enumerate(method.band_levels)}
                 for j, h in horizons
             },
             "phases": {phase: samples["phases"][:, i].round(6) for i, phase in enumerate(PHASES)},
+            "marks": [mark._asdict() for mark in journal.marks],
+            "errors": [trouble._asdict() for trouble in journal.errors],
         }
 
 

@@ -8,6 +8,7 @@ from prometheus_client.exposition import choose_encoder
 
 from worker.http.answer import JSON, TEXT, Answer, failure
 from worker.http.api import Api
+from worker.http.assets import PREFIX, Assets, wants_html
 from worker.observe.pulse import Pulse
 
 THERE_ARE = "there are /, /metrics, /livez, /readyz, /api/status, /api/streams, /api/streams/{name} and /api/history"
@@ -28,10 +29,10 @@ class Pages:
         api: Api | None = None,
     ) -> None:
         self._registry, self._status, self._pulse, self._stalled_after_s = registry, status, pulse, stalled_after_s
-        self._api = api
+        self._api, self._assets = api, Assets()
 
-    def answer(self, path: str, accept: str) -> Answer:
-        """Return the answer to a GET of `path` by a client that accepts `accept`."""
+    def answer(self, path: str, accept: str, encodings: str = "") -> Answer:
+        """Return the answer to a GET of `path` by a client that accepts types `accept`, packed as in `encodings`."""
         match path.split("?")[0]:
             case "/metrics":
                 return self._metrics(accept)
@@ -45,8 +46,13 @@ class Pages:
                 return Answer(200 if ready else 503, TEXT, b"ready\n" if ready else f"{page['reason']}\n".encode())
             case "/api/status":
                 return Answer(200, JSON, json.dumps(self._status()).encode())
+            case "/" if wants_html(accept):
+                return self._assets.index(encodings)
             case "/":
-                return Answer(200, TEXT, (json.dumps(self._status(), indent=2) + "\n").encode())
+                text = json.dumps(self._status(), indent=2) + "\n"
+                return Answer(200, TEXT, text.encode(), (("Vary", "Accept"),))
+            case asked if asked.startswith(PREFIX):
+                return self._assets.answer(asked, encodings)
             case _:
                 answer = self._api.answer(path) if self._api else None
                 return answer or failure(path, 404, THERE_ARE)

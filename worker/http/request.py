@@ -25,7 +25,8 @@ def answer_to(head: bytes, pages: Pages) -> bytes:
     method, path, _ = words
     if method not in METHODS:
         return _bytes(failure(path, 405, "there are GET and HEAD"))
-    return _bytes(_page(path, _accept(lines[1:]), pages), bodiless=method == "HEAD")
+    accept, encodings = (_values(lines[1:], name) for name in ("accept", "accept-encoding"))
+    return _bytes(_page(path, accept, encodings, pages), bodiless=method == "HEAD")
 
 
 def too_large(most_bytes: int) -> bytes:
@@ -33,18 +34,18 @@ def too_large(most_bytes: int) -> bytes:
     return _bytes(failure("", 431, f"request line and headers may have {most_bytes:,} bytes"))
 
 
-def _page(path: str, accept: str, pages: Pages) -> Answer:
+def _page(path: str, accept: str, encodings: str, pages: Pages) -> Answer:
     try:
-        return pages.answer(path, accept)
+        return pages.answer(path, accept, encodings)
     except Exception:  # the thread that answers /livez must live on
         log.exception("there is no answer to %s", path[:100])
         return failure(path, 500, "this page cannot be made; the log says why")
 
 
-def _accept(fields: list[str]) -> str:
-    """Return the values of all Accept headers as one."""
+def _values(fields: list[str], wanted: str) -> str:
+    """Return the values of all headers of one name as one."""
     pairs = (field.partition(":") for field in fields)
-    return ",".join(value.strip() for name, _, value in pairs if name.lower() == "accept")
+    return ",".join(value.strip() for name, _, value in pairs if name.lower() == wanted)
 
 
 def _bytes(answer: Answer, bodiless: bool = False) -> bytes:
@@ -53,7 +54,9 @@ def _bytes(answer: Answer, bodiless: bool = False) -> bytes:
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         f"Date: {formatdate(usegmt=True)}",
+        "X-Content-Type-Options: nosniff",
         "Connection: close",
+        *(f"{name}: {value}" for name, value in answer.headers),
     ]
     if answer.status == 405:
         lines.append(f"Allow: {', '.join(METHODS)}")

@@ -1,13 +1,17 @@
 """A worker's status, brought up to date by the loop about once a second: gauges, /api/status, totals."""
 
 import logging
+import math
 import time
 from collections import deque
 
 from prometheus_client import Gauge
 
 from pipeline.arrays import Ints
+from worker.lives.live import Live
+from worker.lives.restoring import Restoring
 from worker.loop import Loop
+from worker.observe.hour import Behind
 from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics, by_label, rounded, total
 
@@ -24,6 +28,7 @@ class Status:
 
     def __init__(self, metrics: Metrics, instance_id: str) -> None:
         self._page: dict[str, object] = {"ready": False, "reason": "starting"}
+        self.behind: dict[int, Behind] = {}  # of each partition that is held, for the last hour
         self._waits: tuple[str, float] | None = None  # before there is a loop: at which brokers, and since when
         self._failed = ""  # the last try, in words
         self._metrics = metrics
@@ -89,15 +94,18 @@ class Status:
         metrics.weights_age.set(max((shard.position - shard.weights_offset for shard in shards), default=0))
         metrics.quality()
         behind_s = self._behind(loop, lag)
+        held = sorted([*loop.restoring, *loop.lives])
+        self.behind = {p: _behind(loop.lives.get(p), lag.get(p), behind_s.get(p)) for p in held}
         reason = loop.why_not_ready
         self._page = {
             "instance": self._instance_id,
             "ready": reason is None,
             "reason": reason,
             "partitions": {
-                str(p): _partition(loop, p) | {"lag": lag.get(p), "behind_s": behind_s.get(p)}
-                for p in sorted([*loop.restoring, *loop.lives])
+                str(p): _partition(loop, p) | {"lag": lag.get(p), "behind_s": behind_s.get(p)} for p in held
             },
+            "input_partitions": loop.partitions,
+            "elsewhere": sorted({*range(loop.partitions)} - {*held}),
             "state_bytes": state_bytes,
             "history_bytes": metrics.recent_streams.nbytes,
             **self._quality(),
@@ -150,7 +158,7 @@ class Status:
         if now > max(at_start, self._most_partitions):
             log.warning(
                 "partitions were added to the input: %d now, %d when this worker started, and nobody reads the others; "
-                "start all workers under a new kafka.group_id and kafka.output_topic",
+                "go on under a new kafka.group_id (`foldcast run --from-group`), once the output has as many",
                 now,
                 at_start,
             )
@@ -196,19 +204,38 @@ class Status:
 
 
 def _partition(loop: Loop, partition: int) -> dict[str, object]:
-    if partition in loop.restoring:
-        return {"state": "restoring"}
+    restoring = loop.restoring.get(partition)
+    if restoring is not None:
+        return {"state": "restoring", "restore": _progress(restoring), "waits_for": restoring.waits_for}
     live = loop.lives[partition]
     return {
         "state": "live" if live.at_c else "catching up",
+        "restore": None if live.at_c else _progress(live),
         "incarnation": live.incarnation,
         "position": live.shard.position,
         "committed": live.committed,
         "image": live.shard.snapshot_offset,
+        "snapshot_age_s": round(live.clock.age_s, 1),
+        "replay_tail": live.shard.replay_tail,
         "replayed": live.replayed,
         "streams": len(live.shard.table.index),
         "model": live.shard.version,
     }
+
+
+def _progress(one: Restoring | Live) -> dict[str, object]:
+    """Return what a restore reads, and how far it is: the changelog first, then the input up to C."""
+    done, total_ = one.progress or (0, None)
+    reads = "changelog" if isinstance(one, Restoring) else "input"
+    return {"reads": reads, "done": done, "total": total_, "seconds": round(time.monotonic() - one.began, 1)}
+
+
+def _behind(live: Live | None, records: int | None, seconds: float | None) -> Behind:
+    lag, lag_s = (math.nan if number is None else number for number in (records, seconds))
+    if live is None:
+        return Behind(lag, lag_s, math.nan, math.nan)
+    tail = live.shard.replay_tail
+    return Behind(lag, lag_s, live.clock.age_s if tail else math.nan, tail)
 
 
 def _without_zeros(counts: object) -> object:

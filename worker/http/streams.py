@@ -76,7 +76,8 @@ def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, li
 
 def detailed(past: Past, partitions: list[int], method: Method, points: int, said: Opinions | None) -> Json:
     """Return one stream with its last `points` events, the forecasts that were made of them, and its last forecast."""
-    shown = past.points[-points:]
+    known = past.points[-points - max(method.horizons) :]  # those of which the shown ones were forecast, too
+    shown = known[-points:]
     value = shown["value"]
     low, high = shown["expected"][:, 1], shown["expected"][:, 2]  # as they are kept: less the value
     outside_ = [None if np.isnan(a) else not a <= 0 <= b for a, b in zip(low.tolist(), high.tolist(), strict=True)]
@@ -89,11 +90,12 @@ def detailed(past: Past, partitions: list[int], method: Method, points: int, sai
         "events": int(past.figures["events"]),
         **_quality(past.sums, method),
         "drops": _drops(past.figures),
+        "last_drops": _last_drops(past.drops),
         "times": shown["time_ms"].copy(),
         "values": value.copy(),
         "outside": outside_,
-        "earlier": _earlier(past.points, method, points),
-        "gaps": _gaps(past.points, points),
+        "earlier": _earlier(known, method, points),
+        "gaps": _gaps(known, points),
         "forecast": _forecast(past.last, method),
         "experts": None if said is None else _experts(said, method),
     }
@@ -112,6 +114,13 @@ def _quality(sums: Floats, method: Method) -> Json:
 
 def _drops(figures: np.void) -> Json:
     return {reason: number for reason, number in zip(DROPS, figures["drops"].tolist(), strict=True) if number}
+
+
+def _last_drops(drops: Records) -> list[Json]:
+    return [
+        {"time": time_ms, "reason": DROPS[verdict - 1], "value": None if np.isnan(value) else value}
+        for time_ms, value, verdict in drops.tolist()
+    ]
 
 
 def _rounded(number: float | Floats) -> float | None:
@@ -151,18 +160,23 @@ def _follows(points: Records) -> Bools:
 def _earlier(points: Records, method: Method, shown: int) -> Json:
     """Return by horizon what was forecast so many events before each of the last `shown`; null: not known."""
     breaks = (~_follows(points)).cumsum()
-    value, n = points["value"], len(points)
-    last = {"mean": points["mean"], "low": points["quantiles"][..., 0], "high": points["quantiles"][..., -1]}
+    n, inner = len(points), method.quantiles[1:-1]
+    made = np.concatenate([points["mean"][..., None], points["quantiles"]], axis=2)  # (n, Z, 1 + Q)
+    made = made + points["value"][:, None, None]
     found: Json = {}
     for j, h in enumerate(method.horizons):
-        curves = {}
-        for name, moves in last.items():
-            curve = np.full(n, np.nan)
-            if n > h:
-                known = breaks[h:] == breaks[:-h]
-                curve[h:] = np.where(known, value[:-h] + moves[:-h, j], np.nan)
-            curves[name] = significant(curve[-shown:])
-        found[str(h)] = curves
+        curves = np.full((made.shape[2], n), np.nan)
+        if n > h:
+            known = breaks[h:] == breaks[:-h]
+            curves[:, h:] = np.where(known, made[:-h, j].T, np.nan)
+        mean, low, *between = significant(curves[:, -shown:])
+        high = between.pop() if between else low
+        found[str(h)] = {
+            "mean": mean,
+            "low": low,
+            "high": high,
+            "inner": dict(zip(map(repr, inner), between, strict=True)),
+        }
     return found
 
 

@@ -4,9 +4,12 @@ import logging
 import time
 from collections.abc import Iterator
 
+import numpy as np
+
 from worker.broker.contract import Broker, BrokerError, NotYet, Topics, Unreadable
 from worker.failures import LateRestores
 from worker.lives.live import Live
+from worker.lives.predecessor import Predecessor
 from worker.lives.restoring import Restoring
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.observe.log import event as log_event
@@ -27,12 +30,13 @@ class Held:
         longest_transaction_s: float,
         late: LateRestores,
         metrics: Metrics,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self.restoring: dict[int, Restoring] = {}
         self.lives: dict[int, Live] = {}
         self._plan, self._topics = plan, topics
         self._snapshots, self._longest_transaction_s = snapshots, longest_transaction_s
-        self._late, self._metrics = late, metrics
+        self._late, self._metrics, self._predecessor = late, metrics, predecessor
         self._incarnations = 0
 
     def __iter__(self) -> Iterator[int]:
@@ -57,7 +61,13 @@ class Held:
         self.end(partition, why, level)
         self._incarnations += 1
         self.restoring[partition] = new = Restoring(
-            partition, self._incarnations, self._plan, self._topics, self._snapshots, self._longest_transaction_s
+            partition,
+            self._incarnations,
+            self._plan,
+            self._topics,
+            self._snapshots,
+            self._longest_transaction_s,
+            self._predecessor,
         )
         new.last_record_ms = before.last_record_ms if before else 0
         new.must_commit = must_commit
@@ -101,12 +111,21 @@ class Held:
                 self.lives[partition] = live
                 lost = {"gap": live.gap, "unlearnt": live.unlearnt}
                 log_event("loaded", partition=partition, offset=live.committed, tail=live.pending, **lost)
+                if self._began_otherwise(live):
+                    log_event("weights", partition=partition, begin_with="those of its state, not model.checkpoint's")
                 self._metrics.replayed.inc(live.replayed)
         return late
 
+    def _began_otherwise(self, live: Live) -> bool:
+        """Whether there is a checkpoint, and the shard began, in another run, with other weights."""
+        if self._plan.checkpoint is None:
+            return False
+        network, began = self._plan.network(), live.learning.held.base.weights
+        return not np.array_equal(network.flat(began), network.flat(network.weights))
+
     def _begin_late(self, one: Restoring, reason: BrokerError, why: str) -> None:
         """The same way back as from any failure, for one life: no other depends on what failed."""
-        self._metrics.failures.inc()
+        self._metrics.failed(str(reason), reason.fix, one.partition)
         pause_s = self._late.pause_after(one.partition, reason)
         new = self.begin(one.partition, why, one.must_commit)
         new.not_before = time.monotonic() + pause_s

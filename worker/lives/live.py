@@ -57,6 +57,7 @@ class Live:
     unlearnt: int = 0  # others it had lost: they had their forecast, and the state lacks them
     replayed: int = 0  # offsets folded silently
     has_caught_up: bool = False  # it was at C once
+    succeeds: bool = False  # what is below C was published by another group
 
     @property
     def at_c(self) -> bool:
@@ -67,6 +68,17 @@ class Live:
     def pending(self) -> int:
         """How many offsets are left to fold silently."""
         return max(0, self.committed - self.shard.position)
+
+    @property
+    def progress(self) -> tuple[int, int]:
+        """Offsets that are folded silently so far, and all of them."""
+        return max(self.replayed - self.pending, 0), self.replayed
+
+    @property
+    def durable(self) -> bool:
+        """Whether something of it may go into the changelog: from C on, and all along where it succeeds another
+        group's, so that a crash in a fold of all the input does not begin it anew."""
+        return self.at_c or self.succeeds
 
     def caught_up(self) -> float:
         """Note and log that it is at C for the first time. Returns the seconds since it was assigned."""

@@ -20,14 +20,11 @@ Headers = Sequence[tuple[str, bytes]]
 class Published:
     """Looks through the ends of both topics, further and further back, a moment at a time."""
 
-    def __init__(self, partition: int, topics: Topics, patience_s: float) -> None:
-        """`patience_s`: a transaction of the group is over by then; another's that stays open hides only its own."""
+    def __init__(self, partition: int, topics: Topics) -> None:
         self._ends = [
             _End(topics.output, partition, lambda headers: published_offset(headers, topics, partition)),
             _End(topics.dead_letters, partition, lambda headers: refused_offset(headers, topics, partition)),
         ]
-        self._patience_s = patience_s
-        self._waits_since: float | None = None
 
     @property
     def offset(self) -> int:
@@ -35,20 +32,18 @@ class Published:
         return max(end.newest for end in self._ends) + 1
 
     def slice(self, broker: Broker) -> bool:
-        """Look on for a moment; True once all is looked through. Raises NotYet, BrokerError."""
+        """Look on for a moment; True once all is looked through. Raises NotYet, BrokerError.
+
+        What is in an open transaction is waited for without a limit: it may be this group's, and be committed yet.
+        """
         began = time.monotonic()
         for end in self._ends:
             while not end.over:
-                if (now := time.monotonic()) - began > READ_S:
+                if time.monotonic() - began > READ_S:
                     return False
-                if end.slice(broker):
-                    self._waits_since = None
-                    continue
-                self._waits_since = self._waits_since or now
-                if now - self._waits_since < self._patience_s:
+                if not end.slice(broker):
                     unread = f"{end.name} is not read to its end"
                     raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
-                end.over = True
         return True
 
     def beyond(self, committed: int | None) -> int | None:

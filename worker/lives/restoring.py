@@ -1,7 +1,6 @@
 """A partition's shard on its way from the changelog: C is asked for, then the changelog is read, a slice at a time."""
 
 import logging
-import math
 import time
 from dataclasses import replace
 
@@ -15,8 +14,10 @@ from worker.lives.judge import RefusedEvents
 from worker.lives.learning_state import LearningState
 from worker.lives.live import Live
 from worker.lives.loading import cold_start, loaded
+from worker.lives.predecessor import Inheritance, Predecessor, records_of
 from worker.lives.published import Published
 from worker.lives.snapshot_clock import SnapshotClock, SnapshotPolicy
+from worker.observe.log import event as log_event
 from worker.plan import Plan
 from worker.refusal import Refusal
 
@@ -36,6 +37,7 @@ class Restoring:
         topics: Topics,
         snapshots: SnapshotPolicy,
         longest_transaction_s: float = 30.0,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self.partition = partition
         self.incarnation = incarnation
@@ -49,9 +51,12 @@ class Restoring:
         self._plan = plan
         self._known_committed: int | None = None
         self._read: LogRead | None = None
+        self._next = 0  # offset in the changelog, read up to here
         self._since: LogRead | None = None  # the input after the image, where the group has no C
         self._topics = topics
         self._published: Published | None = None
+        self._predecessor = predecessor
+        self._inheritance: Inheritance | None = None  # where this group has neither an offset nor an image
         self._proven = False  # C is by the log, not by the group
         self._held = False  # what the group says is from before a transaction that still holds it
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
@@ -67,26 +72,21 @@ class Restoring:
         records = self._read.read(READ_S)
         self._latest.update((record.key, record.value) for record in records if record.key)  # null: not a worker's
         if records:
+            self._next = records[-1].offset + 1
             self.waits_for = self._waits_since = self._unanswered_since = None
         if not self._read.done:
             if not records:
                 unread = f"the changelog of partition {self.partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
-        if self._published is None:
-            topics = replace(self._topics, source=broker.input_id())
-            # Where an end is lost its transaction hides nothing; one whose end is to come must be waited for
-            patience_s = math.inf if self._held else self._longest_transaction_s
-            self._published = Published(self.partition, topics, patience_s)
-        if not self._published.slice(broker):
+        if not self._all_published(broker) or not self._inherited(broker):
             return None
         self._waits_since = None
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
-            published = self._published.beyond(self._known_committed)
-            if image.marker is not None and published is not None:
-                self._take_published(image, image.marker, published)
+            if image.marker is not None and self._published is not None:
+                self._take_published(image, image.marker, self._published)
             if self._known_committed is None and image.marker is not None:
                 self._known_committed = self._by_the_log(image, image.marker, low, broker)
                 self._proven = True
@@ -96,6 +96,14 @@ class Restoring:
         self.end()
         broker.start(self.partition, live.shard.position)
         return live
+
+    @property
+    def progress(self) -> tuple[int, int] | None:
+        """Offsets of the changelog that are read, and all to read; None before its end is known."""
+        if self._read is None:
+            return None
+        begin, end = self._read.begin, self._read.end
+        return max(min(self._next, end) - begin, 0), max(end - begin, 0)
 
     def late(self, reason: NotYet) -> bool:
         """Whether the restore, which cannot go on now, has waited for longer than brokers and transactions explain."""
@@ -109,9 +117,31 @@ class Restoring:
 
     def end(self) -> None:
         """Let go of what is held outside memory."""
-        for read in (self._read, self._since, self._published):
+        for read in (self._read, self._since, self._published, self._inheritance):
             if read is not None:
                 read.close()
+
+    @property
+    def _begun(self) -> bool:
+        """Whether the group has an offset of this partition or an image of it."""
+        return self._known_committed is not None or self._latest.get(MARKER_KEY) is not None
+
+    def _all_published(self, broker: Broker) -> bool:
+        """Whether all is known of what the group published; at once where it has not begun. Raises as `slice`."""
+        if not self._begun and not self._held:
+            return True
+        if self._published is None:
+            topics = replace(self._topics, source=broker.input_id())
+            self._published = Published(self.partition, topics)
+        return self._published.slice(broker)
+
+    def _inherited(self, broker: Broker) -> bool:
+        """Whether all is known of what a predecessor left; at once where this group has begun. Raises as `slice`."""
+        if self._begun or self._predecessor is None:
+            return True
+        if self._inheritance is None:
+            self._inheritance = Inheritance(self.partition, self._predecessor, broker.input_id())
+        return self._inheritance.slice(broker)
 
     def _ask_committed(self, broker: Broker) -> int | None:
         """C as the group says it, or what it said before a transaction whose end may be lost. Raises NotYet."""
@@ -123,9 +153,15 @@ class Restoring:
             log.warning("%s: going on from what is published, or from %s, the offset before it", held, held.offset)
             return held.offset
 
-    def _take_published(self, image: Image, marker: Marker, published: int) -> None:
+    def _take_published(self, image: Image, marker: Marker, published: Published) -> None:
         """C by what was published with it: a record that is below has its forecast, whatever the group says."""
-        told, self._known_committed = self._known_committed, max(published, marker.offset, image.newest)
+        told, in_changelog = self._known_committed, max(marker.offset, image.newest)
+        proven = published.beyond(told)
+        if self._held:  # what holds it may have published nothing, and brought the changelog further all the same
+            proven = max(published.offset, in_changelog)
+        if proven is None or (told is not None and proven <= told):
+            return
+        self._known_committed = max(proven, in_changelog)
         self._proven = True
         log.warning(
             "the group's offset for partition %d is %s, though records below %d have their forecasts: going on from "
@@ -158,6 +194,8 @@ class Restoring:
 
     def _live(self, image: Image, low: int, high: int, source: str) -> Live:
         marker = image.marker
+        if marker is None and self._inheritance is not None:
+            return self._succeeding(self._inheritance, low, high, source)
         if marker is None:  # the first transaction of a shard writes one
             return self._new(low if self._plan.start == "earliest" else high, source)
         self._check_source(marker, source)
@@ -200,25 +238,43 @@ class Restoring:
         live.first_records, live.must_commit = cold_start(shard), True
         return live
 
+    def _succeeding(self, left: Inheritance, low: int, high: int, source: str) -> Live:
+        """A shard that folds what the input still has up to where its predecessor published, and publishes from there.
+
+        Its first transaction commits that offset, so that any later life of it does the same without a predecessor.
+        """
+        self._known_committed = low if left.end is None else left.end
+        self._check_end(self._known_committed, high)
+        shard = self._plan.shard(low)
+        shard.source = source
+        live = self._begin(shard, LearningState.new(shard), max(low, self._known_committed))
+        live.gap = live.committed - self._known_committed
+        if live.gap and not self._plan.skip_gaps:
+            raise Refusal(unfit.beyond_retention(self.partition, left.group, self._known_committed, low))
+        entries = left.entries(low, live.committed)
+        live.refused = RefusedEvents(entries)
+        live.first_records, live.must_commit = [*cold_start(shard), *records_of(entries)], True
+        live.replayed, live.succeeds = live.pending, True
+        facts = {"partition": self.partition, "of": left.group, "folds_from": low, "publishes_from": live.committed}
+        log_event("taking over", **facts, refused=len(left.refused))
+        return live
+
     def _known_offset(self, marker: Marker, newest: int, high: int) -> int:
         """C, where it fits the image and the input."""
         committed = self._known_committed
         if committed is None:
-            raise Refusal(
-                f"the group has no committed offset for partition {self.partition}, though its changelog holds an "
-                f"image at {marker.offset}, and records came since that may have been forecast: set it "
-                "(kafka-consumer-groups --reset-offsets), or start under a new kafka.group_id"
-            )
+            raise Refusal(unfit.no_offset(self.partition, marker.offset))
         if committed < max(marker.offset, newest):
             raise Refusal(unfit.behind(self.partition, committed, marker.offset, newest))
+        self._check_end(committed, high)
+        return committed
+
+    def _check_end(self, committed: int, high: int) -> None:
+        """Raises Refusal where the input ends before C."""
         if committed > high:  # for a moment after a commit the end may still lie before its markers
             if time.monotonic() - self.began < self._longest_transaction_s:
                 raise NotYet(f"the input of partition {self.partition} ends at {high}, before C = {committed}")
-            raise Refusal(
-                f"the group's offset for partition {self.partition} ({committed}) is beyond the input's end ({high}): "
-                "the topic was made anew or cut; start under a new kafka.group_id"
-            )
-        return committed
+            raise Refusal(unfit.beyond_input(self.partition, committed, high))
 
     def _check_gap(self, live: Live, low: int) -> None:
         shard = live.shard

@@ -7,10 +7,13 @@ def other_image(partition: int, why: Exception) -> str:
     """Return the refusal of an image that is of other settings, of another version, or damaged."""
     if isinstance(why, OtherSettingsError):
         return (
-            f"the changelog of partition {partition} does not fit these settings: {why}; restore them, or "
-            "start under a new kafka.group_id"
+            f"the changelog of partition {partition} does not fit these settings: {why}; restore them, or go on under "
+            "a new kafka.group_id (`foldcast run --from-group`)"
         )
-    return f"the changelog of partition {partition} cannot be gone on with: {why}; start under a new kafka.group_id"
+    return (
+        f"the changelog of partition {partition} cannot be gone on with: {why}; go on under a new kafka.group_id "
+        "(`foldcast run --from-group`)"
+    )
 
 
 def other_input(partition: int, was: str, now: str, offset: int) -> str:
@@ -35,4 +38,29 @@ def behind(partition: int, committed: int, image: int, newest: int) -> str:
         f"the group's offset for partition {partition} ({committed}) is behind the changelog, whose image is at "
         f"{image} and whose newest entry was committed at {newest}: they are from two lives of the group; start under "
         "a new kafka.group_id"
+    )
+
+
+def no_offset(partition: int, image: int) -> str:
+    """Return the sentence for a changelog whose group has no offset, and whose newest forecast nothing tells."""
+    return (
+        f"the group has no committed offset for partition {partition}, though its changelog holds an image at {image}, "
+        "and records came since that may have been forecast: set it (kafka-consumer-groups --reset-offsets), or start "
+        "under a new kafka.group_id"
+    )
+
+
+def beyond_input(partition: int, committed: int, end: int) -> str:
+    """Return the sentence for a group's offset that the input does not reach."""
+    return (
+        f"the group's offset for partition {partition} ({committed}) is beyond the input's end ({end}): the topic was "
+        "made anew or cut; start under a new kafka.group_id"
+    )
+
+
+def beyond_retention(partition: int, group: str, published: int, begin: int) -> str:
+    """Return the sentence for records that a predecessor has not forecast and the input has no more."""
+    return (
+        f"the input's retention has passed what group {group} published of partition {partition}: records from "
+        f"{published} are to be forecast, the log begins at {begin}; worker.on_gap = skip goes on without them"
     )

@@ -16,6 +16,7 @@ from pipeline.batch import DROPS
 from pipeline.events import REASONS
 from pipeline.forecasts import Forecasts, capped
 from pipeline.method import Method
+from worker.observe.journal import Journal
 from worker.observe.recent import RecentStreams, ratio
 
 PHASES = ("poll", "restore", "decode", "advance", "adopt", "publish", "commit", "snapshot", "offer", "idle")
@@ -113,6 +114,7 @@ class Metrics:
         self.method = method
         self.recent = Recent(method)
         self.recent_streams = streams or RecentStreams(method)
+        self.journal = Journal()
         self.latency = Latency()
         self.registry.register(self.latency)
         # what came in and what left
@@ -195,8 +197,7 @@ class Metrics:
         self._updates, self._norm, self._clipped = 0, 0.0, 0.0
 
     def _what_runs(self, version: str) -> None:
-        build = self._gauge("build_info", "Version of this worker", "version")
-        build.labels(version).set(1)
+        self._gauge("build_info", "Version of this worker", "version").labels(version).set(1)
         method = self.method
         model = self._gauge("model_info", "The network", "cell", "hidden_size", "layers")
         model.labels(method.cell, method.hidden_size, method.layers).set(1)
@@ -233,6 +234,16 @@ class Metrics:
         arrived = ~np.isnan(forecasts.error)
         for k, level in enumerate(self.method.band_levels):
             self.outside.labels(str(level)).inc(int((arrived & ~forecasts.inside[:, :, k]).sum()))
+
+    def failed(self, error: str, fix: str, partition: int | None = None) -> None:
+        """Count and note a failure in words, and what a person can do about it."""
+        self.failures.inc()
+        self.journal.fail(error, fix, partition)
+
+    def trainer_restarted(self, why: str) -> None:
+        """Count and note that another trainer is started, since the one before `died` or `hung`."""
+        self.trainer_restarts.labels(why).inc()
+        self.journal.fail(f"the trainer {why}: another one is started", "see what memory and CPU the worker has")
 
     def updated(self, gradient_norm: float, clipped: bool, seconds: float, cpu_s: float) -> None:
         """Count an optimiser step: wall time `seconds`, CPU time `cpu_s`."""

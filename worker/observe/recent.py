@@ -27,6 +27,7 @@ class Past(NamedTuple):
     sums: Floats  # (HITS + bands, Z)
     last: np.void  # the last event as it was published
     points: Records  # (n,) the oldest first
+    drops: Records  # (d,) the last ones, the oldest first
 
 
 class Overview(NamedTuple):
@@ -60,6 +61,8 @@ FIGURES = np.dtype(
         ("drops", "i8", (len(DROPS),)),
     ]
 )
+DROP = np.dtype([("time_ms", "i8"), ("value", "f8"), ("verdict", "i8")])  # NaN: there is no value, or it is not known
+KEPT_DROPS = 8  # of each stream
 AT_ONCE = 2000  # streams that are copied while the loop may have to wait
 LABELS, SQUARED, NAIVE_SQUARED, HITS = 0, 1, 2, 3  # sums of a stream; from HITS on, one for each band
 
@@ -75,6 +78,7 @@ class RecentStreams:
         self.method, self.streams = method, streams
         # Rings; the system gives memory only to those that are written to
         self._points: Records = np.zeros((streams, points), point(method))
+        self._drops: Records = np.zeros((streams, KEPT_DROPS), DROP)
         self._figures: Records = np.zeros(streams, FIGURES)
         self._sums = np.zeros((streams, HITS + method.bands, len(method.horizons)))
         self._last: Records = np.zeros(streams, published(method))
@@ -88,7 +92,7 @@ class RecentStreams:
     @property
     def nbytes(self) -> int:
         """Memory of all places, taken or free."""
-        return self._points.nbytes + self._figures.nbytes + self._sums.nbytes + self._last.nbytes
+        return sum(a.nbytes for a in (self._points, self._drops, self._figures, self._sums, self._last))
 
     # ---- the loop's thread
 
@@ -100,12 +104,11 @@ class RecentStreams:
             self._events += len(forecasts.name)
             places = self._places.setdefault(partition, {})
             self._admit(partition, forecasts.name)
-            self._count_drops(places, forecasts)
-            found = np.fromiter(map(places.get, forecasts.name, repeat(-1)), np.int64, len(forecasts.name))
-            order = np.argsort(found, kind="stable")
-            order = order[np.searchsorted(found[order], 0) :]
+            if forecasts.dropped:
+                self._add_drops(*_found(places, forecasts.dropped), forecasts)
+            place, order = _found(places, forecasts.name)
             if len(order):
-                self._add(found[order], forecasts, order)
+                self._add(place, forecasts, order)
 
     def forget(self, partition: int) -> None:
         """Forget the streams of a partition that went to another worker."""
@@ -146,20 +149,23 @@ class RecentStreams:
         self._whose[place] = None
         self._free.append(place)
 
-    def _count_drops(self, places: dict[str, int], forecasts: Forecasts) -> None:
-        verdicts = forecasts.verdict[forecasts.verdict > 0].tolist()
-        for name, verdict in zip(forecasts.dropped, verdicts, strict=True):
-            if name in places:
-                self._figures["drops"][places[name], verdict - 1] += 1
+    def _add_drops(self, place: Ints, order: Ints, forecasts: Forecasts) -> None:
+        """Count the dropped events at `order`, which are those of `place` (n,), sorted, and put them into rings."""
+        drops: Records = np.zeros(len(place), DROP)
+        verdict = forecasts.verdict[forecasts.verdict > 0][order]
+        drops["time_ms"], drops["value"] = forecasts.dropped_ms[order], forecasts.dropped_value[order]
+        drops["verdict"] = verdict
+        counts = self._figures["drops"]
+        ring = (counts[place].sum(1) + _runs(place)[2]) % KEPT_DROPS
+        _bytes(self._drops)[place, ring] = _bytes(drops)  # where two go to one place, the last one stays
+        np.add.at(counts, (place, verdict - 1), 1)
 
     def _add(self, place: Ints, forecasts: Forecasts, order: Ints) -> None:
         """Put the events at `order`, which are those of `place` (n,), sorted, into rings and sums."""
         events = _bytes(forecasts.events)[order].view(forecasts.events.dtype)
-        starts = np.flatnonzero(np.diff(place, prepend=-1))  # of each stream's run of events
-        numbers = np.diff(starts, append=len(place))
+        starts, numbers, kept = _runs(place)
         streams = place[starts]
         figures, depth = self._figures, self._points.shape[1]
-        kept = np.arange(len(place)) - np.repeat(starts, numbers)  # which of its stream's events in this batch
         ring = (np.repeat(figures["events"][streams], numbers) + kept) % depth
         made = _points_of(events, self._points.dtype)
         _bytes(self._points)[place, ring] = _bytes(made)  # where two go to one place, the last one stays
@@ -213,7 +219,10 @@ class RecentStreams:
         events, depth = int(self._figures["events"][place]), self._points.shape[1]
         order = np.arange(max(0, events - depth), events) % depth
         copies = self._figures[place].copy(), self._sums[place].copy(), self._last[place].copy()
-        return Past(name, partition, *copies, _bytes(self._points)[place, order].view(self._points.dtype))
+        points = _bytes(self._points)[place, order].view(self._points.dtype)
+        dropped = int(self._figures["drops"][place].sum())
+        drops = self._drops[place, np.arange(max(0, dropped - KEPT_DROPS), dropped) % KEPT_DROPS]
+        return Past(name, partition, *copies, points, drops)
 
 
 def skill(sums: Floats) -> Floats:
@@ -240,6 +249,21 @@ def ratio(a: Floats, b: Floats) -> Floats:
 def _bytes(records: Records) -> Records:
     """Return a view whose records are copied at once: NumPy copies others by field, for a hundred times as much."""
     return records.view(f"V{records.dtype.itemsize}")
+
+
+def _found(places: dict[str, int], names: list[str]) -> tuple[Ints, Ints]:
+    """Return the places (k,) of those names that have one, sorted, and where the names stand (k,)."""
+    found = np.fromiter(map(places.get, names, repeat(-1)), np.int64, len(names))
+    order = np.argsort(found, kind="stable")
+    order = order[np.searchsorted(found[order], 0) :]
+    return found[order], order
+
+
+def _runs(place: Ints) -> tuple[Ints, Ints, Ints]:
+    """Return of each stream's run in `place` (n,) its start and length, and which of its run each of the n is."""
+    starts = np.flatnonzero(np.diff(place, prepend=-1))
+    numbers = np.diff(starts, append=len(place))
+    return starts, numbers, np.arange(len(place)) - np.repeat(starts, numbers)
 
 
 def _points_of(events: Records, kind: np.dtype[np.void]) -> Records:

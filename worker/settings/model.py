@@ -40,7 +40,8 @@ class Model(Section):
         default=(0.025, 0.1, 0.5, 0.9, 0.975), description="levels to forecast: increasing, symmetric, 0.5 among them"
     )
     checkpoint: Name | None = Field(
-        default=None, description="weights to begin with, a safetensors file of the same shape"
+        default=None,
+        description="weights to begin with, a file of `foldcast pretrain`; state that is there keeps its own",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="draws the first weights where there is no checkpoint")
 

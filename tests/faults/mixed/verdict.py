@@ -39,8 +39,8 @@ def verdict(cluster: Cluster, follower: AdoptionFollower) -> tuple[Report, list[
     for partition, rows in records.items():
         if committed[partition] != rows[-1].offset + 1:
             wrong.append(f"partition {partition} is committed to {committed[partition]}, not to its end")
-        # One that was written over and compacted while the follower had no broker cannot be folded with
-        if unseen := models[partition].keys() - adoptions[partition].keys() - {0}:
+        # One that was deleted and compacted while the follower had no broker cannot be folded with
+        if unseen := follower.missed[partition] | models[partition].keys() - adoptions[partition].keys() - {0}:
             wrong.append(f"partition {partition} cannot be judged: nobody followed the weights from {sorted(unseen)}")
             continue
         mine = [state for state in states if state.partition == partition]

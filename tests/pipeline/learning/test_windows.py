@@ -267,7 +267,7 @@ def test_replaying_a_window_from_its_saved_state_ends_where_step_did(name: str) 
     sample = shard.windows(99)
     assert sample is not None
     with torch.no_grad():
-        change = shard.network(torch.from_numpy(sample.inputs), torch.from_numpy(sample.hidden))
+        change, _ = shard.network(torch.from_numpy(sample.inputs), torch.from_numpy(sample.hidden))
     hidden = sample.hidden
     for x in sample.inputs:
         _, hidden = shard.network.step(x, hidden)

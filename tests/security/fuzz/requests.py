@@ -21,7 +21,7 @@ from worker.observe.recent import RecentStreams
 METRICS = Metrics(Method(), "0", RecentStreams(Method(), 2, 4))
 
 STATUS: dict[str, object] = {"ready": False, "reason": "not joined"}
-PAGES = Pages(METRICS.registry, lambda: STATUS, Pulse(), 60.0, Api(METRICS, Hour(METRICS), Experts()))
+PAGES = Pages(METRICS.registry, lambda: STATUS, Pulse(), 60.0, Api(METRICS, Hour(METRICS), Experts(), lambda: STATUS))
 HEAD = re.compile(
     rb"HTTP/1\.0 (200|400|404|405|503) [A-Za-z ]+\r\nContent-Type: [^\r\n]+\r\nContent-Length: (\d+)\r\n"
     rb"Date: [^\r\n]+\r\nConnection: close\r\n(Allow: GET, HEAD\r\n)?\r\n"

@@ -322,6 +322,7 @@ def test_the_input_is_read_beside_the_group_from_an_offset_to_its_end(rig: Rig) 
         while not read.done:
             rows += [(one.key, one.value) for one in read.read(0.5)]
         assert [value for _, value in rows] == [b"%d" % n for n in range(begin, 5)]
+        assert (read.begin, read.end) == (begin, 5)
         read.close()
     assert worker.count() == 0
 

@@ -19,6 +19,7 @@ from worker.http.api import MOST_BUSY, MOST_KEPT, MOST_POINTS, MOST_STREAMS, Api
 from worker.http.experts import ASKED_FOR_S, MOST, Experts
 from worker.http.pages import Pages
 from worker.http.server import Server
+from worker.http.status import Status
 from worker.observe.hour import COUNTS, EVERY_S, SAMPLES, Hour
 from worker.observe.metrics import PHASES
 from worker.observe.pulse import Pulse
@@ -39,15 +40,17 @@ def valid(name: str, answer: object) -> None:
 class Site:
     """A rig's worker with a past, behind a port."""
 
-    def __init__(self, clock: Clock, streams: int = 100) -> None:
-        self.rig = Rig(partitions=1, max_poll_records=50)
+    def __init__(self, clock: Clock, streams: int = 100, learning: bool = False) -> None:
+        self.rig = Rig(partitions=1, max_poll_records=50, learning=learning)
         self.loop = self.rig.start()
         metrics = self.loop._metrics
         metrics.recent_streams = RecentStreams(METHOD, streams, POINTS)
         self.clock = clock
         self.hour, self.experts = Hour(metrics), Experts()
-        self.api = Api(metrics, self.hour, self.experts)
-        self.server = Server("127.0.0.1", 0, Pages(metrics.registry, dict, Pulse(), 30, self.api))
+        self.status = Status(metrics, "one")
+        self.api = Api(metrics, self.hour, self.experts, lambda: self.status.page)
+        pages = Pages(metrics.registry, lambda: self.status.page, Pulse(), 30, self.api)
+        self.server = Server("127.0.0.1", 0, pages)
         self.random = np.random.default_rng(0)
 
     def send(self, name: str, n: int, value: float | None = None) -> None:
@@ -127,6 +130,9 @@ def test_streams_are_listed_with_skill_coverage_and_their_last_forecast(fed: Sit
     page = fed.ok("/api/streams", "Streams")
     assert {stream["stream"] for stream in page["streams"]} == {*NAMES}
     assert (page["found"], page["remembered"], page["horizons"]) == (len(NAMES), len(NAMES), [1, 3])
+    assert page["holds"] == {"partitions": [], "of": None}, "the loop has no page yet"
+    fed.status.update(fed.loop)
+    assert fed.ok("/api/streams", "Streams")["holds"] == {"partitions": [0], "of": 1}
     for stream in page["streams"]:
         last = fed.published(stream["stream"])[-1]
         assert stream["events"] == EVENTS
@@ -228,6 +234,9 @@ def test_earlier_forecasts_stand_where_their_values_came(fed: Site) -> None:
             assert curves["mean"][i] == pytest.approx(then["mean"][j], rel=1e-6)
             assert curves["low"][i] == pytest.approx(then["quantiles"]["0.025"][j], rel=1e-5)
             assert curves["high"][i] == pytest.approx(then["quantiles"]["0.975"][j], rel=1e-5)
+            for level in ("0.1", "0.5", "0.9"):
+                assert curves["inner"][level][i] == pytest.approx(then["quantiles"][level][j], rel=1e-5, abs=1e-5)
+        assert [*curves["inner"]] == ["0.1", "0.5", "0.9"]
         assert curves["mean"][:h] == [None] * h
 
 
@@ -236,17 +245,25 @@ def test_fewer_points_are_the_last_ones(fed: Site) -> None:
     for field in ("times", "values", "outside"):
         assert page[field] == whole[field][-5:]
     assert page["earlier"]["3"]["mean"] == whole["earlier"]["3"]["mean"][-5:]
+    assert page["earlier"]["3"]["inner"]["0.9"] == whole["earlier"]["3"]["inner"]["0.9"][-5:]
     assert None not in page["earlier"]["3"]["mean"]
 
 
 def test_gaps_and_drops_are_told(fed: Site) -> None:
     end = START_MS + (EVENTS - 1) * STEP_MS
-    fed.send("quiet", EVENTS + 10)
-    fed.send("quiet", EVENTS - 3)  # late
+    fed.send("quiet", EVENTS + 10, value=8.5)
+    fed.send("quiet", EVENTS - 3, value=7.5)  # late
+    fed.send("quiet", EVENTS + 10, value=8.5)  # a duplicate
+    fed.rig.cluster.produce(0, b"quiet", b'{"time":%d,"value":null}' % (end + 20 * STEP_MS), end + 20 * STEP_MS)
     fed.rig.drain()
     page = fed.ok("/api/streams/quiet", "Stream")
     assert page["gaps"] == [{"from": end, "to": end + 11 * STEP_MS, "why": "silent"}]
-    assert page["drops"] == {"late": 1}
+    assert page["drops"] == {"late": 1, "duplicate": 1, "missing": 1}
+    assert page["last_drops"] == [
+        {"time": end - 2 * STEP_MS, "reason": "late", "value": 7.5},
+        {"time": end + 11 * STEP_MS, "reason": "duplicate", "value": 8.5},
+        {"time": end + 20 * STEP_MS, "reason": "missing", "value": None},
+    ]
     assert {*page["drops"]} <= {*DROPS}
 
 
@@ -311,14 +328,14 @@ def test_experts_look_at_so_many_streams_and_no_more() -> None:
 
 def test_the_last_hour_has_a_sample_every_ten_seconds(fed: Site) -> None:
     assert fed.ok("/api/history", "History")["times"] == []
-    fed.hour.after_cycle()
+    fed.hour.after_cycle(fed.status.behind)
     before = fed.rig.sample("forecasts_total")
     fed.clock.now += EVERY_S
-    fed.hour.after_cycle()
+    fed.hour.after_cycle(fed.status.behind)
     fed.send("quiet", EVENTS)
     fed.rig.drain()
     fed.clock.now += EVERY_S
-    fed.hour.after_cycle()
+    fed.hour.after_cycle(fed.status.behind)
     page = fed.ok("/api/history", "History")
     assert page["seconds"] == [EVERY_S + 1, EVERY_S], "a request takes a second here"
     assert page["forecasts"] == [before, 1]
@@ -328,8 +345,44 @@ def test_the_last_hour_has_a_sample_every_ten_seconds(fed: Site) -> None:
     assert all(len(page[name]) == 2 for name in COUNTS)
     for _ in range(SAMPLES + 5):
         fed.clock.now += EVERY_S
-        fed.hour.after_cycle()
+        fed.hour.after_cycle(fed.status.behind)
     assert len(fed.ok("/api/history", "History")["times"]) == SAMPLES
+
+
+def test_a_sample_has_the_lag_the_tail_and_the_age_of_images(fed: Site) -> None:
+    fed.send("quiet", EVENTS)
+    fed.rig.drain()
+    fed.send("quiet", EVENTS + 1)
+    fed.status.update(fed.loop)
+    [live] = fed.loop.lives.values()
+    age_s = live.clock.age_s
+    fed.clock.now += EVERY_S
+    fed.hour.after_cycle(fed.status.behind)
+    page = fed.ok("/api/history", "History")
+    assert (page["lag"]["records"], page["lag"]["worst_records"]) == ([1], [1])
+    assert page["lag"]["worst_s"][0] > 1e6, "its last record is of 2020"
+    assert page["replay_tail"] == [live.shard.replay_tail]
+    assert live.shard.replay_tail > 0
+    assert page["snapshot_age_s"] == {"newest": [age_s], "oldest": [age_s]}
+
+
+def test_adoptions_are_marked_and_failures_told(clock: Clock) -> None:
+    fed = Site(clock, learning=True)
+    fed.feed()
+    page = fed.ok("/api/history", "History")
+    adopted = fed.rig.sample("fine_tunes_total", outcome="adopted")
+    assert adopted == len(page["marks"]) > 0
+    assert {(mark["partition"], mark["kind"]) for mark in page["marks"]} == {(0, "adopted")}
+    assert page["errors"] == []
+    fed.rig.brokers["one"].fail_commit = "refused"
+    fed.send("quiet", EVENTS)
+    fed.rig.turn()
+    page = fed.ok("/api/history", "History")
+    assert adopted == len(page["marks"]), "what is not committed has not come into service"
+    [error] = page["errors"]
+    assert (error["error"], error["number"], error["partition"]) == ("refused as told", 1, None)
+    assert "see that the broker answers" in error["fix"]
+    fed.server.close()
 
 
 # ---- all of it

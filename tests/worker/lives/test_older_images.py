@@ -79,11 +79,11 @@ def test_each_refusal_names_the_way_out_that_fits(monkeypatch: pytest.MonkeyPatc
         loaded(image, plan)
     assert unfit.other_image(3, other_version.value) == (
         "the changelog of partition 3 cannot be gone on with: its state is of another version of the method, or of "
-        "rows of another layout; start under a new kafka.group_id"
+        "rows of another layout; go on under a new kafka.group_id (`foldcast run --from-group`)"
     )
     with pytest.raises(OtherSettingsError) as other_settings:
         loaded(image, replace(plan, settings=plan.settings | {"model.season": "week"}))
     assert unfit.other_image(3, other_settings.value) == (
         "the changelog of partition 3 does not fit these settings: model.season was 'auto' and is 'week'; restore "
-        "them, or start under a new kafka.group_id"
+        "them, or go on under a new kafka.group_id (`foldcast run --from-group`)"
     )

@@ -11,7 +11,7 @@ from pipeline.batch import DROPS
 from pipeline.forecasts import LARGEST, Forecasts
 from tests.rigs.loop_rig import METHOD, Rig
 from tests.rigs.memory_broker import OUTPUT
-from worker.observe.recent import LABELS, RecentStreams, coverage, outside, skill
+from worker.observe.recent import KEPT_DROPS, LABELS, RecentStreams, coverage, outside, skill
 
 NAMES = ["a", "b", "c", "d", "e/f"]
 
@@ -26,7 +26,9 @@ def batch(names: list[str], first: int = 0, dropped: list[tuple[str, int]] | Non
     blank.expected[:] = blank.error[:] = blank.naive[:] = np.nan
     drops = dropped or []
     verdict = np.array([0] * n + [verdict for _, verdict in drops], np.int64)
-    return blank._replace(name=names, verdict=verdict, dropped=[name for name, _ in drops])
+    times = np.arange(first, first + len(drops))
+    gone = {"dropped_ms": times, "dropped_value": times + 0.5}
+    return blank._replace(name=names, verdict=verdict, dropped=[name for name, _ in drops], **gone)
 
 
 def held_by(recent: RecentStreams) -> list[tuple[int, str]]:
@@ -44,6 +46,7 @@ class Plain:
         self.values: dict[tuple[int, str], deque[float]] = {}
         self.seen: dict[tuple[int, str], int] = {}
         self.drops: dict[tuple[int, str], list[int]] = {}
+        self.last_drops: dict[tuple[int, str], deque[tuple[int, float, int]]] = {}
         self.place: dict[tuple[int, str], int] = {}  # of streams seen in one batch the one in the first place leaves
         self.free = list(range(streams))[::-1]
 
@@ -52,9 +55,12 @@ class Plain:
         for key in dict.fromkeys((partition, name) for name in forecasts.name):
             if key not in self.values:
                 self.admit(key)
-        for name, verdict in zip(forecasts.dropped, forecasts.verdict[forecasts.verdict > 0].tolist(), strict=True):
+        verdicts = forecasts.verdict[forecasts.verdict > 0].tolist()
+        whats = zip(forecasts.dropped_ms.tolist(), forecasts.dropped_value.tolist(), verdicts, strict=True)
+        for name, what in zip(forecasts.dropped, whats, strict=True):
             if (partition, name) in self.drops:
-                self.drops[partition, name][verdict - 1] += 1
+                self.drops[partition, name][what[2] - 1] += 1
+                self.last_drops[partition, name].append(what)
         for name, value in zip(forecasts.name, forecasts.value.tolist(), strict=True):
             if (partition, name) in self.values:
                 self.values[partition, name].append(value)
@@ -68,14 +74,15 @@ class Plain:
             self.displaced_at = self.events
         self.values[key], self.seen[key] = deque(maxlen=self.points), self.events
         self.drops[key], self.place[key] = [0] * len(DROPS), self.free.pop()
+        self.last_drops[key] = deque(maxlen=KEPT_DROPS)
 
     def leave(self, key: tuple[int, str]) -> None:
-        del self.values[key], self.seen[key], self.drops[key]
+        del self.values[key], self.seen[key], self.drops[key], self.last_drops[key]
         self.free.append(self.place.pop(key))
 
 
 verdicts = st.tuples(st.sampled_from(NAMES), st.integers(1, len(DROPS)))
-batches = st.tuples(st.integers(0, 1), st.lists(st.sampled_from(NAMES), max_size=12), st.lists(verdicts, max_size=3))
+batches = st.tuples(st.integers(0, 1), st.lists(st.sampled_from(NAMES), max_size=12), st.lists(verdicts, max_size=30))
 
 
 @given(st.lists(st.one_of(batches, st.integers(0, 1)), max_size=14), st.integers(1, 6), st.integers(2, 5))
@@ -97,6 +104,7 @@ def test_what_is_in_it_is_a_plain_models(steps: list[object], streams: int, poin
             assert past.points["value"].tolist() == list(values)
             assert past.last["value"] == values[-1]
             assert past.figures["drops"].tolist() == plain.drops[partition_, name]
+            assert past.drops.tolist() == list(plain.last_drops[partition_, name])
             assert past.points["mean"].tolist() == [[0.5] * len(METHOD.horizons)] * len(values)
             assert past.points["quantiles"].ravel().tolist() == [-0.25] * past.points["quantiles"].size
 

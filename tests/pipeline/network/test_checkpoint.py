@@ -1,0 +1,59 @@
+"""A checkpoint says what it is for, and what does not fit is refused with what differs."""
+
+from dataclasses import replace
+
+import pytest
+import safetensors.torch
+import torch
+
+from pipeline.method import Method
+from pipeline.network.checkpoint import Checkpoint, Misfit
+from pipeline.network.model import Network, Shape
+from pipeline.parts import features
+from tests.rigs.shard_rigs import restless
+
+METHOD = Method(horizons=(1, 6), hidden_size=4)
+
+
+def test_a_checkpoint_survives_being_written_down() -> None:
+    network = restless(METHOD)
+    state = {"own": torch.arange(5.0), "numbers": torch.tensor([0.5, 7], dtype=torch.float64)}
+    one = Checkpoint(network.weights, {"about": "CC0, Müller's", "updates": "70"}, state)
+    back = Checkpoint.load(one.dump())
+    assert (back.header, back.updates) == (one.header, 70)
+    for mine, theirs in ((back.weights, one.weights), (back.training, one.training)):
+        assert mine.keys() == theirs.keys()
+        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+    other = Network(Shape.of(METHOD), seed=9)
+    other.load(one.dump())
+    assert (other.digest(), other.updates) == (network.digest(), 70), "what only a training needs is no weight"
+
+
+def test_weights_of_another_hand_are_taken_where_their_shapes_fit() -> None:
+    network, other = restless(METHOD), Network(Shape.of(METHOD))
+    other.load(safetensors.torch.save(dict(network.weights)))
+    assert (other.digest(), other.updates) == (network.digest(), 0)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"hidden_size": 8}, "it was trained with hidden_size = 4, and here it is hidden_size = 8"),
+        ({"cell": "lstm"}, "cell = gru, and here it is cell = lstm"),
+        ({"horizons": (1, 7)}, "horizons = 1,6, and here it is horizons = 1,7"),
+    ],
+)
+def test_a_checkpoint_of_another_network_is_refused_with_what_differs(changes: dict[str, object], says: str) -> None:
+    with pytest.raises(Misfit, match=says):
+        Network(Shape.of(replace(METHOD, **changes))).load(restless(METHOD).dump())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("updates", ["", "-1", "x", "1e3", "9" * 30])
+def test_a_number_of_updates_that_is_none_counts_as_none_told(updates: str) -> None:
+    assert Checkpoint({}, {"updates": updates}).updates == 0
+
+
+@pytest.mark.parametrize("method", [METHOD, Method(), Method(horizons=(1,))])
+def test_every_input_has_a_name_of_its_own(method: Method) -> None:
+    names = features.names(method)
+    assert len(set(names)) == len(names) == features.own_width(method) + features.TIMES

@@ -1,0 +1,196 @@
+"""A group that goes on with another's work: exactly one forecast per event of both lives together."""
+
+import json
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from pipeline.durable.image import MARKER_KEY
+from tests.rigs.loop_rig import FAILURES, Rig, drained
+from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
+from worker.dead_letters import DeadLetterCatch
+from worker.lives.judge import Judge
+from worker.lives.snapshot_clock import SnapshotPolicy
+from worker.loop import Limits
+from worker.refusal import Refusal
+
+
+def ids(rig: Rig) -> Counter[str]:
+    return Counter(json.loads(m.value or b"")["id"] for m in rig.cluster.committed_messages(OUTPUT))
+
+
+def ended(events: int = 60, waiting: int = 20, *unread: int, **changes: object) -> Rig:
+    """A group that has ended after so many records; others wait for its successor."""
+    rig = drained(events, **changes)
+    rig.produce(waiting)
+    rig.succeed(*unread)
+    return rig
+
+
+def turn_until_all_is_taken_in(rig: Rig) -> None:
+    """For what no uninterrupted fold is the measure of."""
+    loop = rig.loops["one"]
+    for _ in range(400):
+        rig.turn()
+        ends = {p: [e.offset for e, _ in rig.cluster.logs[INPUT, p].readable(0)][-1] for p in rig.references}
+        if all(p in loop.lives and loop.lives[p].committed > end for p, end in ends.items()):
+            return
+    raise AssertionError(f"stuck at {rig.cluster.offsets}")
+
+
+def test_the_new_group_publishes_from_where_the_old_one_ended() -> None:
+    rig = ended()
+    before = ids(rig)
+    for name in ("one", "two"):
+        rig.start(name)
+    rig.drain()
+    rig.check_topics()
+    assert max(ids(rig).values()) == 1
+    assert ids(rig) > before
+
+
+def test_the_end_of_the_old_group_is_committed_before_anything_is_folded() -> None:
+    rig = ended(partitions=1)
+    rig.cluster.max_poll_records = 1
+    end = rig.starts[0]
+    loop = rig.start()
+    while not rig.cluster.offsets:
+        rig.cycle()
+    assert rig.cluster.offsets == {0: end}
+    assert loop.lives[0].pending > 30
+    assert loop.why_not_ready == "restoring partitions [0]"
+    rig.limits = replace(rig.limits, predecessor=None)  # from here on nobody has to know of it
+    rig.start()
+    rig.drain()
+    rig.check_topics()
+
+
+@pytest.mark.parametrize("after", range(0, 16, 3))
+def test_a_crash_in_the_fold_repeats_nothing(after: int) -> None:
+    rig = ended()
+    rig.start()
+    rig.cycle(times=after)
+    rig.start()
+    rig.drain()
+    rig.check_topics()
+    assert max(ids(rig).values()) == 1
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_first_transaction_that_fails_is_tried_again(failure: str) -> None:
+    rig = ended(partitions=1)
+    rig.start()
+    rig.brokers["one"].fail_commit = failure
+    rig.cycle(times=3)
+    rig.drain()
+    rig.check_topics()
+
+
+def test_a_crash_in_a_long_fold_does_not_begin_it_anew() -> None:
+    rig = ended(partitions=1)
+    rig.limits = Limits(0, 1e9, SnapshotPolicy(8, 1e9), 0, DeadLetterCatch(), predecessor=rig.limits.predecessor)
+    rig.cluster.max_poll_records = 1
+    loop = rig.start()
+    while not (0 in loop.lives and loop.lives[0].shard.position > 40):
+        rig.cycle()
+    assert not loop.lives[0].at_c
+    again = rig.start()
+    while 0 not in again.lives:
+        rig.turn()
+    assert again.lives[0].shard.position >= 32
+    rig.drain()
+    rig.check_topics()
+
+
+def test_what_is_published_counts_where_the_old_group_s_offset_is_from_before_or_gone() -> None:
+    rig = ended()
+    assert rig.limits.predecessor is not None
+    offsets = {0: rig.limits.predecessor.offsets[0] - 9}
+    rig.limits = replace(rig.limits, predecessor=replace(rig.limits.predecessor, offsets=offsets))
+    rig.witnessing = False  # it would have the lower offset be the end
+    rig.start()
+    turn_until_all_is_taken_in(rig)
+    assert rig.cluster.offsets.keys() == {0, 1}
+    assert max(ids(rig).values()) == 1
+
+
+def test_what_the_old_group_refused_for_want_of_room_stays_out_of_the_state() -> None:
+    rig = Rig(partitions=1, streams=8)
+    rig.judge(max_streams=5)
+    rig.start()
+    rig.produce(80)
+    rig.drain()
+    refused = rig.references[0]._refused
+    assert len(refused) > 10
+    rig.produce(20)
+    rig.succeed()
+    rig.limits = replace(rig.limits, judge=Judge())
+    rig.start()
+    rig.drain()
+    rig.check_topics()
+    assert rig.references[0]._refused == refused
+
+
+def test_all_of_a_partition_that_the_old_group_never_read_is_published() -> None:
+    rig = ended(60, 20, 1)
+    rig.plan = replace(rig.plan, start="latest")
+    rig.start()
+    rig.drain()
+    rig.check_topics()
+    assert rig.cluster.committed_messages(OUTPUT)[-1].partition == 1
+
+
+def test_the_state_begins_where_the_input_does_now(caplog: pytest.LogCaptureFixture) -> None:
+    rig = ended(partitions=1)
+    before = ids(rig)
+    rig.cluster.truncate(0, 20)
+    end, rig.witnessing = rig.starts[0], False
+    with caplog.at_level("INFO"):
+        rig.start()
+        rig.turn()
+        rig.turn()
+    (fields,) = [record.fields for record in caplog.records if record.message == "taking over"]
+    assert fields == {"partition": 0, "of": "group", "folds_from": 20, "publishes_from": end, "refused": 0}
+    turn_until_all_is_taken_in(rig)
+    assert max(ids(rig).values()) == 1
+    assert ids(rig) > before
+    assert rig.sample("unlearnt_records_total") == 0
+
+
+def test_records_that_nobody_has_forecast_and_nobody_can_are_refused_or_counted() -> None:
+    rig = ended(partitions=1)
+    end = rig.starts[0]
+    rig.cluster.truncate(0, end + 5)
+    rig.start()
+    with pytest.raises(Refusal, match=rf"records from {end} are to be forecast, the log begins at {end + 5}"):
+        rig.cycle(times=3)
+    rig.plan = replace(rig.plan, skip_gaps=True)
+    rig.starts = {0: end + 5}
+    rig.refer_anew(0)
+    rig.start()
+    rig.drain()
+    assert rig.sample("input_gap_records_total") == 5
+
+
+def test_a_group_that_nobody_knows_is_refused() -> None:
+    rig = Rig()
+    rig.produce(10)
+    rig.succeed()
+    rig.start()
+    with pytest.raises(Refusal, match="the group group has no committed offset of input"):
+        rig.cycle(times=3)
+    assert not rig.cluster.offsets
+
+
+def test_a_group_that_has_begun_asks_nobody() -> None:
+    rig = ended(partitions=1)
+    rig.start()
+    rig.drain()
+    assert rig.limits.predecessor is not None
+    rig.limits = replace(rig.limits, predecessor=replace(rig.limits.predecessor, offsets={}))
+    rig.produce(10)
+    rig.start()
+    rig.drain()
+    rig.check_topics()
+    assert [m.key for m in rig.cluster.committed_messages(CHANGELOG)].count(MARKER_KEY) > 1

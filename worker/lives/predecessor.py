@@ -1,0 +1,96 @@
+"""The group whose work a new group goes on with: up to where it has published a partition, and what it refused."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
+from pipeline.framed import UNKNOWN, UNUSABLE
+from worker.broker.contract import Broker, LogRead, NotYet, Topics
+from worker.dead_letters import refused_offset, refused_reason
+from worker.lives.published import Published
+from worker.refusal import Refusal
+
+log = logging.getLogger(__name__)
+
+READ_S = 0.05
+NOT_IN_THE_LOG = {"future_time", "too_many_streams", UNKNOWN, UNUSABLE}  # reasons that a fold does not find again
+
+
+@dataclass(frozen=True)
+class Predecessor:
+    """A group without members. `topics` are its names, `offsets` its committed next offsets by partition."""
+
+    topics: Topics
+    offsets: Mapping[int, int]
+    letters: int  # partitions of its dead letter topic: beyond these it had none
+
+
+class Inheritance:
+    """One partition as its predecessor left it, read a moment at a time by the new group's restore."""
+
+    def __init__(self, partition: int, predecessor: Predecessor, source: str) -> None:
+        """`source` is the input's id. Raises Refusal where the group is unknown."""
+        self.group = predecessor.topics.group
+        self.refused: list[int] = []  # offsets of events that it refused for a reason which the log does not hold
+        self._partition, self._topics = partition, replace(predecessor.topics, source=source)
+        self._committed = predecessor.offsets.get(partition)
+        if not predecessor.offsets:
+            raise Refusal(unknown(self.group, predecessor.topics.input))
+        had = partition < predecessor.letters
+        self._published = Published(partition, self._topics) if had else None
+        self._letters: LogRead | None = None
+        self._over = not had
+
+    @property
+    def end(self) -> int | None:
+        """The offset below which all is published; None where the group never read this partition."""
+        beyond = self._published.beyond(self._committed) if self._published else None
+        return self._committed if beyond is None else beyond
+
+    def slice(self, broker: Broker) -> bool:
+        """Read on for a moment; True once all is known. Raises NotYet, Unreadable, BrokerError."""
+        if self._published is not None and not self._published.slice(broker):
+            return False
+        while not self._over:
+            if self._letters is None:
+                self._letters = broker.open_end(self._topics.dead_letters, self._partition, 1 << 62)
+            records = self._letters.read(READ_S)
+            for record in records:
+                offset = refused_offset(record.headers, self._topics, self._partition)
+                if offset is not None and refused_reason(record.headers) in NOT_IN_THE_LOG:
+                    self.refused.append(offset)
+            self._over = self._letters.done
+            if not self._over:
+                if records:
+                    return False
+                unread = f"{self._topics.dead_letters}-{self._partition} is not read to its end"
+                raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
+        self.close()
+        return True
+
+    def entries(self, low: int, high: int) -> list[Refused]:
+        """Return the refused events at offsets in [low, high), as a changelog has them."""
+        made_ms, offsets = round(time.time() * 1000), sorted({at for at in self.refused if low <= at < high})
+        return [Refused(made_ms, offsets[i : i + MOST_REFUSED]) for i in range(0, len(offsets), MOST_REFUSED)]
+
+    def close(self) -> None:
+        """Let go of what is held outside memory."""
+        for read in (self._published, self._letters):
+            if read is not None:
+                read.close()
+
+
+def records_of(entries: list[Refused]) -> list[tuple[bytes, bytes]]:
+    """Return the changelog records of refused events."""
+    return [(refused_key(entry.offsets[0]), encode_refused(entry)) for entry in entries]
+
+
+def unknown(group: str, topic: str) -> str:
+    """Return the refusal of a predecessor without offsets."""
+    return (
+        f"the group {group} has no committed offset of {topic}: name in --from-group the kafka.group_id that has "
+        "published so far (offsets of a group without members expire, offsets.retention.minutes), or leave it out to "
+        "forecast all of the input"
+    )

@@ -1,0 +1,52 @@
+"""What happened to a worker lately, and when: weights that came into service or left it, and failures; bounded."""
+
+import time
+from typing import NamedTuple
+
+MOST_MARKS = 1000
+MOST_ERRORS = 20
+MOST_LETTERS = 500  # of one sentence
+
+
+class Mark(NamedTuple):
+    """Other weights in service from here on. `kind` is adopted or rolled_back."""
+
+    time: int  # epoch milliseconds
+    partition: int
+    kind: str
+
+
+class Trouble(NamedTuple):
+    """A failure, and how often it came in a row, in the same words."""
+
+    time: int  # of the last one, epoch milliseconds
+    first: int
+    number: int
+    partition: int | None  # None: not of one partition
+    error: str
+    fix: str
+
+
+class Journal:
+    """Both tuples are replaced as a whole by the loop's thread, so that other threads may read them; oldest first."""
+
+    def __init__(self) -> None:
+        self.marks: tuple[Mark, ...] = ()
+        self.errors: tuple[Trouble, ...] = ()
+
+    def mark(self, partition: int, kind: str) -> None:
+        """Note what came into service; it is committed."""
+        self.marks = (*self.marks[-MOST_MARKS + 1 :], Mark(_now_ms(), partition, kind))
+
+    def fail(self, error: str, fix: str, partition: int | None = None) -> None:
+        """Note a failure in words, and what a person can do about it."""
+        now, same = _now_ms(), (partition, error[:MOST_LETTERS], fix[:MOST_LETTERS])
+        if self.errors and self.errors[-1][3:] == same:
+            last = self.errors[-1]
+            self.errors = (*self.errors[:-1], last._replace(time=now, number=last.number + 1))
+        else:
+            self.errors = (*self.errors[-MOST_ERRORS + 1 :], Trouble(now, now, 1, *same))
+
+
+def _now_ms() -> int:
+    return round(time.time() * 1000)
