@@ -191,7 +191,7 @@ class Plain:
             o, zo, slot = self.origin[n - h], self.z[n - h], self.season.slot
             e = z - zo - o["said"][j] * o["c"][j]
             self.labels[j] += 1
-            if not o["unsure"]:
+            if not o["unsure"][j]:
                 self.band(n, h, j, e, o["width"][j], slot)
             if o["c"][j] == 0:
                 continue
@@ -206,7 +206,7 @@ class Plain:
             u = o["raw"][j]
             self.a[j] += u * y - self.a[j] / 3000
             self.b[j] += u * u - self.b[j] / 3000
-            if o["unsure"]:
+            if o["unsure"][j]:
                 continue
             if y:
                 self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
@@ -322,7 +322,7 @@ class Plain:
             ):
                 o[name].append(value)
         self.origin.append(o)
-        o["unsure"] = base != z
+        o["unsure"] = (base != z) & (o["c"] > 0)
         mean = base + np.array(o["said"]) * o["c"]
         width = np.where(o["c"] > 0, o["width"], 0)
         return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]
