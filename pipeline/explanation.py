@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pipeline.arrays import Floats
+from pipeline.arrays import Floats, Ints
 from pipeline.method import Method
 from pipeline.parts import experts, intervals, mixture, season
 from pipeline.parts.admission import GAPS
@@ -130,10 +130,15 @@ def opinions(row: np.void, method: Method) -> Opinions:
     z, unit = row["values"][n % method.longest], row["pending_unit"][place].astype(np.float64)
     mixed = row["pending_move"][place] + _move(row["mixture_withheld"][place], method)  # (Z,) before the guard
     others = mixed[:, None] + _move(row["mixture_apart"][place], method)
-    forecasts = z + np.insert(others, mixture.LAST, 0.0, axis=1) * unit[:, None]
+    forecasts = np.insert(z + others * unit[:, None], mixture.LAST, _base(row, place, z), axis=1)
     if method.transform == "log":
         forecasts = np.exp(np.clip(forecasts, -700, 700))
     return Opinions(mixture.names(method), forecasts, mixture.weights(row))
+
+
+def _base(row: np.void, place: Ints, z: float) -> float:
+    """Return what the forecasts at these places are moves from: z, but the raw value at a stream's first suspect."""
+    return float(row["suspect"][0]) if (row["pending_width"][place] < 0.0).any() else z
 
 
 def _move(share: Floats, method: Method) -> Floats:

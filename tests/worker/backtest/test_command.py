@@ -29,7 +29,7 @@ mean of all                 SCORES
 walk: the last value is as good: use the band; a random walk: no change says anything about the next one \
 (step 1 h, a season of 24 events)
 day: use it (step 1 h, a season of 24 events)
-  6 of 700 values are outliers, which skill leaves out
+  3 of 700 values are outliers, which skill leaves out
   -9999 (3 times) looks like a sentinel for no reading: leave such cells empty
 """
 ERRORS = {"mse", "mae"}
