@@ -6,6 +6,7 @@ from io import BytesIO
 import orjson
 import pytest
 from PIL import Image
+from playwright.sync_api import Route, expect
 
 from tests.page.conftest import Open
 from tests.rigs.browser import CHARTS, Visit
@@ -125,6 +126,7 @@ def test_a_restart_is_shown_as_one_and_needs_no_reload(site: Site, visit: Open, 
     seen.shows("#chart-stream")
     before = last_ms(seen)
     seen.page.evaluate("window.notReloaded = true")
+    seen.page.locator("#chart-phases .u-over").hover()  # the place under it is gone with the samples
     seen.worker_may_be_away = True
     site.worker.tell(how)
     site.worker.wait()
@@ -136,6 +138,22 @@ def test_a_restart_is_shown_as_one_and_needs_no_reload(site: Site, visit: Open, 
     newest = site.send(PLAIN)
     seen.shows_event(newest)
     assert seen.page.evaluate("window.notReloaded"), "the page was loaded anew"
+    seen.shows(*CHARTS)
+
+
+def test_a_name_that_came_from_two_partitions_is_listed_twice_and_not_more_often(visit: Open) -> None:
+    seen = visit(PLAIN)
+
+    def twice(route: Route) -> None:
+        answer = route.fetch().json()
+        answer["streams"] += [one | {"partition": one["partition"] + 1} for one in answer["streams"]]
+        route.fulfill(json=answer)
+
+    seen.page.route("**/api/streams?*", twice)
+    for _ in range(4):
+        with seen.page.expect_response(lambda response: "/api/streams?" in response.url):
+            pass
+    expect(seen.page.locator("#streams li")).to_have_count(2 * len(NAMES))
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))

@@ -17,7 +17,7 @@ class Mark(NamedTuple):
 
 
 class Trouble(NamedTuple):
-    """A failure, and how often it came in a row, in the same words."""
+    """A failure, and how often it came in the same words."""
 
     time: int  # of the last one, epoch milliseconds
     first: int
@@ -41,11 +41,10 @@ class Journal:
     def fail(self, error: str, fix: str, partition: int | None = None) -> None:
         """Note a failure in words, and what a person can do about it."""
         now, same = _now_ms(), (partition, error[:MOST_LETTERS], fix[:MOST_LETTERS])
-        if self.errors and self.errors[-1][3:] == same:
-            last = self.errors[-1]
-            self.errors = (*self.errors[:-1], last._replace(time=now, number=last.number + 1))
-        else:
-            self.errors = (*self.errors[-MOST_ERRORS + 1 :], Trouble(now, now, 1, *same))
+        before = next((one for one in self.errors if one[3:] == same), None)
+        others = tuple(one for one in self.errors if one is not before)
+        latest = before._replace(time=now, number=before.number + 1) if before else Trouble(now, now, 1, *same)
+        self.errors = (*others[-MOST_ERRORS + 1 :], latest)
 
 
 def _now_ms() -> int:

@@ -23,7 +23,9 @@ def test_a_failure_in_the_same_words_is_counted_and_not_noted_again(wall: Clock)
     assert journal.errors == (Trouble(1_000_000_005_000, 10**12, 2, None, "no broker answers", "see that one runs"),)
     journal.fail("no broker answers", "see that one runs", partition=1)
     journal.fail("no broker answers", "see that one runs")
-    assert [(one.partition, one.number) for one in journal.errors] == [(None, 2), (1, 1), (None, 1)]
+    assert [(one.partition, one.number) for one in journal.errors] == [(1, 1), (None, 3)], (
+        "and two in turn take two places"
+    )
 
 
 def test_failures_take_little_room_however_many_and_long_they_are(wall: Clock) -> None:

@@ -87,7 +87,8 @@ export class Chart {
     const data = [xs, ...lines.map((line) => line.values)];
     if (same) this.#plot.setData(data);
     else this.#make(data, bands);
-    this.#say(this.#plot.cursor.idx ?? null);
+    const at = this.#plot.cursor.idx ?? null; // of before: after a restart there are fewer
+    this.#say(at !== null && at < xs.length ? at : null);
   }
 
   redraw() {

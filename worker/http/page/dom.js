@@ -28,11 +28,12 @@ export function keyed(parent, items, keyOf, make, update) {
   const before = new Map([...parent.children].map((node) => [node.key, node]));
   const wanted = items.map((item) => {
     const node = before.get(keyOf(item)) ?? Object.assign(make(item), { key: keyOf(item) });
-    before.delete(keyOf(item));
+    before.delete(keyOf(item)); // of two items with one key the second gets a node of its own
     update(node, item);
     return node;
   });
-  for (const node of before.values()) node.remove();
+  const kept = new Set(wanted);
+  for (const node of [...parent.children]) if (!kept.has(node)) node.remove();
   wanted.forEach((node, i) => {
     if (parent.children[i] !== node) parent.insertBefore(node, parent.children[i] ?? null);
   });

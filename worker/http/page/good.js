@@ -11,8 +11,8 @@ const tone = (i) => TONES[i % TONES.length];
 let marks = [];
 
 const charts = {
-  skill: new Chart($("chart-skill"), { range: skillRange, format: (x) => (x ?? 0).toFixed(2), paint: paintSkill, sync: "hour" }),
-  coverage: new Chart($("chart-coverage"), { range: coverageRange, format: (x) => `${x.toFixed(0)} %`, sync: "hour" }),
+  skill: new Chart($("chart-skill"), { range: skillRange, format: (x) => (Number.isFinite(x) ? x.toFixed(2) : "–"), paint: paintSkill, sync: "hour" }),
+  coverage: new Chart($("chart-coverage"), { range: coverageRange, format: (x) => (Number.isFinite(x) ? `${x.toFixed(0)} %` : "–"), sync: "hour" }),
   updates: new Chart($("chart-updates"), { range: (_, __, most) => [0, 1.1 * most || 1], sync: "hour" }),
 };
 

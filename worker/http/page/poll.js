@@ -57,6 +57,11 @@ export class Poll {
       this.#heard.refused?.(String(answer.error));
       return 2 * this.everyMs;
     }
-    return this.#heard.got(answer) ?? this.everyMs;
+    try {
+      return this.#heard.got(answer) ?? this.everyMs;
+    } catch (error) {
+      console.error(error); // a mistake of the page: the next answer may be drawn
+      return 2 * this.everyMs;
+    }
   }
 }

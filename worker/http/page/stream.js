@@ -44,9 +44,11 @@ export function showList({ streams, found, remembered, holds }) {
   const still = listed === listAddress() && list.matches(":hover, :focus-within");
   const shown = still ? kept(list, streams) : streams;
   listed = listAddress();
-  keyed(list, shown, (one) => one.stream, entry, update);
+  keyed(list, shown, keyOf, entry, update);
   if (!still) bringIntoView(list);
 }
+
+const keyOf = (one) => `${one.partition} ${one.stream}`; // a name may have come from two partitions
 
 let brought = null; // the stream that the list was last moved to
 
@@ -65,7 +67,7 @@ export function refuseList(sentence) {
 
 // The streams that the list has already, in its order; one that has no news keeps what it had.
 function kept(list, streams) {
-  const news = new Map(streams.map((one) => [one.stream, one]));
+  const news = new Map(streams.map((one) => [keyOf(one), one]));
   return [...list.children].map((node) => news.get(node.key) ?? node.stream);
 }
 

@@ -47,10 +47,10 @@ export function showStatus(status) {
     ["Latency p50", format.seconds(status.latency_s?.p50)],
     ["Latency p99", format.seconds(status.latency_s?.p99)],
     ["Furthest behind", format.seconds(largest(all.map((one) => one.behind_s)))],
-    ["Lag, all partitions", `${format.whole(held.length ? sum(all.map((one) => one.lag)) : null)} records`],
+    ["Lag, all partitions", `${format.whole(total(all.map((one) => one.lag)))} records`],
     ["Oldest snapshot", format.seconds(largest(all.map((one) => one.snapshot_age_s)))],
     ["Longest replay tail", `${format.whole(largest(all.map(tail)))} records`],
-    ["Streams", format.whole(held.length ? sum(all.map((one) => one.streams)) : null)],
+    ["Streams", format.whole(total(all.map((one) => one.streams)))],
     ["Memory of streams", format.bytes(status.state_bytes)],
     ["Dead letters", format.whole(status.dead_letters && sum(Object.values(status.dead_letters)))],
   ]);
@@ -58,6 +58,9 @@ export function showStatus(status) {
 }
 
 const sum = (numbers) => known(numbers).reduce((a, b) => a + b, 0);
+
+// Not known where one of them is not: better no lag than too little.
+const total = (numbers) => (numbers.length && numbers.every(Number.isFinite) ? sum(numbers) : null);
 
 function showPartitions(held, elsewhere) {
   const others = elsewhere?.length ? `(${format.plural(elsewhere.length, "other")} elsewhere)` : "";
