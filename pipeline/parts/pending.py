@@ -12,6 +12,7 @@ from pipeline.method import Method
 from pipeline.parts import experts
 from pipeline.parts.part import Part
 
+MOST = 3e38  # of a move: float32's
 WARM = 20  # labels before which the present scale is not trusted as a unit
 
 
@@ -76,9 +77,9 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             size = abs(width[place]) * unit[place]
             if labels > WARM and scale[j] > 0.0:
                 error[j] = (raw - mean) / scale[j]
-                naive[j] = (raw - last) / scale[j]
+                naive[j] = error[j] if width[place] < 0.0 else (raw - last) / scale[j]  # it began at the raw one too
                 error_scale[j] = scale[j]
-                if j == 0:
+                if j == 0 and width[place] >= 0.0:
                     event["network_error"] = (raw - (last + network[n % h] * unit[place])) / scale[j]
             for k in range(inside.shape[1]):
                 low = mean + band[place, 2 * k] / edge_unit * size
@@ -120,10 +121,10 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
             move[place] = moves[j]
             width[place] = widths[j]
             size = width[place] * unit[place]
-            if base != z and scale[j] > 0.0:
-                move[place] += (base - z) / scale[j]
+            if base != z:
+                move[place] = min(max(moves[j] + (base - z) / scale[j], -MOST), MOST)
                 width[place] = -width[place]
-            mean[j] = z + move[place] * unit[place] if scale[j] > 0.0 else base
+            mean[j] = z + move[place] * unit[place]
             for q in range(last + 1):
                 quantiles[j, q] = mean[j] + edges[j, q] / edge_unit * size
             for k in range(band.shape[1] // 2):

@@ -1,10 +1,10 @@
 """Spike hold: a suspect value is replaced by the last one, unless the stream's suspects are known to stay.
 
-    suspect: |z_t - z_{t-1}| > 12 s, t > 20, at most 3 steps after t-1, which was not suspect; rho is 0.75 at first
+    suspect: |z_t - z_{t-1}| > 12 s > 0, t > 20, at most 3 steps after t-1, which was not suspect; rho is 0.75 at first
     at the next event: r = clip((z_{t+1} - z_t) / (z_{t-1} - z_t), 0..1), rho += 0.2 (r - rho)
     while rho > 0.7 a suspect value counts as z_{t-1}
 
-So the first suspect is held, and after one that stayed it takes three that go back before another is. The replaced
+So the first suspect is held, and after one that stayed it takes two that go back before another is. The replaced
 value is what everything else learns from and starts at; the raw one is reported and scored. At the first suspect, when
 nothing tells yet whether they go back, forecasts are moves from the raw value: they lose to the last value neither way.
 """
@@ -58,7 +58,9 @@ def hold(rows: Rows, events: Events, _fixed: Fixed) -> None:
             back = (raw - suspect[0]) / (suspect[1] - suspect[0])
             row["return_share"] += RATE * (min(max(back, 0.0), 1.0) - row["return_share"])
         elif (
-            n > WARM and event["elapsed_ms"] <= GAP * event["step_ms"] and abs(raw - last) > SUSPECT * row["step_scale"]
+            n > WARM
+            and event["elapsed_ms"] <= GAP * event["step_ms"]
+            and abs(raw - last) > SUSPECT * row["step_scale"] > 0.0
         ):
             row["suspected"] = 1
             suspect[0] = raw

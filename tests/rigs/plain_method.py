@@ -178,7 +178,7 @@ class Plain:
             odd, before = self.suspect
             self.rho += 0.2 * (min(max((raw - odd) / (before - odd), 0), 1) - self.rho)
             self.suspect = None
-        elif len(self.z) > 20 and soon and abs(raw - last) > 12 * np.sqrt(self.q1.m + 1e-10 * self.unit2):
+        elif len(self.z) > 20 and soon and abs(raw - last) > 12 * np.sqrt(self.q1.m + 1e-10 * self.unit2) > 0:
             self.suspect = (raw, last)
             if self.rho > 0.7:
                 return last
@@ -322,7 +322,7 @@ class Plain:
             ):
                 o[name].append(value)
         self.origin.append(o)
-        o["unsure"] = (base != z) & (o["c"] > 0)
+        o["unsure"] = np.full(len(self.hs), base != z)
         mean = base + np.array(o["said"]) * o["c"]
         width = np.where(o["c"] > 0, o["width"], 0)
         return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]

@@ -36,7 +36,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         raise WrongUsage(f"--held-out is {given.held_out:g}; it must be a share, such as 0.2")
     if given.epochs < 1:
         raise WrongUsage(f"--epochs is {given.epochs}; it must be 1 or more")
-    for file in given.files or [given.out]:
+    for file in given.files or [Path()]:
         check_output("--out", given.out, file)
     from pipeline.pretraining.training import Schedule
     from worker.backtest.columns import Columns

@@ -36,12 +36,16 @@ class Published:
 
         What is in an open transaction is waited for without a limit: it may be this group's, and be committed yet.
         """
-        began = time.monotonic()
+        began, came = time.monotonic(), False
         for end in self._ends:
             while not end.over:
                 if time.monotonic() - began > READ_S:
                     return False
-                if not end.slice(broker):
+                if end.slice(broker):
+                    came = True
+                elif came:
+                    return False
+                else:
                     unread = f"{end.name} is not read to its end"
                     raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
         return True

@@ -79,9 +79,10 @@ class Restoring:
                 unread = f"the changelog of partition {self.partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
-        if not self._all_published(broker) or not self._inherited(broker):
+        read_on = not self._all_published(broker) or not self._inherited(broker)  # else they raise NotYet
+        self.waits_for = self._waits_since = self._unanswered_since = None
+        if read_on:
             return None
-        self._waits_since = None
         low, high = broker.bounds(self.partition)
         try:
             image = read_image(self._latest.items())
@@ -137,7 +138,8 @@ class Restoring:
 
     def _inherited(self, broker: Broker) -> bool:
         """Whether all is known of what a predecessor left; at once where this group has begun. Raises as `slice`."""
-        if self._begun or self._predecessor is None:
+        unknown = self._held and self._known_committed is None  # whether its first transaction was committed
+        if (self._begun and not unknown) or self._predecessor is None:
             return True
         if self._inheritance is None:
             self._inheritance = Inheritance(self.partition, self._predecessor, broker.input_id())
@@ -158,7 +160,8 @@ class Restoring:
         told, in_changelog = self._known_committed, max(marker.offset, image.newest)
         proven = published.beyond(told)
         if self._held:  # what holds it may have published nothing, and brought the changelog further all the same
-            proven = max(published.offset, in_changelog)
+            inherited = self._inheritance.end if self._inheritance is not None else None
+            proven = max(published.offset, in_changelog, inherited or 0)
         if proven is None or (told is not None and proven <= told):
             return
         self._known_committed = max(proven, in_changelog)

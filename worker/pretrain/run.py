@@ -33,6 +33,11 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
         before, mark = score(network, first.best, data), _mark(data, first, schedule)
         header = _header(sources, plan, about) | {kept.MARK: mark}
         state = kept.read(out, network, mark) or first
+        if not state.epoch and out.exists():
+            raise Refusal(
+                f"--out is {out}, which is there and is no interrupted training of this history: name another file, or "
+                "remove it"
+            )
         if state.epoch:
             print(f"{out} goes on after epoch {state.epoch}", file=sys.stderr)
         for after in _epochs(network, data, state, schedule):

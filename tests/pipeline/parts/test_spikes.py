@@ -70,3 +70,14 @@ def test_a_first_suspect_is_forecast_from_as_it_is_and_teaches_the_mixture_nothi
     scored = told[AT + 1]
     assert scored.expected[0, 0] == pytest.approx(told[AT].mean[0, 0], rel=1e-6), "what was published is what is scored"
     assert abs(scored.error[0, 0]) > 100 if goes_back else abs(scored.error[0, 0]) < 10
+    assert scored.naive[0, 0] == scored.error[0, 0], "the last value was the same"
+    assert np.isnan(scored.network_error[0])
+
+
+def test_a_first_spike_of_any_size_is_published_as_numbers() -> None:
+    shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
+    value, n = at(1e36) * np.append(np.full(AT, 1e-3), 1), AT + 1
+    ms = 1_600_300_800_000 + np.arange(n) * HOUR_MS
+    told = shard.advance(Batch(np.arange(n), ["s"] * n, ms, ms, value, np.zeros((n, 0)), n, n, np.zeros(n, np.int64)))
+    assert np.isfinite(told.mean).all()
+    assert np.isfinite(told.quantiles).all()

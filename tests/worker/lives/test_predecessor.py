@@ -9,6 +9,7 @@ import pytest
 from pipeline.durable.image import MARKER_KEY
 from tests.rigs.loop_rig import FAILURES, Rig, drained
 from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
+from worker.broker.contract import OffsetHeld
 from worker.dead_letters import DeadLetterCatch
 from worker.lives.judge import Judge
 from worker.lives.snapshot_clock import SnapshotPolicy
@@ -85,6 +86,27 @@ def test_a_first_transaction_that_fails_is_tried_again(failure: str) -> None:
     rig.cycle(times=3)
     rig.drain()
     rig.check_topics()
+
+
+def test_a_first_transaction_whose_end_is_lost_repeats_nothing() -> None:
+    """It was committed, and the coordinator says for ever that it holds an offset before which there was none."""
+    rig = ended(partitions=1)
+    rig.start()
+    broker, end = rig.brokers["one"], rig.starts[0]
+
+    def held(_partition: int) -> int:
+        raise OffsetHeld("held", None)
+
+    broker.fail_commit = "unknown, committed"
+    while broker.fail_commit:
+        rig.turn()
+    assert rig.cluster.offsets == {0: end}
+    broker.committed = held  # type: ignore[assignment]
+    rig.witnessing = False  # it believes the group
+    for _ in range(60):
+        rig.turn()
+    assert rig.loops["one"].lives[0].committed > end
+    assert max(ids(rig).values()) == 1
 
 
 def test_a_crash_in_a_long_fold_does_not_begin_it_anew() -> None:

@@ -156,15 +156,16 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_file(
         assert all(np.array_equal(tensors[name], theirs[name]) for name in theirs)
 
 
-def test_a_file_of_another_training_is_begun_anew(
+def test_a_file_that_is_no_interrupted_training_of_this_history_is_kept(
     history: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "base"
-    for share in ("0.2", "0.3"):
-        assert main(["pretrain", history, "--epochs", "1", "--held-out", share, "--out", str(out)]) == 0
-    out.write_bytes(b"something else")
     assert main(["pretrain", history, "--epochs", "1", "--out", str(out)]) == 0
-    assert "goes on" not in capsys.readouterr().err
+    for there in (out.read_bytes(), b"something else"):
+        out.write_bytes(there)
+        assert main(["pretrain", history, "--epochs", "1", "--held-out", "0.3", "--out", str(out)]) == 1
+        assert "which is there and is no interrupted training of this history" in capsys.readouterr().err
+        assert out.read_bytes() == there
 
 
 # ---- the input
