@@ -4,6 +4,7 @@ There is no refusal: whatever comes has an answer. A find is any exception, an a
 whole: a header that is not ours, a length that is not the body's.
 """
 
+import gzip
 import re
 from collections.abc import Iterator
 
@@ -24,7 +25,9 @@ STATUS: dict[str, object] = {"ready": False, "reason": "not joined"}
 PAGES = Pages(METRICS.registry, lambda: STATUS, Pulse(), 60.0, Api(METRICS, Hour(METRICS), Experts(), lambda: STATUS))
 HEAD = re.compile(
     rb"HTTP/1\.0 (200|400|404|405|503) [A-Za-z ]+\r\nContent-Type: [^\r\n]+\r\nContent-Length: (\d+)\r\n"
-    rb"Date: [^\r\n]+\r\nConnection: close\r\n(Allow: GET, HEAD\r\n)?\r\n"
+    rb"Date: [^\r\n]+\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n(Allow: GET, HEAD\r\n)?"
+    rb"(Cache-Control: [^\r\n]+\r\nContent-Security-Policy: [^\r\n]+\r\nReferrer-Policy: no-referrer\r\n)?"
+    rb"(Vary: Accept(, Accept-Encoding|-Encoding)?\r\n)?(?P<packed>Content-Encoding: gzip\r\n)?\r\n"
 )
 
 
@@ -36,7 +39,7 @@ def one(data: bytes) -> None:
     assert head is not None
     body = answer[head.end() :]
     promise(len(body) in (0 if data.startswith(b"HEAD ") else int(head[2]), int(head[2])), "its length is told")
-    body.decode()
+    (gzip.decompress(body) if head["packed"] and body else body).decode()
 
 
 def seeds() -> Iterator[bytes]:
@@ -45,5 +48,8 @@ def seeds() -> Iterator[bytes]:
     for path in (b"/", b"/metrics", b"/livez", b"/readyz?x=1", b"/api/status", *of_streams, b"/nobody", b"*"):
         for method in (b"GET", b"HEAD", b"POST"):
             yield method + b" " + path + b" HTTP/1.1\r\nHost: a\r\nAccept: text/plain;version=0.0.4, */*;q=0.1\r\n"
+    for packing in (b"gzip, deflate", b"identity"):
+        for path in (b"/", b"/page/page.css", b"/page/1/page.js", b"/page/../page.css"):
+            yield b"GET " + path + b" HTTP/1.1\r\nAccept: text/html\r\nAccept-Encoding: " + packing
     yield b"GET /metrics HTTP/1.1\r\nAccept: application/openmetrics-text; version=1.0.0\r\naccept: */*"
     yield b"GET /\r/ HTTP/1.0\n"
