@@ -3,7 +3,7 @@
 import time
 from typing import NamedTuple
 
-MOST_MARKS = 1000
+MOST_MARKS = 1000  # of each kind: adoptions are many and must not push roll-backs out
 MOST_ERRORS = 20
 MOST_LETTERS = 500  # of one sentence
 
@@ -36,7 +36,9 @@ class Journal:
 
     def mark(self, partition: int, kind: str) -> None:
         """Note what came into service; it is committed."""
-        self.marks = (*self.marks[-MOST_MARKS + 1 :], Mark(_now_ms(), partition, kind))
+        same = [mark for mark in self.marks if mark.kind == kind]
+        leaving = same[0] if len(same) >= MOST_MARKS else None
+        self.marks = (*(mark for mark in self.marks if mark is not leaving), Mark(_now_ms(), partition, kind))
 
     def fail(self, error: str, fix: str, partition: int | None = None) -> None:
         """Note a failure in words, and what a person can do about it."""

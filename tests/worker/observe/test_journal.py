@@ -16,6 +16,16 @@ def test_marks_have_their_time_and_the_oldest_make_room(wall: Clock) -> None:
     assert journal.marks[-1].time == round(wall.now * 1000)
 
 
+def test_adoptions_push_no_roll_back_out(wall: Clock) -> None:
+    journal = Journal()
+    journal.mark(0, "rolled_back")
+    for number in range(2 * MOST_MARKS):
+        wall.now = 1e9 + number
+        journal.mark(0, "adopted")
+    assert journal.marks[0].kind == "rolled_back"
+    assert len(journal.marks) == MOST_MARKS + 1
+
+
 def test_a_failure_in_the_same_words_is_counted_and_not_noted_again(wall: Clock) -> None:
     journal = Journal()
     for wall.now in (1e9, 1e9 + 5):
