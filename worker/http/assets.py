@@ -36,11 +36,12 @@ class Assets:
             if Path(path.name.removesuffix(".gz")).suffix in TYPES
         }
         self.version = hashlib.sha256(repr(self._files).encode()).hexdigest()[:12]
+        page = gzip.decompress(self._files.pop("index.html")).replace(VERSION.encode(), self.version.encode())
+        self._index = gzip.compress(page, mtime=0)
 
     def index(self, encodings: str) -> Answer:
         """Return the page itself for a client that accepts these encodings; it names this version of other files."""
-        page = gzip.decompress(self._files["index.html"]).replace(VERSION.encode(), self.version.encode())
-        return _answer("index.html", gzip.compress(page, mtime=0), encodings, ASK_AGAIN)
+        return _answer("index.html", self._index, encodings, ASK_AGAIN)
 
     def answer(self, path: str, encodings: str) -> Answer:
         """Return the file that a path below /page/ names, with its version in front or without."""
@@ -54,8 +55,7 @@ class Assets:
 
 def wants_html(accept: str) -> bool:
     """Whether a client names HTML among what it accepts, as browsers do and programs do not."""
-    ranges = (one.replace(" ", "").lower().split(";") for one in accept.split(","))
-    return any(kind == "text/html" and not _refused(parameters) for kind, *parameters in ranges)
+    return _named("text/html", accept)
 
 
 def _compressed(path: Path) -> bytes:
@@ -63,16 +63,20 @@ def _compressed(path: Path) -> bytes:
     return data if path.suffix == ".gz" else gzip.compress(data, mtime=0)
 
 
-def _refused(parameters: list[str]) -> bool:
-    """Whether a weight among parameters is 0, which says that the client does not accept it."""
-    return any(one.startswith("q=") and not one[2:].strip("0.") for one in parameters)
+def _named(wanted: str, header: str) -> bool:
+    """Whether a header such as Accept names this, and not with the weight of 0 that refuses it."""
+    ranges = (one.replace(" ", "").lower().split(";") for one in header.split(","))
+    return any(name == wanted and not any(map(_is_zero, parameters)) for name, *parameters in ranges)
+
+
+def _is_zero(parameter: str) -> bool:
+    return parameter.startswith("q=") and not parameter[2:].strip("0.")
 
 
 def _answer(name: str, packed: bytes, encodings: str, caching: str) -> Answer:
     headers = [("Cache-Control", caching), ("Content-Security-Policy", POLICY), ("Referrer-Policy", "no-referrer")]
     headers.append(("Vary", "Accept, Accept-Encoding" if name == "index.html" else "Accept-Encoding"))
-    ranges = (one.replace(" ", "").lower().split(";") for one in encodings.split(","))
-    if any(coding == "gzip" and not _refused(parameters) for coding, *parameters in ranges):
+    if _named("gzip", encodings):
         headers.append(("Content-Encoding", "gzip"))
     else:
         packed = gzip.decompress(packed)
