@@ -6,6 +6,7 @@ import { clock, day, number } from "./format.js";
 export const available = typeof globalThis.uPlot === "function";
 
 const FONT = "12px system-ui, sans-serif";
+const NO_SAMPLE = "the first sample comes ten seconds after the start";
 const drawn = new Set();
 
 let palette = {};
@@ -76,7 +77,7 @@ export class Chart {
 
   // Draw `lines` ({label, tone, values, ...}) over `xs`, times in ms; `gist` is what a reader says of the picture,
   // `last` the newest time of what came from the worker.
-  draw(xs, lines, { gist, last = xs.at(-1) ?? 0, bands = [], empty = "nothing yet" }) {
+  draw(xs, lines, { gist, last = xs.at(-1) ?? 0, bands = [], empty = NO_SAMPLE }) {
     attribute(this.#container, "data-points", xs.length);
     attribute(this.#container, "data-last", last);
     attribute(this.#container, "aria-label", gist);

@@ -21,7 +21,7 @@ export function paint(u) {
   ctx.globalCompositeOperation = "source-over";
   ctx.fillStyle = colour("muted");
   ctx.fillRect(left(framed.forecast.time), bbox.top, devicePixelRatio || 1, bbox.height);
-  for (const drop of framed.last_drops ?? []) cross(u, drop);
+  for (const drop of framed.last_drops) cross(u, drop);
   ctx.restore();
 }
 
@@ -45,7 +45,8 @@ function cross({ ctx, bbox, valToPos }, { time, value }) {
 // Times of the picture: of the events, of a break in the middle of each gap, and of what is forecast.
 function places({ times, gaps, forecast }) {
   const before = new Map(gaps.map(({ from, to }) => [from, (from + to) / 2]));
-  const all = times.flatMap((ms, event) => [{ ms, event }, ...(before.has(ms) ? [{ ms: before.get(ms) }] : [])]);
+  const breaks = (ms, event) => before.has(ms) && times[event + 1] !== ms; // after the last of equal times
+  const all = times.flatMap((ms, event) => [{ ms, event }, ...(breaks(ms, event) ? [{ ms: before.get(ms) }] : [])]);
   if (!all.length || all.at(-1).ms < forecast.time) all.push({ ms: forecast.time });
   all.at(-1).now = true;
   return [...all, ...(forecast.times ?? []).map((ms, ahead) => ({ ms, ahead }))];
@@ -57,7 +58,7 @@ export function picture(stream, horizon) {
   const all = places(stream);
   const ofEvents = (curve) => all.map(({ event }) => (event === undefined ? null : (curve[event] ?? null)));
   const fromNow = (curve) => all.map(({ ahead, now }) => (now ? forecast.value : (curve[ahead] ?? null)));
-  const curves = { ...stream.earlier[horizon] };
+  const curves = stream.earlier[horizon];
   const before = `${format.plural(Number(horizon), "event")} before`;
   const lines = [];
   const bands = [];
@@ -68,22 +69,21 @@ export function picture(stream, horizon) {
   };
   const within = (high, low) => (at) => `${format.number(low[at])} to ${format.number(high[at])}`;
   const between = (high, low, fill, label) => band(high, low, fill, label, within(high, low));
-  const inner = Object.values(curves.inner ?? {});
-  const edgesBefore = [[curves.high, curves.low], ...levels.slice(1).map((_, k) => [inner.at(-1 - k), inner[k]])];
-  edgesBefore.filter(([high, low]) => high && low).forEach((edges, k) => {
-    between(...edges.map(ofEvents), "band-earlier", `${format.percent(levels[k], 0)} interval of ${before}`);
+  const edges = (quantiles, k, curve) => [quantiles.at(-1 - k), quantiles[k]].map(curve); // high, low
+  const quantilesBefore = [curves.low, ...Object.values(curves.inner), curves.high];
+  levels.forEach((level, k) => {
+    between(...edges(quantilesBefore, k, ofEvents), "band-earlier", `${format.level(level)} interval of ${before}`);
   });
   const quantiles = Object.values(forecast.quantiles);
   levels.forEach((level, k) => {
-    const edges = [quantiles.at(-1 - k), quantiles[k]].map(fromNow);
-    between(...edges, k ? "fan-inner" : "fan-outer", `${format.percent(level, 0)} interval from now`);
+    between(...edges(quantiles, k, fromNow), k ? "fan-inner" : "fan-outer", `${format.level(level)} interval from now`);
   });
   lines.push({ label: `forecast ${before}`, tone: "c2", dash: [4, 3], values: ofEvents(curves.mean) });
   lines.push({ label: "forecast from now", tone: "c3", width: 2, dots: 4, values: fromNow(forecast.mean) });
   lines.push({ label: "value", tone: "ink", width: 1.5, dots: values.length < 60 ? 4 : 0, values: ofEvents(values) });
   const strange = ofEvents(values.map((value, i) => (outside[i] ? value : null)));
   lines.push({ label: "outside", tone: "bad", width: 0, dots: 8, values: strange, words: null });
-  if (stream.last_drops?.length) lines.push({ label: "dropped", tone: "c4", values: ofEvents([]), words: null });
+  if (stream.last_drops.length) lines.push({ label: "dropped", tone: "c4", values: ofEvents([]), words: null });
   return [all.map(({ ms }) => ms), lines, { gist: gist(stream), last: stream.times.at(-1) ?? 0, bands }];
 }
 
@@ -95,5 +95,5 @@ function gist({ stream, times, values, outside, forecast, levels }) {
     + `${format.number(Math.min(...values))} to ${format.number(Math.max(...values))}, the last one ${format.number(values.at(-1))}; `
     + `${format.whole(outside.filter(Boolean).length)} lay outside. ${format.plural(forecast.horizons[ahead], "event")} ahead the `
     + `forecast is ${format.number(forecast.mean[ahead])}, within ${format.number(quantiles[0][ahead])} to `
-    + `${format.number(quantiles.at(-1)[ahead])} in ${format.percent(levels[0], 0)} of cases`;
+    + `${format.number(quantiles.at(-1)[ahead])} in ${format.level(levels[0])} of cases`;
 }

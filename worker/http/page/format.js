@@ -17,6 +17,9 @@ export const whole = (x) => (known(x) ? WHOLE.format(x) : NOT_KNOWN);
 
 export const percent = (x, digits = 1) => (known(x) ? `${(100 * x).toFixed(digits)} %` : NOT_KNOWN);
 
+// The share of values that an interval is to hold: 99.5 % is not 100 %.
+export const level = (x) => (known(x) ? `${SHORT.format(100 * x)} %` : NOT_KNOWN);
+
 export const signed = (x) => (known(x) ? (x < 0 ? "−" : "+") + Math.abs(x).toFixed(3) : NOT_KNOWN);
 
 export function rate(x, unit) {

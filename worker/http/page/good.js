@@ -4,7 +4,6 @@ import { $, body, figures, head, write } from "./dom.js";
 import { Chart, colour } from "./charts.js";
 import * as format from "./format.js";
 
-const EMPTY = "the first sample comes ten seconds after the start";
 const TONES = ["c1", "c2", "c3", "c4", "c5", "c6"];
 const tone = (i) => TONES[i % TONES.length];
 
@@ -54,19 +53,16 @@ function paintSkill(u) {
 // ---- the last hour
 
 export function showHistory(history) {
-  const { times, seconds } = history;
-  marks = history.marks ?? counted(history);
+  const { times } = history;
+  marks = history.marks;
   const horizons = Object.keys(history.skill);
-  const begin = times.length ? times[0] - 1000 * seconds[0] : 0;
-  const recent = marks.filter(({ time }) => time >= begin);
-  const adopted = recent.filter(({ kind }) => kind === "adopted").length;
-  const back = recent.length - adopted;
+  // Of the samples: the marks are bounded, and may not reach an hour back
+  const [adopted, back] = [history.adopted, history.rolled_back].map((counts) => counts.reduce((a, b) => a + b, 0));
   const skills = horizons.map((h, i) => ({ label: ahead(h), tone: tone(i), values: history.skill[h] }));
   const last = skills.map(({ label, values }) => `${label} ${format.signed(values.at(-1))}`);
   charts.skill.draw(times, [...skills, ...legendOfMarks(times, adopted, back)], {
     gist: `Skill by horizon over the last hour, at the end: ${last.join(", ")}. `
       + `New weights came into service ${format.plural(adopted, "time")}, and were taken back ${format.plural(back, "time")}`,
-    empty: EMPTY,
   });
   showCoverage(history, horizons);
   showUpdates(history);
@@ -81,25 +77,20 @@ function legendOfMarks(times, adopted, back) {
   ];
 }
 
-// Where a worker has no times of marks: the ends of the samples that they fell into.
-function counted({ times, adopted, rolled_back }) {
-  const of = (counts, kind) => times.filter((_, i) => counts[i] > 0).map((time) => ({ time, kind }));
-  return [...of(adopted, "adopted"), ...of(rolled_back, "rolled_back")];
-}
-
 function showCoverage({ times, levels, coverage }, horizons) {
   const part = (curve) => curve.map((share) => (share === null ? null : 100 * share));
-  const lines = horizons.flatMap((h, i) =>
-    levels.map((level, k) => ({
+  const lines = horizons.flatMap((h, i) => {
+    const shares = Object.values(coverage[h]); // by level
+    return shares.map((share, k) => ({
       label: k ? "" : ahead(h),
       tone: tone(i),
       width: k ? 1 : 1.75,
-      values: part(coverage[h][level] ?? Object.values(coverage[h])[k]),
-      words: (at) => levels.map((l) => format.percent(coverage[h][l]?.[at] ?? null)).join(" / "),
-    })),
-  );
+      values: part(share),
+      words: (at) => shares.map((one) => format.percent(one[at])).join(" / "),
+    }));
+  });
   const promised = levels.map((level, k) => ({
-    label: k ? "" : `promised: ${levels.map((one) => format.percent(one, 0)).join(" and ")}`,
+    label: k ? "" : `promised: ${levels.map(format.level).join(" and ")}`,
     tone: "muted",
     dash: [5, 4],
     width: 1,
@@ -108,18 +99,14 @@ function showCoverage({ times, levels, coverage }, horizons) {
   }));
   const last = horizons.map((h) => `${ahead(h)} ${format.percent(Object.values(coverage[h])[0]?.at(-1))}`);
   charts.coverage.draw(times, [...lines, ...promised], {
-    gist: `Values inside the interval of ${format.percent(levels[0], 0)} over the last hour, at the end: ${last.join(", ")}`,
-    empty: EMPTY,
+    gist: `Values inside the interval of ${format.level(levels[0])} over the last hour, at the end: ${last.join(", ")}`,
   });
 }
 
 function showUpdates({ times, seconds, updates }) {
-  $("figure-updates").hidden = !updates;
-  if (!updates) return;
   const rates = updates.map((n, i) => n / seconds[i]);
   charts.updates.draw(times, [{ label: "updates/s", tone: "c3", fill: "c3-soft", values: rates }], {
     gist: `Updates of the weights per second over the last hour, ${format.number(rates.at(-1))} at the end`,
-    empty: EMPTY,
   });
 }
 
@@ -131,7 +118,7 @@ export function showStatus(status) {
   const horizons = (status.horizons ?? []).map(String);
   const levels = status.coverage?.levels ?? [];
   write($("said"), verdict(horizons, status));
-  head($("quality"), ["Horizon", "Skill", ...levels.map((level) => `Inside ${format.percent(level, 0)}`), "Forecasts that met their value"]);
+  head($("quality"), ["Horizon", "Skill", ...levels.map((level) => `Inside ${format.level(level)}`), "Forecasts that met their value"]);
   body(
     $("quality"),
     horizons.map((h) => [

@@ -27,6 +27,10 @@ function showStatus(status) {
   if (silent) answersAgain();
 }
 
+function refuseStatus(sentence) {
+  say("away", `the worker cannot tell how it is: ${sentence}`);
+}
+
 function doesNotAnswer() {
   silent = true;
   document.body.dataset.stale = "true";
@@ -51,8 +55,8 @@ function showHistory(history) {
 
 // The answers are made anew once a second; a little less, so that two waits are below two seconds.
 const polls = {
-  status: new Poll(() => "api/status", 900, { got: showStatus, failed: doesNotAnswer }),
-  history: new Poll(() => "api/history", 2000, { got: showHistory }),
+  status: new Poll(() => "api/status", 900, { got: showStatus, refused: refuseStatus, failed: doesNotAnswer }),
+  history: new Poll(() => "api/history", 2000, { got: showHistory, refused: well.refuseHistory }),
   list: new Poll(stream.listAddress, 2000, { got: stream.showList, refused: stream.refuseList }),
   stream: new Poll(stream.streamAddress, 800, { got: stream.showStream, refused: stream.refuseStream }),
 };

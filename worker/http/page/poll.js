@@ -6,6 +6,7 @@ const LONGEST_MS = 3000;
 
 export class Poll {
   #address;
+  #everyMs;
   #heard;
   #timer = 0;
   #asking = null;
@@ -15,7 +16,7 @@ export class Poll {
   // return after how many ms to ask again; `refused(sentence)`; `failed()`, where the worker does not answer at all.
   constructor(address, everyMs, heard) {
     this.#address = address;
-    this.everyMs = everyMs;
+    this.#everyMs = everyMs;
     this.#heard = heard;
   }
 
@@ -52,16 +53,16 @@ export class Poll {
     }
     if (this.#asking !== asking) return 0;
     this.#failed = 0;
-    if (status === 503) return 2 * this.everyMs; // too many questions: later
+    if (status === 503) return 2 * this.#everyMs; // too many questions: later
     if (status !== 200) {
       this.#heard.refused?.(String(answer.error));
-      return 2 * this.everyMs;
+      return 2 * this.#everyMs;
     }
     try {
-      return this.#heard.got(answer) ?? this.everyMs;
+      return this.#heard.got(answer) ?? this.#everyMs;
     } catch (error) {
       console.error(error); // a mistake of the page: the next answer may be drawn
-      return 2 * this.everyMs;
+      return 2 * this.#everyMs;
     }
   }
 }

@@ -7,6 +7,7 @@ import * as format from "./format.js";
 
 const PREFIX = "#stream=";
 const ROWS = 30; // of the table of last values
+const STILL_MS = 5000; // for which the list keeps its order after a pointer moved in it, or a key
 
 // ---- the choice, which lives in the address
 
@@ -32,6 +33,11 @@ export const streamAddress = () => (chosen() === null ? null : `api/streams/${en
 // ---- the list
 
 let listed = ""; // the question that the list on the page answers
+let touched = -STILL_MS; // when somebody did something in the list: nothing moves away under a pointer or a key then
+
+for (const act of ["pointermove", "pointerdown", "wheel", "keydown", "keyup"]) {
+  $("streams").addEventListener(act, () => (touched = performance.now()), { passive: true });
+}
 
 export function showList({ streams, found, remembered, holds }) {
   if (chosen() === null && streams.length) {
@@ -40,8 +46,7 @@ export function showList({ streams, found, remembered, holds }) {
   }
   write($("found"), foundWords(streams.length, found, remembered, holds));
   const list = $("streams");
-  // Nothing moves away under a pointer or a focus, unless another question was asked
-  const still = listed === listAddress() && list.matches(":hover, :focus-within");
+  const still = listed === listAddress() && performance.now() - touched < STILL_MS;
   const shown = still ? kept(list, streams) : streams;
   listed = listAddress();
   keyed(list, shown, keyOf, entry, update);
@@ -73,7 +78,7 @@ function kept(list, streams) {
 
 function foundWords(shown, found, remembered, holds) {
   const few = shown < found ? `, the first ${shown} are listed` : "";
-  const of = holds?.of > holds?.partitions.length ? `; it holds ${holds.partitions.length} of ${holds.of} partitions` : "";
+  const of = holds.of > holds.partitions.length ? `; it holds ${holds.partitions.length} of ${holds.of} partitions` : "";
   return `${format.plural(found, "stream")} of ${format.whole(remembered)} that this worker remembers${few}${of}`;
 }
 
@@ -162,19 +167,18 @@ function notes({ gaps, drops, last_drops, outside, values }) {
   }
   const reasons = Object.entries(drops).map(([reason, n]) => `${format.whole(n)} ${named(reason)}`);
   told.push(reasons.length ? `Dropped without a forecast: ${format.list(reasons)}.` : "Nothing was dropped.");
-  const drop = last_drops?.at(-1);
+  const drop = last_drops.at(-1);
   if (drop) told.push(`The last of these is of ${format.time(drop.time)}: ${named(drop.reason)}, value ${format.number(drop.value)}.`);
   return told.join(" ");
 }
 
 const named = (reason) => reason.replaceAll("_", " ");
 
-const interval = (low, high) =>
-  low === null || low === undefined ? "–" : `${format.number(low)} to ${format.number(high)}`;
+const interval = (low, high) => (low === null ? "–" : `${format.number(low)} to ${format.number(high)}`);
 
 function showForecast({ forecast, levels }) {
   const quantiles = Object.values(forecast.quantiles);
-  head($("table-forecast"), ["For", "Events ahead", "Mean", ...levels.map((level) => `Interval of ${format.percent(level, 0)}`)]);
+  head($("table-forecast"), ["For", "Events ahead", "Mean", ...levels.map((level) => `Interval of ${format.level(level)}`)]);
   body(
     $("table-forecast"),
     forecast.horizons.map((h, j) => [

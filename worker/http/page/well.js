@@ -14,7 +14,7 @@ const upward = (_, __, highest) => [0, highest > 0 ? 1.1 * highest : 1];
 const charts = {
   phases: new Chart($("chart-phases"), { range: () => [0, 100], format: (x) => `${x.toFixed(0)} %`, sync: "hour" }),
   events: new Chart($("chart-events"), { range: upward, sync: "hour" }),
-  lag: new Chart($("chart-lag"), { range: share, format: format.number, sync: "hour" }),
+  lag: new Chart($("chart-lag"), { range: share, sync: "hour" }),
   latency: new Chart($("chart-latency"), { range: upward, sync: "hour" }),
 };
 
@@ -26,7 +26,7 @@ function eventsPerSecond(status) {
   const now = { events: status.events, at: performance.now() };
   const spent = before ? (now.at - before.at) / 1000 : 0;
   const same = before !== null && now.events === before.events;
-  if (!before || now.events < before.events || spent > 30 || (spent >= 0.9 && !same) || spent > 3) {
+  if (!before || now.events < before.events || spent > (same ? 3 : 0.9)) {
     const rate = before && spent > 0 && spent <= 30 ? Math.max(0, now.events - before.events) / spent : null;
     before = { ...now, rate: rate ?? before?.rate ?? null };
   }
@@ -35,9 +35,6 @@ function eventsPerSecond(status) {
 
 const known = (numbers) => numbers.filter((x) => Number.isFinite(x));
 const largest = (numbers) => (known(numbers).length ? Math.max(...known(numbers)) : null);
-
-// Records that a restore would fold again, where the worker tells offsets alone.
-const tail = (one) => one.replay_tail ?? (Number.isFinite(one.position - one.image) ? one.position - one.image : null);
 
 export function showStatus(status) {
   const held = Object.entries(status.partitions ?? {});
@@ -48,8 +45,8 @@ export function showStatus(status) {
     ["Latency p99", format.seconds(status.latency_s?.p99)],
     ["Furthest behind", format.seconds(largest(all.map((one) => one.behind_s)))],
     ["Lag, all partitions", `${format.whole(total(all.map((one) => one.lag)))} records`],
-    ["Oldest snapshot", format.seconds(largest(all.map((one) => one.snapshot_age_s)))],
-    ["Longest replay tail", `${format.whole(largest(all.map(tail)))} records`],
+    ["Oldest snapshot", format.seconds(largest(all.filter((one) => one.replay_tail).map((one) => one.snapshot_age_s)))],
+    ["Longest replay tail", `${format.whole(largest(all.map((one) => one.replay_tail)))} records`],
     ["Streams", format.whole(total(all.map((one) => one.streams)))],
     ["Memory of streams", format.bytes(status.state_bytes)],
     ["Dead letters", format.whole(status.dead_letters && sum(Object.values(status.dead_letters)))],
@@ -70,39 +67,31 @@ function showPartitions(held, elsewhere) {
     held.map(([partition, one]) => [
       partition,
       { words: one.waits_for ? `${one.state}: ${one.waits_for}` : one.state, mark: one.state === "live" ? null : "bad" },
-      restoreOf(partition, one),
+      restoreOf(partition, one.restore),
       format.whole(one.lag),
       format.seconds(one.behind_s),
       one.snapshot_age_s === undefined ? "–" : `${format.seconds(one.snapshot_age_s)} ago`,
-      format.whole(tail(one)),
+      format.whole(one.replay_tail),
       format.whole(one.streams),
     ]),
   );
 }
 
-// How far a restore is: the changelog first, then the input up to where the group has committed.
-function progress(one) {
-  if (one.state === "live") return null;
-  if (one.restore) return { ...one.restore, total: one.restore.total || null };
-  const total = one.committed - one.image;
-  return total > 0 ? { done: one.position - one.image, total, reads: "input" } : { done: 0, total: null, reads: "changelog" };
-}
-
 const bars = new Map(); // by partition
 
-function restoreOf(partition, one) {
-  const far = progress(one);
-  if (far === null) {
+// How far a restore is: the changelog first, then the input up to where the group has committed.
+function restoreOf(partition, restore) {
+  if (restore === null) {
     bars.delete(partition);
     return "done";
   }
   if (!bars.has(partition)) bars.set(partition, element("span", {}, element("progress"), " ", element("span")));
   const bar = bars.get(partition);
-  const whole = far.total ? Math.min(1, far.done / far.total) : null;
+  const whole = restore.total ? Math.min(1, restore.done / restore.total) : null;
   attribute(bar.firstChild, "max", 1);
   attribute(bar.firstChild, "value", whole);
   attribute(bar.firstChild, "aria-label", `restore of partition ${partition}`);
-  write(bar.lastChild, whole === null ? `${far.reads}…` : `${format.percent(whole, 0)} of the ${far.reads}`);
+  write(bar.lastChild, whole === null ? `${restore.reads}…` : `${format.percent(whole, 0)} of the ${restore.reads}`);
   return bar;
 }
 
@@ -115,37 +104,30 @@ export function showHistory(history) {
   const events = perSecond(history.events);
   charts.events.draw(times, [{ label: "events/s", tone: "c1", fill: "c1-soft", values: events }], {
     gist: `Events per second over the last hour, ${format.number(events.at(-1))} at the end`,
-    empty: EMPTY,
   });
   showLag(history);
   showLatency(history);
   showErrors(history);
 }
 
-const EMPTY = "the first sample comes ten seconds after the start";
-
 function showPhases({ times, seconds, phases }) {
-  const names = [...PHASES.filter((name) => phases[name]), ...Object.keys(phases).filter((name) => !PHASES.includes(name))];
   const sofar = times.map(() => 0);
-  const lines = names.map((name) => {
+  const lines = PHASES.map((name) => {
     const part = phases[name].map((spent, i) => (100 * spent) / seconds[i]);
     part.forEach((spent, i) => (sofar[i] += spent));
-    const tone = `phase-${PHASES.includes(name) ? name : "idle"}`;
+    const tone = `phase-${name}`;
     return { label: name, tone, fill: tone, width: 0, values: [...sofar], words: (i) => `${part[i].toFixed(1)} %` };
   });
-  const busy = 100 - (phases.idle?.at(-1) ?? 0) * (100 / (seconds.at(-1) || 1));
+  const busy = times.length ? 100 - (100 * phases.idle.at(-1)) / seconds.at(-1) : 0;
   charts.phases.draw(times, lines.reverse(), {
     gist: `The loop's time by phase over the last hour; at the end it was busy for ${busy.toFixed(0)} % of it`,
-    empty: EMPTY,
   });
 }
 
 function showLag({ times, lag }) {
-  const unknown = times.map(() => null);
-  const worst = lag?.worst_s ?? unknown;
+  const worst = lag.worst_s;
   charts.lag.draw(times, [{ label: "seconds behind", tone: "c2", fill: "c2-soft", values: worst }], {
     gist: `Seconds that the worst partition is behind over the last hour, ${format.seconds(worst.at(-1))} at the end`,
-    empty: EMPTY,
   });
 }
 
@@ -158,13 +140,17 @@ function showLatency({ times, latency_s }) {
   const last = [p50, p99].map((curve) => format.number(curve.findLast((x) => x !== null)));
   charts.latency.draw(times, lines, {
     gist: `Latency over the last hour in milliseconds: half below ${last[0]}, 99 % below ${last[1]} at the end`,
-    empty: EMPTY,
   });
 }
 
-function showErrors(history) {
-  const errors = (history.errors ?? counted(history)).toReversed().slice(0, 10);
-  const words = errors.map((one) => ({ ...one, words: sentence(one), key: `${one.first} ${one.error}` }));
+// What went wrong with the question itself stands where errors are looked for.
+export function refuseHistory(error) {
+  const time = Date.now();
+  showErrors({ errors: [{ time, first: time, number: 1, partition: null, error, fix: "" }] });
+}
+
+function showErrors({ errors }) {
+  const words = errors.toReversed().slice(0, 10).map((one) => ({ ...one, words: sentence(one), key: `${one.first} ${one.error}` }));
   if (!words.length) words.push({ key: "none", words: "none", time: 0 });
   keyed($("errors"), words, (one) => one.key, () => element("li"), (node, one) => {
     write(node, one.words);
@@ -174,12 +160,6 @@ function showErrors(history) {
 
 function sentence({ time, first, number, partition, error, fix }) {
   const often = number > 1 ? ` (${format.whole(number)} times since ${format.time(first)})` : "";
-  const where = partition === null || partition === undefined ? "" : `partition ${partition}: `;
+  const where = partition === null ? "" : `partition ${partition}: `;
   return `${format.time(time)}${often}: ${where}${error}${fix ? `; ${fix}` : ""}`;
-}
-
-// Where a worker has no sentences: samples in which cycles failed.
-function counted({ times, failures }) {
-  const failed = times.map((time, i) => ({ time, first: time, number: 1, error: `cycles that failed: ${failures[i]}` }));
-  return failed.filter((_, i) => failures[i] > 0);
 }
