@@ -9,9 +9,10 @@ CHARTS := worker/http/page/library/uPlot.js.gz
 
 setup: $(SETUP) $(CHARTS)
 
-# What the page of a worker draws with: not ours, so fetched, by its hash
-$(CHARTS): | $(SETUP)
+# What the page of a worker draws with: not ours, so fetched, by its hash, and anew where that changes
+$(CHARTS): worker/demo/charts.py | $(SETUP)
 	$(BIN)/python -m worker.demo.charts
+	touch $@
 
 # Torch comes first, from a lock file of its own, so that another build can take its place:
 # make setup TORCH="torch==2.13.0 --index-url URL"

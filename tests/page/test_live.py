@@ -1,7 +1,9 @@
 """The live page in a browser, on a worker with a real Kafka: it shows what is so, as it comes, and through restarts."""
 
 import signal
+import time
 from io import BytesIO
+from typing import Any
 
 import orjson
 import pytest
@@ -15,8 +17,9 @@ from worker.settings.model import Model
 
 pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
 
-SOON_S = 2.0  # from the commit of a forecast to the page
 TIMES = 5
+# Answers about a stream, asked for after a commit, that need not have it yet: one is on its way, two are kept ones
+WITHOUT = 3
 # Whether the chosen stream's entry can be seen in the list
 IN_VIEW = """() => {
   const chosen = document.querySelector('#streams [aria-current=true]'), list = document.querySelector('#streams');
@@ -26,6 +29,13 @@ IN_VIEW = """() => {
 }"""
 HORIZONS = len(Model().horizons)
 AREA = 300  # pixels of one colour are a band, not a line or a letter
+
+# What is drawn of an answer
+PICTURE = """async told => {
+  const { picture } = await import('/page/fan.js');
+  const [xs, lines, words] = picture(told, String(told.horizons[0]));
+  return [xs, lines.map(({ label }) => ({ label })), { gist: words.gist }];
+}"""
 
 # As if the visitor had gone to another tab, or had come back
 SEEN = """state => {
@@ -109,15 +119,38 @@ def test_every_chart_of_the_worker_has_points(visit: Open) -> None:
     visit().shows(*CHARTS)  # samples come every ten seconds
 
 
-def test_a_new_event_is_on_the_page_within_two_seconds(site: Site, visit: Open) -> None:
+def test_a_new_event_is_in_one_of_the_next_answers_and_then_on_the_page(site: Site, visit: Open) -> None:
     seen = visit(PLAIN)
     seen.shows("#chart-stream")
     took = []
     for _ in range(TIMES):
-        newest = site.send(PLAIN)
-        took.append(seen.shows_event(newest))
+        newest, began = site.send(PLAIN), time.monotonic()
+        assert any(next_answer(seen)["times"][-1] == newest for _ in range(WITHOUT + 1))
+        seen.shows_event(newest)
+        took.append(time.monotonic() - began)
     print("seconds from the commit to the page:", [round(s, 2) for s in took])
-    assert max(took) <= SOON_S
+
+
+def next_answer(seen: Visit) -> dict[str, Any]:
+    """What the worker tells the page of the chosen stream the next time."""
+    with seen.page.expect_response(lambda one: "/api/streams/" in one.url and one.status == 200) as answer:
+        pass
+    told: dict[str, Any] = answer.value.json()
+    return told
+
+
+def test_two_events_of_one_time_and_a_gap_after_them_are_drawn_in_order(site: Site, visit: Open) -> None:
+    seen = visit(PLAIN)
+    told = orjson.loads(site.worker.page("/api/streams/plant%2F7%20temp"))
+    times = told["times"]
+    times[1] = times[0]
+    told["gaps"] = [{"from": times[1], "to": times[2], "why": "silent"}]
+    told["levels"][0] = 0.995
+    xs, lines, words = seen.page.evaluate(PICTURE, told)
+    assert xs == sorted(xs)
+    assert len(xs) == len(times) + 1 + HORIZONS
+    assert "in 99.5 % of cases" in words["gist"]
+    assert any(line.get("label") == "99.5 % interval from now" for line in lines)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL], ids=["SIGTERM", "SIGKILL"])
@@ -155,6 +188,24 @@ def test_a_name_that_came_from_two_partitions_is_listed_twice_and_not_more_often
             pass
     there = len(orjson.loads(site.worker.page("/api/streams"))["streams"])
     expect(seen.page.locator("#streams li")).to_have_count(2 * there)
+
+
+def test_the_list_goes_on_under_a_pointer_and_a_focus_that_rest(site: Site, visit: Open) -> None:
+    for name in NAMES[:2]:
+        site.send(name)
+    seen = visit(PLAIN)
+    seen.becomes("() => document.querySelectorAll('#streams li').length > 1")
+    seen.page.locator("#streams button").first.click()
+    before = seen.page.locator("#streams bdi").first.text_content()
+
+    def turned(route: Route) -> None:
+        answer = route.fetch().json()
+        answer["streams"].reverse()
+        route.fulfill(json=answer)
+
+    seen.page.route("**/api/streams?*", turned)
+    seen.becomes("before => document.querySelector('#streams bdi').textContent !== before", before)
+    assert seen.page.evaluate("document.activeElement.matches('#streams [aria-current=true]')")
 
 
 @pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))

@@ -5,6 +5,7 @@ that has started before it was there has to be started again.
 """
 
 import gzip
+import hashlib
 import sys
 import tempfile
 from pathlib import Path
@@ -16,12 +17,13 @@ FILE = "uPlot.js.gz"
 
 _PACKAGE = Package("youplot==1.0.0", "31fe55753a3a073ba1bf2979708443d87d11bb9e0250a0c1ab23118e1e70fb94")
 _MEMBER = "youplot/vendor/uplot.iife.min.js"
+SHA256 = "2d27e8ad3d228164525ce213f9dc716f39b4e3aee0cc773fb3491c96cf4921a2"  # of the member
 
 
 def fetch(folder: Path = FOLDER) -> Path:
-    """Return the compressed library, fetched where it is not there. Raises RuntimeError when pip cannot, OSError."""
+    """Return the compressed library, fetched where it is not this one. Raises OSError, RuntimeError when pip cannot."""
     kept = folder / FILE
-    if not kept.exists():
+    if not (kept.exists() and hashlib.sha256(gzip.decompress(kept.read_bytes())).hexdigest() == SHA256):
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             unfinished = Path(cache) / FILE

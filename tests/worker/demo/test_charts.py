@@ -1,6 +1,7 @@
 """The charts' library: fetched once, by hash, and put where the worker looks for it."""
 
 import gzip
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return path
 
     monkeypatch.setattr(Package, "file", file)
+    monkeypatch.setattr(charts, "SHA256", hashlib.sha256(b"script").hexdigest())
     return asked
 
 
@@ -31,6 +33,12 @@ def test_it_lies_compressed_beside_the_page_and_is_fetched_once(fetched: list[st
         assert gzip.decompress(kept.read_bytes()) == b"script"
     assert len(fetched) == 1
     assert [*(tmp_path / "library").iterdir()] == [kept]
+
+
+def test_another_one_than_the_pinned_is_replaced(fetched: list[str], tmp_path: Path) -> None:
+    (tmp_path / charts.FILE).write_bytes(gzip.compress(b"an older one"))
+    assert gzip.decompress(charts.fetch(tmp_path).read_bytes()) == b"script"
+    assert len(fetched) == 1
 
 
 def test_what_cannot_be_fetched_leaves_nothing_and_a_sentence(

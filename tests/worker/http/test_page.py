@@ -1,6 +1,7 @@
 """The page at /: for browsers alone, of this host alone, and nothing in it that makes markup or code out of text."""
 
 import gzip
+import hashlib
 import re
 import shutil
 from collections.abc import Iterator
@@ -10,11 +11,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from worker.demo.charts import FILE
+from worker.demo.charts import FILE, SHA256
 from worker.demo.charts import FOLDER as LIBRARY
+from worker.http.api import KEPT_S
 from worker.http.assets import FETCH, FOLDER, TYPES, Assets, wants_html
 from worker.http.pages import Pages
 from worker.http.server import Server
+from worker.observe.metrics import PHASES
 from worker.observe.pulse import Pulse
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8"
@@ -128,7 +131,9 @@ def test_no_file_names_another_host() -> None:
 
 
 def test_the_library_is_the_one_that_was_chosen() -> None:
-    assert b"uPlot (v1.6.31)" in gzip.decompress((LIBRARY / FILE).read_bytes())[:100]
+    library = gzip.decompress((LIBRARY / FILE).read_bytes())
+    assert b"uPlot (v1.6.31)" in library[:100]
+    assert hashlib.sha256(library).hexdigest() == SHA256
 
 
 def test_nothing_of_it_makes_markup_or_code_out_of_text() -> None:
@@ -148,6 +153,19 @@ def test_its_scripts_ask_for_elements_that_are_there() -> None:
     assert {*there} >= IDS | CHARTS
     for name, script in SCRIPTS.items():
         assert {*re.findall(r'\$\("([^"]+)"\)', script)} <= {*there}, name
+
+
+def test_what_it_shows_is_asked_for_often_enough_to_be_there_within_two_seconds() -> None:
+    every_ms = dict(re.findall(r"(\w+): new Poll\([^,]+, (\d+)", SCRIPTS["page.js"]))
+    for name in ("status", "stream"):
+        assert KEPT_S + int(every_ms[name]) / 1000 < 2.0, "an answer may be a kept one, and the next comes a turn later"
+
+
+def test_each_phase_of_the_loop_has_a_place_and_a_colour_in_both_themes() -> None:
+    [phases] = re.findall(r"const PHASES = \[(.*)\]", SCRIPTS["well.js"])
+    assert sorted(re.findall(r"\w+", phases)) == sorted(PHASES)
+    colours = re.findall(r"--phase-(\w+):", (FOLDER / "page.css").read_text())
+    assert sorted(colours) == sorted([*PHASES, *PHASES])
 
 
 def test_where_the_library_is_missing_the_page_says_how_to_fetch_it(tmp_path: Path) -> None:
