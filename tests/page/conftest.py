@@ -50,7 +50,7 @@ def visit(browser: Browser, site: Site) -> Iterator[Open]:
     for one in visits:
         one.close()
     if not site.worker.running:  # a restart that was cut off fails one test, not all
-        site.start_again()
+        site.worker.start()
         site.cluster.wait_until_live()
     assert [complaint for one in visits for complaint in one.complaints] == []
     assert [address for one in visits for address in one.foreign()] == []

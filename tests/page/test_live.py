@@ -165,7 +165,7 @@ def test_a_restart_is_shown_as_one_and_needs_no_reload(site: Site, visit: Open, 
     site.worker.wait()
     seen.says("restart")
     assert last_ms(seen) == before, "what was known stays while the worker is away"
-    site.start_again()
+    site.worker.start()
     site.cluster.wait_until_live()
     seen.says("ready")
     newest = site.send(PLAIN)

@@ -95,7 +95,3 @@ class Site:
                     if (forecast.get("stream"), forecast.get("time")) == (name, wanted):
                         return wanted
                 assert time.monotonic() < deadline, f"no forecast\n{self.cluster.ends_of_logs()}"
-
-    def start_again(self) -> None:
-        """Start the worker that has ended, on the same port; returns at once."""
-        self.worker.start()
