@@ -105,6 +105,22 @@ def test_a_worker_that_has_no_time_is_asked_again_later(site: Site, visit: Open)
     seen.shows_event(newest)
 
 
+def test_what_the_worker_cannot_tell_of_itself_is_said(visit: Open) -> None:
+    seen = visit(PLAIN)
+    seen.worker_may_be_away = True  # Chromium complains of every 500
+
+    def fail(route: Route) -> None:
+        path = route.request.url.rpartition("/")[2]
+        route.fulfill(status=500, json={"error": f"no {path} can be made"})
+
+    for path in ("status", "history"):
+        seen.page.route(f"**/api/{path}", fail)
+    seen.says("no status can be made")
+    seen.becomes("() => document.querySelector('#errors').textContent.includes('no history can be made')")
+    seen.page.unroute("**/api/status")
+    seen.says("ready")
+
+
 def test_without_the_charts_library_the_tables_tell_it(site: Site, visit: Open) -> None:
     seen = visit(PLAIN, without="**/library/*")
     newest = site.send(PLAIN)
