@@ -57,6 +57,7 @@ class Shard:
         self.watch = watchdog.blank()
         self.next_sweep = _after(start)
         self.source = ""  # id of the log that is folded, for whoever restores it; empty: unknown
+        self.border = 0  # below it everything was published by another group
         self.snapshot_offset = start  # of the image in force: what follows it is the replay tail
         self.image_weights = start  # the adoption that image names
         self._settings = dict(settings)
@@ -83,7 +84,7 @@ class Shard:
         self.counters = marker.counters
         self.clock_ms, self.next_sweep = marker.clock_ms, marker.next_sweep
         self.watch[:] = marker.watch
-        self.source = marker.source
+        self.source, self.border = marker.source, marker.border
         self._take_over(marker)
 
     def _take_over(self, marker: Marker) -> None:
@@ -237,6 +238,7 @@ class Shard:
             watch=self.watch.tolist(),
             clean=clean,
             source=self.source,
+            border=self.border if self.position < self.border else 0,
         )
         self._snapshotted = set(self.table.dirty)
         self._snapshot = Snapshot(marker, self._snapshotted)

@@ -278,8 +278,8 @@ class Loop:
         self._broken = True
 
     def _finish(self) -> None:
-        """An image of every shard at its committed offset, so that a restart folds nothing again."""
-        ready = [live for live in self.lives.values() if live.at_c and self._membership is not None]
+        """An image of every shard where it is, mostly at its committed offset: a restart folds nothing again."""
+        ready = [live for live in self.lives.values() if live.durable and self._membership is not None]
         for live in ready:
             live.shard.begin_snapshot(clean=True)
             last = False

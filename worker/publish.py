@@ -99,8 +99,16 @@ def forecast_messages(
 
 def published_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> int | None:
     """Return the offset of the event that a forecast is of, None where it does not say that it is this group's."""
+    found = publisher(headers, topics, partition)
+    return found[1] if found is not None and found[0] == topics.group else None
+
+
+def publisher(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> tuple[str, int] | None:
+    """Return the group that a forecast names and the offset of its event, None where it is not of this input."""
     facts = dict(headers)
     key, prefix = facts.get(ID, b"").decode(errors="replace"), f"{topics.input}-{partition}-"
     offset = key.removeprefix(prefix).partition(":")[0]
-    mine = (facts.get(GROUP), facts.get(SOURCE)) == (topics.group.encode(), topics.source.encode())
-    return int(offset) if mine and key.startswith(prefix) and offset.isdecimal() else None
+    if GROUP not in facts or facts.get(SOURCE) != topics.source.encode():
+        return None
+    group = facts[GROUP].decode(errors="replace")
+    return (group, int(offset)) if key.startswith(prefix) and offset.isdecimal() else None

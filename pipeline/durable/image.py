@@ -81,9 +81,10 @@ class Marker(msgspec.Struct, frozen=True):
     clock_ms: Number
     next_sweep: Offset
     watch: list[float]  # state of the watchdog
-    clean: bool = False  # written by a clean stop: `offset` is the last committed one
+    clean: bool = False  # written by a clean stop: the later of `offset` and `border` is the last committed one
     page_checksums: list[int] = []  # of the pages' bytes, `UNCHECKED` where one was written before there were any
     source: str = ""  # id of the log that was folded; empty: unknown
+    border: Offset = 0  # below it everything was published by another group; 0 from there on, or where there was none
     checksum: int | None = None  # of the marker's bytes with null here, the last field; None: written before
 
 
@@ -107,7 +108,8 @@ class Image(msgspec.Struct):
     @property
     def newest(self) -> int:
         """The lowest offset that the group can have committed with all that is here."""
-        return max([*self.weights, *(entry.offsets[-1] + 1 for entry in self.refused)])
+        border = self.marker.border if self.marker is not None else 0
+        return max([border, *self.weights, *(entry.offsets[-1] + 1 for entry in self.refused)])
 
 
 def page_key(number: int, letter: str) -> bytes:

@@ -57,7 +57,6 @@ class Live:
     unlearnt: int = 0  # others it had lost: they had their forecast, and the state lacks them
     replayed: int = 0  # offsets folded silently
     has_caught_up: bool = False  # it was at C once
-    succeeds: bool = False  # what is below C was published by another group
 
     @property
     def at_c(self) -> bool:
@@ -76,9 +75,9 @@ class Live:
 
     @property
     def durable(self) -> bool:
-        """Whether something of it may go into the changelog: from C on, and all along where it succeeds another
-        group's, so that a crash in a fold of all the input does not begin it anew."""
-        return self.at_c or self.succeeds
+        """Whether something of it may go into the changelog: from C on, and all along where everything below C was
+        published by another group, so that a crash in a fold of all the input does not begin it anew."""
+        return self.at_c or self.committed <= self.shard.border
 
     def caught_up(self) -> float:
         """Note and log that it is at C for the first time. Returns the seconds since it was assigned."""

@@ -38,30 +38,33 @@ class Inheritance:
         self._committed = predecessor.offsets.get(partition)
         if not predecessor.offsets:
             raise Refusal(unknown(self.group, predecessor.topics.input))
-        had = partition < predecessor.letters
-        self._published = Published(partition, self._topics) if had else None
-        self._letters: LogRead | None = None
-        self._over = not had
+        had_letters = partition < predecessor.letters
+        self.letters = self._topics.dead_letters if had_letters else None  # the topic that refusals are taken from
+        self._published = Published(partition, self._topics, had_letters)
+        self._read: LogRead | None = None
+        self._over = not had_letters
 
     @property
     def end(self) -> int | None:
         """The offset below which all is published; None where the group never read this partition."""
-        beyond = self._published.beyond(self._committed) if self._published else None
+        beyond = self._published.beyond(self._committed)
         return self._committed if beyond is None else beyond
 
     def slice(self, broker: Broker) -> bool:
-        """Read on for a moment; True once all is known. Raises NotYet, Unreadable, BrokerError."""
-        if self._published is not None and not self._published.slice(broker):
+        """Read on for a moment; True once all is known. Raises NotYet, Unreadable, BrokerError, Refusal."""
+        if not self._published.slice(broker):
             return False
+        if self.end is None and self._published.others:
+            raise Refusal(others(self.group, self._topics.input, self._partition, self._published.others))
         while not self._over:
-            if self._letters is None:
-                self._letters = broker.open_end(self._topics.dead_letters, self._partition, 1 << 62)
-            records = self._letters.read(READ_S)
+            if self._read is None:
+                self._read = broker.open_end(self._topics.dead_letters, self._partition, 1 << 62)
+            records = self._read.read(READ_S)
             for record in records:
                 offset = refused_offset(record.headers, self._topics, self._partition)
                 if offset is not None and refused_reason(record.headers) in NOT_IN_THE_LOG:
                     self.refused.append(offset)
-            self._over = self._letters.done
+            self._over = self._read.done
             if not self._over:
                 if records:
                     return False
@@ -77,7 +80,7 @@ class Inheritance:
 
     def close(self) -> None:
         """Let go of what is held outside memory."""
-        for read in (self._published, self._letters):
+        for read in (self._published, self._read):
             if read is not None:
                 read.close()
 
@@ -93,4 +96,14 @@ def unknown(group: str, topic: str) -> str:
         f"the group {group} has no committed offset of {topic}: name in --from-group the kafka.group_id that has "
         "published so far (offsets of a group without members expire, offsets.retention.minutes), or leave it out to "
         "forecast all of the input"
+    )
+
+
+def others(group: str, topic: str, partition: int, published: Mapping[str, int]) -> str:
+    """Return the refusal of a predecessor that has not begun a partition of which other groups have published."""
+    other, newest = max(published.items(), key=lambda item: item[1])
+    return (
+        f"group {group} has no offset of partition {partition} of {topic}, and the forecasts there are those of group "
+        f"{other}, up to record {newest}: start {group} again with --from-group {other} until each partition is live, "
+        f"or name --from-group {other} where {group} has published nothing"
     )

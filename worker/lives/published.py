@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 from worker.broker.contract import Broker, LogRead, NotYet, Topics, Unreadable
 from worker.dead_letters import refused_offset
-from worker.publish import published_offset
+from worker.publish import publisher
 
 READ_S = 0.05
 FIRST, FURTHER, MOST = 64, 16, 16_384  # offsets before a topic's end: looked at first, times as many, not more than
@@ -20,11 +20,14 @@ Headers = Sequence[tuple[str, bytes]]
 class Published:
     """Looks through the ends of both topics, further and further back, a moment at a time."""
 
-    def __init__(self, partition: int, topics: Topics) -> None:
-        self._ends = [
-            _End(topics.output, partition, lambda headers: published_offset(headers, topics, partition)),
-            _End(topics.dead_letters, partition, lambda headers: refused_offset(headers, topics, partition)),
-        ]
+    def __init__(self, partition: int, topics: Topics, letters: bool = True) -> None:
+        """Without `letters` the topic of dead letters has no such partition."""
+        self.others: dict[str, int] = {}  # offset of the newest forecast of other groups that was come across
+        self._partition, self._topics = partition, topics
+        self._ends = [_End(topics.output, partition, self._forecast)]
+        if letters:
+            letter = _End(topics.dead_letters, partition, lambda headers: refused_offset(headers, topics, partition))
+            self._ends.append(letter)
 
     @property
     def offset(self) -> int:
@@ -63,6 +66,16 @@ class Published:
         """Let go of what is held outside memory."""
         for end in self._ends:
             end.close()
+
+    def _forecast(self, headers: Headers) -> int | None:
+        found = publisher(headers, self._topics, self._partition)
+        if found is None:
+            return None
+        group, offset = found
+        if group == self._topics.group:
+            return offset
+        self.others[group] = max(self.others.get(group, -1), offset)
+        return None
 
 
 class _End:

@@ -138,8 +138,7 @@ class Restoring:
 
     def _inherited(self, broker: Broker) -> bool:
         """Whether all is known of what a predecessor left; at once where this group has begun. Raises as `slice`."""
-        unknown = self._held and self._known_committed is None  # whether its first transaction was committed
-        if (self._begun and not unknown) or self._predecessor is None:
+        if self._begun or self._predecessor is None:
             return True
         if self._inheritance is None:
             self._inheritance = Inheritance(self.partition, self._predecessor, broker.input_id())
@@ -160,8 +159,7 @@ class Restoring:
         told, in_changelog = self._known_committed, max(marker.offset, image.newest)
         proven = published.beyond(told)
         if self._held:  # what holds it may have published nothing, and brought the changelog further all the same
-            inherited = self._inheritance.end if self._inheritance is not None else None
-            proven = max(published.offset, in_changelog, inherited or 0)
+            proven = max(published.offset, in_changelog)
         if proven is None or (told is not None and proven <= told):
             return
         self._known_committed = max(proven, in_changelog)
@@ -178,9 +176,10 @@ class Restoring:
         A group's offsets expire once it has been without members for long. None: records came since, of which nobody
         knows whether they were forecast. Raises NotYet, BrokerError.
         """
-        known, begin = max(marker.offset, image.newest), max(marker.offset, low)
+        known, at = max(marker.offset, image.newest), max(marker.offset, marker.border)
+        begin = max(at, low)
         if marker.clean or known > begin:
-            return marker.offset if marker.clean else None
+            return at if marker.clean else None
         self._since = self._since or broker.open_input(self.partition, begin)
         try:
             records = self._since.read(READ_S)  # markers and aborted transactions bring none
@@ -255,11 +254,11 @@ class Restoring:
         if live.gap and not self._plan.skip_gaps:
             raise Refusal(unfit.beyond_retention(self.partition, left.group, self._known_committed, low))
         entries = left.entries(low, live.committed)
-        live.refused = RefusedEvents(entries)
+        live.refused, shard.border = RefusedEvents(entries), live.committed
         live.first_records, live.must_commit = [*cold_start(shard), *records_of(entries)], True
-        live.replayed, live.succeeds = live.pending, True
+        live.replayed = live.pending
         facts = {"partition": self.partition, "of": left.group, "folds_from": low, "publishes_from": live.committed}
-        log_event("taking over", **facts, refused=len(left.refused))
+        log_event("taking over", **facts, refused=len(left.refused), dead_letters=left.letters)
         return live
 
     def _known_offset(self, marker: Marker, newest: int, high: int) -> int:
@@ -280,16 +279,18 @@ class Restoring:
             raise Refusal(unfit.beyond_input(self.partition, committed, high))
 
     def _check_gap(self, live: Live, low: int) -> None:
+        """Go on where the input begins now. Raises Refusal where that is beyond the border and is not to be skipped."""
         shard = live.shard
         if low <= shard.position:
             return
-        if not self._plan.skip_gaps:
+        needed = max(shard.position, min(shard.border, low))  # what is gone below the border needs no forecast
+        if needed < low and not self._plan.skip_gaps:
             raise Refusal(
-                f"the input's retention has passed partition {self.partition}'s image: records from {shard.position} "
+                f"the input's retention has passed partition {self.partition}'s image: records from {needed} "
                 f"are needed, the log begins at {low}; worker.on_gap = skip goes on without them"
             )
-        live.gap = max(0, low - max(live.committed, shard.position))
-        live.unlearnt = low - shard.position - live.gap
+        live.gap = max(0, low - max(live.committed, needed))
+        live.unlearnt = low - needed - live.gap
         shard.position = low
         live.committed = max(live.committed, low)
         live.learning.reach(shard, low)

@@ -38,7 +38,7 @@ def refusal(marker: bytes, **events: object) -> str | None:
         shard, _ = loaded(image, plan)
     except ImageError as error:
         return str(error)
-    assert (shard.position, shard.counters.sentinel) == (0, 0)
+    assert (shard.position, shard.counters.sentinel, shard.border) == (0, 0, 0)
     return None
 
 

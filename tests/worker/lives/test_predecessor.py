@@ -8,12 +8,10 @@ import pytest
 
 from pipeline.durable.image import MARKER_KEY
 from tests.rigs.loop_rig import FAILURES, Rig, drained
-from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
+from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
 from worker.broker.contract import OffsetHeld
-from worker.dead_letters import DeadLetterCatch
 from worker.lives.judge import Judge
 from worker.lives.snapshot_clock import SnapshotPolicy
-from worker.loop import Limits
 from worker.refusal import Refusal
 
 
@@ -27,6 +25,17 @@ def ended(events: int = 60, waiting: int = 20, *unread: int, **changes: object) 
     rig.produce(waiting)
     rig.succeed(*unread)
     return rig
+
+
+def folding(waiting: int = 20) -> tuple[Rig, int]:
+    """A successor that is killed in its fold, after images on the way; and where its predecessor ended."""
+    rig = ended(120, waiting, partitions=1)
+    rig.limits = replace(rig.limits, snapshots=SnapshotPolicy(8, 1e9))
+    rig.cluster.max_poll_records = 1
+    loop = rig.start()
+    while not (0 in loop.lives and loop.lives[0].shard.position > 40):
+        rig.cycle()
+    return rig, rig.starts[0]
 
 
 def turn_until_all_is_taken_in(rig: Rig) -> None:
@@ -88,7 +97,8 @@ def test_a_first_transaction_that_fails_is_tried_again(failure: str) -> None:
     rig.check_topics()
 
 
-def test_a_first_transaction_whose_end_is_lost_repeats_nothing() -> None:
+@pytest.mark.parametrize("named", [True, False])
+def test_a_first_transaction_whose_end_is_lost_repeats_nothing(named: bool) -> None:
     """It was committed, and the coordinator says for ever that it holds an offset before which there was none."""
     rig = ended(partitions=1)
     rig.start()
@@ -101,7 +111,10 @@ def test_a_first_transaction_whose_end_is_lost_repeats_nothing() -> None:
     while broker.fail_commit:
         rig.turn()
     assert rig.cluster.offsets == {0: end}
-    broker.committed = held  # type: ignore[assignment]
+    if not named:
+        rig.limits = replace(rig.limits, predecessor=None)
+        rig.start()
+    rig.brokers["one"].committed = held  # type: ignore[assignment]
     rig.witnessing = False  # it believes the group
     for _ in range(60):
         rig.turn()
@@ -109,20 +122,76 @@ def test_a_first_transaction_whose_end_is_lost_repeats_nothing() -> None:
     assert max(ids(rig).values()) == 1
 
 
-def test_a_crash_in_a_long_fold_does_not_begin_it_anew() -> None:
-    rig = ended(partitions=1)
-    rig.limits = Limits(0, 1e9, SnapshotPolicy(8, 1e9), 0, DeadLetterCatch(), predecessor=rig.limits.predecessor)
-    rig.cluster.max_poll_records = 1
-    loop = rig.start()
-    while not (0 in loop.lives and loop.lives[0].shard.position > 40):
+@pytest.mark.parametrize("clean", [True, False])
+def test_offsets_that_expire_in_the_fold_are_known_by_the_changelog(clean: bool) -> None:
+    rig, end = folding(waiting=0)
+    if clean:
+        rig.stop_cleanly()
+    rig.cluster.offsets.clear()
+    rig.start()
+    while not rig.cluster.offsets:
         rig.cycle()
-    assert not loop.lives[0].at_c
-    again = rig.start()
-    while 0 not in again.lives:
-        rig.turn()
-    assert again.lives[0].shard.position >= 32
+    assert rig.cluster.offsets == {0: end}
+    rig.produce(10)
     rig.drain()
     rig.check_topics()
+
+
+def test_an_offset_that_is_set_back_below_the_border_is_refused() -> None:
+    rig, end = folding()
+    rig.cluster.offsets[0] = end - 5
+    rig.start()
+    with pytest.raises(Refusal, match=rf"the group's offset for partition 0 \({end - 5}\) is behind the changelog"):
+        rig.cycle(times=9)
+
+
+@pytest.mark.parametrize("clean", [True, False])
+def test_each_life_of_a_long_fold_brings_the_image_further(clean: bool) -> None:
+    rig, end = folding()
+    images = []
+    for _ in range(3):
+        position = rig.loops["one"].lives[0].shard.position
+        assert position < end
+        if clean:
+            rig.stop_cleanly()
+        images.append(rig.image(0).marker.offset)
+        assert images[-1] == position if clean else images[-1] > position - 8
+        assert rig.cluster.offsets == {0: end}
+        loop = rig.start()
+        while not (0 in loop.lives and loop.lives[0].shard.position > position + 10):
+            rig.cycle()
+    assert images[0] < images[1] < images[2]
+    rig.drain()
+    rig.check_topics()
+    assert rig.image(0).marker.border == 0
+
+
+@pytest.mark.parametrize("killed", [True, False])
+def test_what_the_input_loses_in_the_fold_is_not_missed_below_the_border(killed: bool) -> None:
+    rig, end = folding()
+    first = rig.loops["one"].lives[0].shard.position + 10
+    assert first < end
+    rig.cluster.truncate(0, first)
+    before, rig.witnessing = ids(rig), False
+    if killed:
+        rig.start()
+    turn_until_all_is_taken_in(rig)
+    assert max(ids(rig).values()) == 1
+    assert ids(rig) > before
+    assert rig.sample("unlearnt_records_total") == rig.sample("input_gap_records_total") == 0
+
+
+def test_what_the_input_loses_beyond_the_border_is_refused_or_counted() -> None:
+    rig, end = folding()
+    rig.cluster.truncate(0, end + 5)
+    rig.start()
+    with pytest.raises(Refusal, match=f"the log begins at {end + 5}"):
+        rig.cycle(times=9)
+    rig.plan, rig.witnessing = replace(rig.plan, skip_gaps=True), False
+    rig.start()
+    turn_until_all_is_taken_in(rig)
+    assert rig.sample("input_gap_records_total") == 5
+    assert rig.sample("unlearnt_records_total") == 0
 
 
 def test_what_is_published_counts_where_the_old_group_s_offset_is_from_before_or_gone() -> None:
@@ -154,6 +223,17 @@ def test_what_the_old_group_refused_for_want_of_room_stays_out_of_the_state() ->
     assert rig.references[0]._refused == refused
 
 
+def test_what_is_published_counts_where_the_old_group_s_dead_letters_have_fewer_partitions() -> None:
+    rig = ended()
+    assert rig.limits.predecessor is not None
+    old = replace(rig.limits.predecessor, offsets={0: rig.starts[0]}, letters=1)
+    rig.limits = replace(rig.limits, predecessor=old)
+    rig.witnessing = False  # it would have all of the second be published
+    rig.start()
+    turn_until_all_is_taken_in(rig)
+    assert max(ids(rig).values()) == 1
+
+
 def test_all_of_a_partition_that_the_old_group_never_read_is_published() -> None:
     rig = ended(60, 20, 1)
     rig.plan = replace(rig.plan, start="latest")
@@ -161,6 +241,24 @@ def test_all_of_a_partition_that_the_old_group_never_read_is_published() -> None
     rig.drain()
     rig.check_topics()
     assert rig.cluster.committed_messages(OUTPUT)[-1].partition == 1
+
+
+def test_going_back_before_each_partition_is_live_is_refused() -> None:
+    rig = ended()
+    rig.cluster.unanswered = {1}
+    rig.witnessing = False
+    rig.start()
+    for _ in range(40):
+        rig.turn()
+    assert rig.cluster.offsets.keys() == {0}
+    rig.cluster.unanswered = set()
+    before = [m for m in rig.cluster.committed_messages(OUTPUT) if m.partition == 1]
+    rig.succeed()
+    rig.start()
+    why = r"group after-group has no offset of partition 1 of input, .* those of group group, up to record \d+: start"
+    with pytest.raises(Refusal, match=why):
+        turn_until_all_is_taken_in(rig)
+    assert [m for m in rig.cluster.committed_messages(OUTPUT) if m.partition == 1] == before
 
 
 def test_the_state_begins_where_the_input_does_now(caplog: pytest.LogCaptureFixture) -> None:
@@ -173,7 +271,8 @@ def test_the_state_begins_where_the_input_does_now(caplog: pytest.LogCaptureFixt
         rig.turn()
         rig.turn()
     (fields,) = [record.fields for record in caplog.records if record.message == "taking over"]
-    assert fields == {"partition": 0, "of": "group", "folds_from": 20, "publishes_from": end, "refused": 0}
+    letters = {"dead_letters": DEAD_LETTERS}
+    assert fields == {"partition": 0, "of": "group", "folds_from": 20, "publishes_from": end, "refused": 0, **letters}
     turn_until_all_is_taken_in(rig)
     assert max(ids(rig).values()) == 1
     assert ids(rig) > before
