@@ -61,8 +61,9 @@ class Loop:
         pulse: Pulse,
     ) -> None:
         self._late = LateRestores(limits.give_up_s)
-        bounds = limits.snapshots, limits.longest_transaction_s
-        self._held = Held(plan, topics, *bounds, self._late, metrics, limits.predecessor)
+        self._held = Held(
+            plan, topics, limits.snapshots, limits.longest_transaction_s, self._late, metrics, limits.predecessor
+        )
         self.restoring, self.lives = self._held.restoring, self._held.lives
         self.joined = False
         self._pulse = pulse

@@ -116,20 +116,23 @@ def _connected(
     servers = settings.kafka.bootstrap_servers
     failures, watch = Failures(settings.worker.give_up_s), Stopwatch(metrics.loop_seconds)
     status.wait_for(servers)
+    waits = ""  # for whom, in words that are logged once
     while not stop.is_set():
         pulse.beat()
         watch.lap("idle")  # a worker that waits for its brokers does not hang
         try:
             checked, sizes = topics.check(settings)
-            for topic in checked:
+            for topic in checked if not waits else ():
                 log_event("topic", **topic)
             verify(settings, plan, registry)
             predecessor = predecessor_of(settings, from_group) if from_group is not None else None
             return KafkaBroker(settings.kafka, settings.worker, sizes.request), sizes, predecessor
         except StillRunningError as why:  # for as long as it takes: nothing has failed
             failures.succeeded()
-            status.wait_for(servers, str(why))
-            log.info("%s", why)
+            if str(why) != waits:
+                log.info("%s", why)
+            waits = str(why)
+            status.wait_for(servers, waits)
             stop.wait(PREDECESSOR_EVERY_S)
         except BrokerError as error:
             metrics.failed(str(error), error.fix)

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import TopicPartition
 
 from pipeline.durable.image import weights_key
 from pipeline.learning.adoption import Adoption
 from tests.rigs.cluster import LIMIT_S, AdoptionFollower, Cluster
 from worker.broker.restore import TopicReader, TopicRecord
-from worker.broker.security import open_admin, open_producer
+from worker.broker.security import open_producer
 from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
 
 pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL)]
@@ -35,10 +34,7 @@ def write(cluster: Cluster, *records: tuple[bytes, bytes | None], partition: int
 
 def test_an_adoption_that_was_compacted_before_it_was_read_is_named(kafka: LocalKafka, tmp_path: Path) -> None:
     with Cluster(kafka.bootstrap_servers, "compacted", tmp_path, 1) as cluster:
-        configs = {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.01"}
-        client = open_admin(cluster.connection)
-        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, cluster.topics.changelog, configs=configs)])
-        client.close()
+        cluster.configure(cluster.topics.changelog, {"segment.ms": "100", "min.cleanable.dirty.ratio": "0.01"})
         adoption = Adoption.base(cluster.plan.shard(0).network).dump()
         write(cluster, (weights_key(5), adoption), (weights_key(9), adoption), (weights_key(5), None))
         deadline = time.monotonic() + LIMIT_S

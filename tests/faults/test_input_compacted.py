@@ -5,11 +5,10 @@ from pathlib import Path
 from threading import Event
 
 import pytest
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, event_bytes
 from worker.broker.produce import FastProducer
-from worker.broker.security import open_admin, open_producer
+from worker.broker.security import open_producer
 from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
 
 # Not the Kafka that the environment may name: its cleaner looks for work every 15 s
@@ -28,9 +27,7 @@ def kafka() -> Iterator[LocalKafka]:
 
 def configure(cluster: Cluster, **configs: str) -> None:
     dotted = {name.replace("_", "."): value for name, value in configs.items()}
-    client = open_admin(cluster.connection)
-    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, cluster.topics.input, configs=dotted)])
-    client.close()
+    cluster.configure(cluster.topics.input, dotted)
 
 
 def feed(cluster: Cluster) -> None:

@@ -6,13 +6,11 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from kafka.admin import ConfigResource, ConfigResourceType
 
 from pipeline.shard import SWEEP_EVERY
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, Worker, event_bytes
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicRecord
-from worker.broker.security import open_admin
 from worker.demo.auditor import Rules, audit
 
 pytestmark = pytest.mark.kafka
@@ -28,10 +26,7 @@ FLOOD_BYTES = 150 << 20  # 40,000 rows would be 442 MB
 
 def let_any_timestamp_in(cluster: Cluster) -> None:
     """Brokers from Kafka 4 on refuse what is an hour ahead, unless a topic says otherwise; older ones take it."""
-    configs = {"message.timestamp.after.max.ms": str(2 * MONTH_MS)}
-    client = open_admin(cluster.connection)
-    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, cluster.topics.input, configs=configs)])
-    client.close()
+    cluster.configure(cluster.topics.input, {"message.timestamp.after.max.ms": str(2 * MONTH_MS)})
 
 
 def untimed(stream: str, value: object) -> bytes:

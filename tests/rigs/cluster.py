@@ -19,6 +19,7 @@ from typing import NamedTuple, Protocol
 from urllib.request import urlopen
 
 import torch
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from pipeline.batch import Batch
@@ -31,7 +32,7 @@ from worker.broker import admin
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader, TopicRecord, read_all
-from worker.broker.security import open_producer
+from worker.broker.security import open_admin, open_producer
 from worker.lives.loading import loaded
 from worker.plan import Plan
 from worker.settings.kafka import Kafka
@@ -280,6 +281,12 @@ class Cluster:
     def read(self, topic: str) -> list[TopicRecord]:
         return list(read_all(self.connection, topic))
 
+    def configure(self, topic: str, configs: Mapping[str, str]) -> None:
+        """Change these settings of a topic; others stay as they are."""
+        client = open_admin(self.connection)
+        client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=dict(configs))])
+        client.close()
+
     def committed(self) -> dict[int, int]:
         return admin.group_offsets(self.connection, self.settings.kafka.group_id, self.topics.input)
 
@@ -505,7 +512,7 @@ class AdoptionFollower(Thread):
         before, asked = reader.positions(), time.monotonic()
         while not self._over:
             for record in reader.poll(0.1):
-                self.take(record)
+                self._take(record)
             self._positions = now = reader.positions()
             if time.monotonic() - asked > STANDSTILL_S:
                 ends = reader.ends()
@@ -513,7 +520,7 @@ class AdoptionFollower(Thread):
                     return
                 before, asked = now, time.monotonic()
 
-    def take(self, record: TopicRecord) -> None:
+    def _take(self, record: TopicRecord) -> None:
         """Remember it where it is an adoption, or the deletion of one that was never seen."""
         at = (record.key or b"").removeprefix(b"weights-")
         if not at.isdigit():

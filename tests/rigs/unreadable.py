@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.structs import TopicPartition
 
 from tests.rigs.cluster import Cluster, Feeder, Source, Worker
@@ -26,10 +25,7 @@ class OnlyTo(Source):
 
 
 def set_compression(cluster: Cluster, compression: str) -> None:
-    topic = ConfigResource(ConfigResourceType.TOPIC, cluster.topics.input, configs={"compression.type": compression})
-    client = open_admin(cluster.connection)
-    client.alter_configs([topic])
-    client.close()
+    cluster.configure(cluster.topics.input, {"compression.type": compression})
 
 
 def delete_records(cluster: Cluster, partition: int, before: int) -> None:

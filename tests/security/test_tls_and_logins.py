@@ -25,6 +25,7 @@ from tests.rigs.secured_kafka import (
     secured_kafka,
 )
 from worker import topics
+from worker.broker.admin import remove_member
 from worker.broker.contract import BrokerError, Message
 from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
@@ -34,6 +35,7 @@ from worker.refusal import Refusal
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 from worker.settings.worker import Worker
+from worker.takeover import predecessor_of
 
 pytestmark = [
     pytest.mark.kafka,
@@ -365,6 +367,33 @@ def test_without_any_one_of_the_least_acls_the_operation_and_the_resource_are_na
         known = kind != "TRANSACTIONAL_ID"  # which shows when it is used alone
         assert (f"allow user app {words[what]} on {resource} " in found) == known, found
         secured.allow((what, kind, name))
+
+
+def test_another_group_is_taken_over_with_the_rights_that_the_page_names(secured: SecuredKafka, unique: str) -> None:
+    said = "needs Describe on the group `OLD`, and Read and DescribeConfigs on its topic of dead letters"
+    assert said in (ROOT / "docs" / "security.md").read_text()
+    same = {"input_topic": f"{unique}-in", "output_topic": f"{unique}-out"}
+    old = named(unique, given(secured, "LOGIN", {}))
+    topics.create(old, 1, 1)
+    topics.create(named(f"{unique}-2", given(secured, "LOGIN", same)), 1, 1)
+    fed(old)
+    work(old)
+    remove_member(old.kafka, unique, "w0")
+    own = {"sasl_username": APP, "sasl_password": APP_PASSWORD}
+    new = named(f"{unique}-2", given(secured, "LOGIN", {**same, **own}))
+    secured.allow(*least(new))
+    letters = f"{unique}-dead-letters"
+    for what, kind, name in (
+        ("DESCRIBE", "GROUP", unique),
+        ("READ", "TOPIC", letters),
+        ("DESCRIBE_CONFIGS", "TOPIC", letters),
+    ):
+        with pytest.raises((Refusal, BrokerError), match=name):
+            predecessor_of(new, unique)
+        secured.allow((what, kind, name))
+    predecessor = predecessor_of(new, unique)
+    assert predecessor is not None
+    assert predecessor.topics.dead_letters == letters
 
 
 def test_making_topics_names_what_it_lacks(secured: SecuredKafka, unique: str) -> None:

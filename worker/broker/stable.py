@@ -16,7 +16,8 @@ from worker.broker.limits import asking, within
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
 
-ASK_LIMIT_S = 2.0
+ASK_S = 0.2  # of one ask: many partitions may be held, and the worker's watchdog waits
+ANSWER_LIMIT_S = 2.0
 CLOSE_LIMIT_S = 5.0
 
 
@@ -52,15 +53,14 @@ def _stable(kafka: Kafka, consumer: KafkaConsumer, holds: Holds, partition: int,
     """The offset, None where there is none. Raises OffsetHeld where a transaction holds it after all that time."""
     tp = TopicPartition(kafka.input_topic, partition)
     what = f"committed offset of {tp.topic}-{partition} of group {kafka.group_id}"
+    since = max(time.monotonic(), until_s)  # what holds it from here on holds it for ever
     while True:
-        began = time.monotonic()
         try:
             with asking(kafka, what):
-                offset: int | None = consumer.committed(tp, timeout_ms=ASK_LIMIT_S * 1000)
+                offset: int | None = consumer.committed(tp, timeout_ms=ASK_S * 1000)
+            return offset
         except NotYet:
-            if time.monotonic() < until_s:
-                continue
-            if not holds.unanswered(partition, began):
+            if holds.unanswered(partition, since):
+                raise OffsetHeld(what, None) from None
+            if time.monotonic() > since + ANSWER_LIMIT_S:
                 raise
-            raise OffsetHeld(what, None) from None
-        return offset

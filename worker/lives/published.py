@@ -4,12 +4,15 @@ The group's own offset may be an old one, or gone: a coordinator that loads its 
 of long ago (Kafka 4.3.1), and offsets of a group without members expire. What is published is in the log.
 """
 
+import logging
 import time
 from collections.abc import Callable, Sequence
 
 from worker.broker.contract import Broker, LogRead, NotYet, Topics, Unreadable
 from worker.dead_letters import refused_offset
 from worker.publish import publisher
+
+log = logging.getLogger(__name__)
 
 READ_S = 0.05
 FIRST, FURTHER, MOST = 64, 16, 16_384  # offsets before a topic's end: looked at first, times as many, not more than
@@ -96,7 +99,8 @@ class _End:
             self._read = broker.open_end(self._topic, self._partition, self._last)
         try:
             records = self._read.read(READ_S)
-        except Unreadable:  # somebody else's: nobody can look past it
+        except Unreadable as error:  # whoever wrote it, it stays: to wait for its retention would be worse
+            log.warning("what is published is looked for no further than here: %s; %s", error, error.fix)
             self.over = True
             return True
         found = [offset for record in records if (offset := self._offset_of(record.headers)) is not None]

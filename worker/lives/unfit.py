@@ -42,7 +42,7 @@ def behind(partition: int, committed: int, image: int, newest: int) -> str:
 
 
 def no_offset(partition: int, image: int) -> str:
-    """Return the sentence for a changelog whose group has no offset, and whose newest forecast nothing tells."""
+    """Return the refusal of a changelog whose group has no offset, where nothing tells what was forecast since."""
     return (
         f"the group has no committed offset for partition {partition}, though its changelog holds an image at {image}, "
         "and records came since that may have been forecast: set it (kafka-consumer-groups --reset-offsets), or start "
@@ -51,7 +51,7 @@ def no_offset(partition: int, image: int) -> str:
 
 
 def beyond_input(partition: int, committed: int, end: int) -> str:
-    """Return the sentence for a group's offset that the input does not reach."""
+    """Return the refusal of a group's offset that the input does not reach."""
     return (
         f"the group's offset for partition {partition} ({committed}) is beyond the input's end ({end}): the topic was "
         "made anew or cut; start under a new kafka.group_id"
@@ -59,7 +59,7 @@ def beyond_input(partition: int, committed: int, end: int) -> str:
 
 
 def beyond_retention(partition: int, group: str, published: int, begin: int) -> str:
-    """Return the sentence for records that a predecessor has not forecast and the input has no more."""
+    """Return the refusal of an input that has lost records which the predecessor had not forecast yet."""
     return (
         f"the input's retention has passed what group {group} published of partition {partition}: records from "
         f"{published} are to be forecast, the log begins at {begin}; worker.on_gap = skip goes on without them"

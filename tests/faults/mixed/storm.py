@@ -7,14 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from kafka.admin import ConfigResource, ConfigResourceType
-
 from tests.faults.mixed import nested
 from tests.rigs.cluster import AdoptionFollower, Cluster, Feeder, Source, Worker, random_weights
 from tests.rigs.ports import free_port
 from tests.rigs.proxy import Proxy
 from worker.broker.contract import BrokerError
-from worker.broker.security import open_admin
 from worker.demo.local_kafka import LocalKafka, kafka_from_jars
 from worker.settings.sources import load
 
@@ -86,10 +83,7 @@ class Storm:
 
 def compact_later(cluster: Cluster) -> None:
     """Let the cleaner leave alone what the follower of adoptions, which loses the broker too, may not have read yet."""
-    configs = {"min.compaction.lag.ms": str(UNCOMPACTED_S * 1000)}
-    client = open_admin(cluster.connection)
-    client.alter_configs([ConfigResource(ConfigResourceType.TOPIC, cluster.topics.changelog, configs=configs)])
-    client.close()
+    cluster.configure(cluster.topics.changelog, {"min.compaction.lag.ms": str(UNCOMPACTED_S * 1000)})
 
 
 @contextmanager

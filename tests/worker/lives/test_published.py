@@ -152,7 +152,7 @@ def test_an_open_transaction_is_waited_for() -> None:
     assert ends.found() == 43
 
 
-def test_what_cannot_be_unpacked_proves_nothing() -> None:
+def test_what_cannot_be_unpacked_proves_nothing_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
     class Damaged(MemoryRead):
         def read(self, timeout_s: float) -> list[LogRecord]:
             raise Unreadable("damaged", 0, 1, "mend it")
@@ -164,3 +164,4 @@ def test_what_cannot_be_unpacked_proves_nothing() -> None:
         Damaged(ends.cluster.logs[topic, partition]) if topic == OUTPUT else open_end(topic, partition, last)
     )
     assert ends.found() == 8
+    assert caplog.messages == ["what is published is looked for no further than here: damaged; mend it"]
