@@ -59,6 +59,23 @@ def test_one_that_never_gets_an_answer_ends_the_worker_though_others_commit(rig:
     assert 2 <= failures(rig) <= 10, "counted, with pauses between"
 
 
+def test_one_whose_input_nobody_tells_the_ends_of_is_late_too(rig: Rig, clock: Clock) -> None:
+    """All that a restore reads is read by then, again and again, and that is no progress."""
+    broker = rig.brokers["one"]
+    bounds = broker.bounds
+
+    def unanswered(partition: int) -> tuple[int, int]:
+        if partition == 0:
+            raise Unanswered("no broker tells where input-0 ends")
+        return bounds(partition)
+
+    broker.bounds = unanswered  # type: ignore[method-assign]
+    with pytest.raises(
+        Refusal, match=r"partition 0 could not be restored for \d+ s .*no broker tells where input-0 ends"
+    ):
+        turns(rig, clock, lambda: False, 10 * GIVE_UP_S)
+
+
 def test_one_whose_changelog_cannot_be_unpacked_ends_the_worker_with_the_place_and_the_fix(
     rig: Rig, clock: Clock
 ) -> None:

@@ -73,15 +73,14 @@ class Restoring:
         self._latest.update((record.key, record.value) for record in records if record.key)  # null: not a worker's
         if records:
             self._next = records[-1].offset + 1
-            self.waits_for = self._waits_since = self._unanswered_since = None
+            self._goes_on()
         if not self._read.done:
             if not records:
                 unread = f"the changelog of partition {self.partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
             return None
-        read_on = not self._all_published(broker) or not self._inherited(broker)  # else they raise NotYet
-        self.waits_for = self._waits_since = self._unanswered_since = None
-        if read_on:
+        if not self._all_published(broker) or not self._inherited(broker):
+            self._goes_on()
             return None
         low, high = broker.bounds(self.partition)
         try:
@@ -115,6 +114,9 @@ class Restoring:
         if self._unanswered_since is not None and now - self._unanswered_since > UNANSWERED_S:
             return True
         return now - self._waits_since > self._longest_transaction_s
+
+    def _goes_on(self) -> None:
+        self.waits_for = self._waits_since = self._unanswered_since = None
 
     def end(self) -> None:
         """Let go of what is held outside memory."""
