@@ -48,7 +48,10 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
         raise Refusal(str(error)) from error
     except KeyboardInterrupt:
         if out.exists():
-            print(f"stopped: {out} is as after its last epoch; the same command goes on there", file=sys.stderr)
+            print(
+                f"stopped: {out} is as after its last epoch; the same command on the same history goes on there",
+                file=sys.stderr,
+            )
         return 130
     if not state.best_epoch:
         out.unlink(missing_ok=True)
