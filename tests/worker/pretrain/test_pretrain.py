@@ -48,8 +48,9 @@ def test_the_text_is_this_and_the_file_says_the_same(
     said = capsys.readouterr()
     assert said.err.startswith("compiling kernels") or said.err == ""  # the first time on a machine
     assert said.out.startswith(HEAD)
-    *figures, what, last = said.out.removeprefix(HEAD).splitlines()
+    *figures, what, warning, last = said.out.removeprefix(HEAD).splitlines()
     assert what.startswith("squared error of the network alone on held-out time")
+    assert warning == "that time also chose the epoch: expect a little less skill on what is new"
     found = Checkpoint.load(out.read_bytes())
     assert last.startswith(f"{out}: {found.updates} updates in 4 epochs")
     assert (found.header["about"], found.header["data"]) == ("mine, CC0", "history.csv (4 streams, 640 events)")
