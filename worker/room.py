@@ -25,11 +25,16 @@ def room_for(wanted: int | None, stream_bytes: int, root: Path = Path("/"), hist
     """
     if wanted is not None:
         return Room(wanted, "worker.max_streams")
-    memory, source = min(_limits(root))
+    memory, source = memory_there(root)
     other = PROCESS_BYTES + history_bytes
     streams = max((memory - other) // (COPIES * stream_bytes), FEWEST)
     why = f"{memory >> 20} MiB ({source}) without {other >> 20}, {COPIES} times {stream_bytes} bytes a stream"
     return Room(streams, f"{why}, at least {FEWEST}; worker.max_streams sets it")
+
+
+def memory_there(root: Path = Path("/")) -> tuple[int, str]:
+    """Return the bytes that this process may use, and who says so."""
+    return min(_limits(root))
 
 
 def _limits(root: Path) -> Iterator[tuple[int, str]]:

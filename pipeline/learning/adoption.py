@@ -6,14 +6,13 @@ begins with and answers with. Bytes are safetensors.
 
 from dataclasses import dataclass
 
-import safetensors
 import safetensors.torch
 import torch
-from torch import Tensor
 
 from pipeline.arrays import Floats
 from pipeline.learning import watchdog
 from pipeline.learning.fine_tune import LEAST_FACTOR, Optimiser
+from pipeline.network.checkpoint import taken, tensors_of
 from pipeline.network.model import Network, Weights
 
 GOOD_EVERY = 32  # updates between two looks whether the weights are worth going back to
@@ -54,11 +53,8 @@ class Adoption:
     @classmethod
     def load(cls, data: bytes) -> "Adoption":
         """From `dump`. Raises ValueError where it is damaged; whether the weights fit, the network knows."""
-        try:
-            tensors = safetensors.torch.load(data)
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"the weights cannot be read: {error}") from error
-        numbers, state = _taken(tensors, "number/"), tensors.pop(STATE, None)
+        tensors = tensors_of(data)
+        numbers, state = taken(tensors, "number/"), tensors.pop(STATE, None)
         shape = (3, sum(tensor.numel() for tensor in tensors.values()))
         whole = numbers.keys() == set(NUMBERS) and all(
             number.dtype == torch.float64 and number.numel() == 1 for number in numbers.values()
@@ -72,12 +68,6 @@ class Adoption:
             raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
         optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"])
         return cls(tensors, optimiser, int(n["trained_through"]), bool(n["rolled_back"]), int(n["made_ms"]))
-
-
-def _taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those under the prefix, out of `tensors`."""
-    names = [name for name in tensors if name.startswith(prefix)]
-    return {name.removeprefix(prefix): tensors.pop(name) for name in names}
 
 
 def roll_back(bad: Adoption, good: Adoption, position: int) -> Adoption:

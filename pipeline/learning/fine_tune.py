@@ -112,9 +112,8 @@ def fine_tune(
     steps = optimiser.steps + 1
     gradient *= min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0
     own, first, second = adam(begin, first, second, gradient, steps, optimiser.rate(schedule.learning_rate))
-    mean: Floats32 = served + (own - served) / np.float32(
-        min(MEAN_OVER, steps + 1)
-    )  # at first of all, those it began with among them
+    over = min(MEAN_OVER, steps + 1)  # at first of all, those it began with among them
+    mean: Floats32 = served + (own - served) / np.float32(over)
     state = np.stack([own, first, second])
     if not (np.isfinite(state).all() and np.isfinite(mean).all()):
         return weights, optimiser, report._replace(outcome="nonfinite")

@@ -47,16 +47,13 @@ class Checkpoint:
     @classmethod
     def load(cls, data: bytes) -> "Checkpoint":
         """From `dump`. Raises ValueError where it is damaged; whether the weights fit, the network knows."""
-        try:
-            tensors = safetensors.torch.load(data)
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"the weights cannot be read: {error}") from error
+        tensors = tensors_of(data)
         end = 8 + int.from_bytes(data[:8], "little")  # safetensors has checked it
         try:
             header = msgspec.json.decode(data[8:end], type=_Header).metadata or {}
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
             raise ValueError(f"the weights' header cannot be read: {error}") from error
-        training = {name.removeprefix(TRAINING): tensors.pop(name) for name in [*tensors] if name.startswith(TRAINING)}
+        training = taken(tensors, TRAINING)
         return cls(tensors, header, training)
 
     def check(self, wanted: Mapping[str, str]) -> None:
@@ -65,3 +62,17 @@ class Checkpoint:
         if other:
             theirs, mine = (" and ".join(f"{name} = {which[name]}" for name in other) for which in (other, wanted))
             raise Misfit(f"it was trained with {theirs}, and here it is {mine}")
+
+
+def tensors_of(data: bytes) -> dict[str, Tensor]:
+    """Read safetensors, by name. Raises ValueError where they are damaged."""
+    try:
+        return dict(safetensors.torch.load(data))
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"the weights cannot be read: {error}") from error
+
+
+def taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those under the prefix, out of `tensors`."""
+    names = [name for name in tensors if name.startswith(prefix)]
+    return {name.removeprefix(prefix): tensors.pop(name) for name in names}

@@ -189,11 +189,11 @@ class Network(nn.Module):
         return Checkpoint(self.weights, self.shape.words()).dump()
 
     def load(self, data: bytes) -> None:
-        """Take the weights of a checkpoint. Raises ValueError where it is damaged or does not fit."""
+        """Take the weights of a checkpoint, learnt even where it does not say how long. Raises ValueError."""
         found = Checkpoint.load(data)
         found.check(self.shape.words())
         self.take(found.weights)
-        self.updates = found.updates
+        self.updates = max(1, found.updates)
 
     @property
     def weights(self) -> Weights:

@@ -121,7 +121,7 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
             move[place] = moves[j]
             width[place] = widths[j]
             size = width[place] * unit[place]
-            if base != z:
+            if base != z and scale[j] > 0.0:
                 move[place] = min(max(moves[j] + (base - z) / scale[j], -MOST), MOST)
                 width[place] = -width[place]
             mean[j] = z + move[place] * unit[place]

@@ -15,6 +15,7 @@ from pipeline.method import Method
 from pipeline.parts.features import own_width
 
 FIRST_ROOM = 1 << 14  # events
+COPIES = 5  # of what is kept of an event, at most: rooms it grows out of and into, in order, as sequences
 
 
 class Sequences(NamedTuple):
@@ -50,6 +51,11 @@ class Collector:
         arrays = [("x", "f4", (method.inputs,)), ("label", "f4", (len(method.horizons),))]
         self._kept: Events = np.zeros(FIRST_ROOM, [*fields, *arrays])
         self._events = 0
+
+    @property
+    def event_bytes(self) -> int:
+        """The most memory that an event takes until sequences are made of it."""
+        return COPIES * self._kept.itemsize
 
     def __call__(self, _rows: Rows, events: Events, _fixed: Fixed) -> None:
         """Keep a wave's events (n,)."""

@@ -47,7 +47,8 @@ UPDATE_WORDS = {
 RECORD = 200  # bytes of one that was refused, on the terminal
 CAPTION = 150  # characters of a line above a picture
 QUIET_S = 2.0  # no progress bar on what is done sooner
-HINTS = {
+ROW = "row"
+HINTS = {  # for files
     "wrong_type": "; a number belongs there, such as 3.5 (not 3,5 or 1,000): empty, NA or nan is missing",
     "bad_time": "; times are ISO 8601 or epoch seconds to nanoseconds: --time names their column",
 }
@@ -80,6 +81,11 @@ class Pass:
     updates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     first: dict[str, Refused] = field(default_factory=dict)  # by reason
+
+    def refuse(self, record: Refused) -> None:
+        """Count a record that is no event, and keep it where it is the first of its reason."""
+        self.refused[record.reason] += 1
+        self.first.setdefault(record.reason, record)
 
 
 def run(
@@ -165,10 +171,10 @@ def _document(
     return document | {"updates": {name: whole.updates[name] for name in UPDATE_WORDS}}
 
 
-def tell_refused(whole: Pass, shards: Sequence[Shard]) -> None:
-    """Print, on standard error, what was refused and what was dropped."""
+def tell_refused(whole: Pass, shards: Sequence[Shard], place: str = ROW) -> None:
+    """Print, on standard error, what was refused and what was dropped; `place` is what a record's place counts."""
     for reason, number in whole.refused.items():
-        print(f"{number:,} refused ({reason}), the first in {_told(whole.first[reason])}", file=sys.stderr)
+        print(f"{number:,} refused ({reason}), the first in {_told(whole.first[reason], place)}", file=sys.stderr)
     dropped = _dropped(shards)
     if any(dropped.values()):
         late = "; rows must be in time order" if dropped["late"] else ""
@@ -203,8 +209,7 @@ def fold(
             for part in backtest(records(raw, plan.decoder.form, asked.columns), shards, plan.decoder, trainers):
                 scoring.take(part.forecasts)
                 for r in part.refused:
-                    done.refused[r.reason] += 1
-                    done.first.setdefault(r.reason, r)
+                    done.refuse(r)
                 progress.update(raw.tell() - progress.n)
     except (OSError, EOFError, zlib.error) as error:  # EOFError, zlib.error: what gzip says of a damaged file
         raise BacktestError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
@@ -227,10 +232,10 @@ def _words(numbers: dict[str, int]) -> str:
     return ", ".join(f"{number:,} {name}" for name, number in numbers.items())
 
 
-def _told(refused: Refused) -> str:
+def _told(refused: Refused, place: str = ROW) -> str:
     record = refused.record
-    body, hint = record.value[:RECORD].decode(errors="replace"), HINTS.get(refused.reason, "")
-    return printable(f"row {record.place}: {refused.message}; it is {body}{hint}")
+    body, hint = record.value[:RECORD].decode(errors="replace"), HINTS.get(refused.reason, "") if place == ROW else ""
+    return printable(f"{place} {record.place}: {refused.message}; it is {body}{hint}")
 
 
 def _write(path: Path, whole: dict[str, object]) -> None:

@@ -48,7 +48,10 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
         raise Refusal(str(error)) from error
     except KeyboardInterrupt:
         if out.exists():
-            print(f"stopped: {out} is as after its last epoch; the same command goes on there", file=sys.stderr)
+            print(
+                f"stopped: {out} is as after its last epoch; the same command on the same history goes on there",
+                file=sys.stderr,
+            )
         return 130
     if not state.best_epoch:
         out.unlink(missing_ok=True)
@@ -103,3 +106,4 @@ def _report(words: str, before: Score, after: Score, network: Network) -> Iterat
         cells = [f"{'-':>9}"] * 3 if was is None or now is None else [f"{n:>9.3f}" for n in (was, now, 1 - now)]
         yield " ".join([f"{h:>7}", f"{row['labels']:>10,}", *cells])
     yield "squared error of the network alone on held-out time by the last value's, in horizon scales; 1 is as good"
+    yield "that time also chose the epoch: expect a little less skill on what is new"

@@ -1,5 +1,7 @@
 """What a suspect value counts as: the first is held, those after one that stayed are not, nor is what follows a gap."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -74,10 +76,18 @@ def test_a_first_suspect_is_forecast_from_as_it_is_and_teaches_the_mixture_nothi
     assert np.isnan(scored.network_error[0])
 
 
-def test_a_first_spike_of_any_size_is_published_as_numbers() -> None:
-    shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
-    value, n = at(1e36) * np.append(np.full(AT, 1e-3), 1), AT + 1
+@pytest.mark.parametrize(
+    "value",
+    [
+        at(1e36) * np.append(np.full(AT, 1e-3), 1),
+        np.append(np.tile(np.arange(24.0) % 6 % 5 * 1e-41, 4), 1.0),  # a day that repeats: no change over it is left
+    ],
+)
+def test_a_first_spike_of_any_size_is_published_as_numbers(value: Floats) -> None:
+    method, n = replace(METHOD, horizons=(1, 24)), len(value)
+    shard = Shard(method, Network(Shape.of(method)), 0, {})
     ms = 1_600_300_800_000 + np.arange(n) * HOUR_MS
     told = shard.advance(Batch(np.arange(n), ["s"] * n, ms, ms, value, np.zeros((n, 0)), n, n, np.zeros(n, np.int64)))
+    assert shard.table.rows[0]["suspected"]
     assert np.isfinite(told.mean).all()
     assert np.isfinite(told.quantiles).all()

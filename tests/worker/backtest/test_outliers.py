@@ -13,34 +13,10 @@ from pipeline.backtest.scoring import Scoring
 from pipeline.backtest.tally import LAST, Tally
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
+from tests.rigs.meters import BEGIN_S, HOUR_MS, METERS, SENTINELS, SPIKES, N, meters, spoilt
 from worker.__main__ import main
 
 METHOD = Method(horizons=(1, 6, 24))
-BEGIN_S = 1_600_300_800  # whole weeks since 1970
-HOUR_MS, METERS, N = 3_600_000, 3, 15_667
-SENTINELS, SPIKES = 41, 86
-
-
-def meters(seed: int) -> tuple[Floats, Floats]:
-    """(N, METERS) hourly readings with the shape of a day and of a week, and how far they are from it."""
-    rng, t = np.random.default_rng(seed), np.arange(N)[:, None]
-    hour = 2 * np.pi * (t - rng.integers(24, size=METERS)) / 24
-    noise = 0.25 * rng.normal(size=(N, METERS))
-    for i in range(1, N):
-        noise[i] += 0.93 * noise[i - 1]
-    shape = 3 + 0.5 * np.sin(hour) + 0.2 * np.sin(2 * hour) + 0.3 * (t // 24 % 7 >= 5)
-    unit = rng.uniform(0.5, 2, METERS)
-    return np.maximum(shape + noise, 0.05) * unit, noise * unit
-
-
-def spoilt(readings: Floats, seed: int) -> Floats:
-    """The same with sentinels, and spikes of 20 to 60 times."""
-    rng, made = np.random.default_rng(seed), readings.copy()
-    places = rng.choice(made.size, SENTINELS + SPIKES, replace=False)
-    flat = made.reshape(-1)
-    flat[places[:SENTINELS]] = -9999
-    flat[places[SENTINELS:]] *= rng.uniform(20, 60, SPIKES)
-    return made
 
 
 def told(readings: Floats, clean: Floats, noise: Floats) -> Tally:

@@ -48,8 +48,9 @@ def test_the_text_is_this_and_the_file_says_the_same(
     said = capsys.readouterr()
     assert said.err.startswith("compiling kernels") or said.err == ""  # the first time on a machine
     assert said.out.startswith(HEAD)
-    *figures, what, last = said.out.removeprefix(HEAD).splitlines()
+    *figures, what, warning, last = said.out.removeprefix(HEAD).splitlines()
     assert what.startswith("squared error of the network alone on held-out time")
+    assert warning == "that time also chose the epoch: expect a little less skill on what is new"
     found = Checkpoint.load(out.read_bytes())
     assert last.startswith(f"{out}: {found.updates} updates in 4 epochs")
     assert (found.header["about"], found.header["data"]) == ("mine, CC0", "history.csv (4 streams, 640 events)")
@@ -144,7 +145,7 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_file(
 
     monkeypatch.setattr(kept, "write", interrupted)
     assert main([*command, str(out)]) == 130
-    assert "the same command goes on there" in capsys.readouterr().err
+    assert "the same command on the same history goes on there" in capsys.readouterr().err
     assert Checkpoint.load(out.read_bytes()).training.keys() == {"own", "first", "second", "mean", "numbers"}
     assert main([*command, str(out)]) == 0
     assert f"{out} goes on after epoch 2" in capsys.readouterr().err
@@ -189,7 +190,20 @@ def test_the_input_topic_teaches_as_its_file_does(
     monkeypatch.setattr(topic, "AT_ONCE", 50)
     out, other = tmp_path / "base", tmp_path / "other"
     assert main(["pretrain", "--from-topic", "--epochs", "2", "--out", str(out)]) == 0
-    assert "(4 streams, 640 events)" in capsys.readouterr().out
+    said = capsys.readouterr()
+    assert "(4 streams, 640 events)" in said.out
+    assert "1 refused (undecodable), the first in events-1, offset 113: " in said.err
     assert main(["pretrain", history, "--epochs", "2", "--out", str(other)]) == 0
     one, two = (Checkpoint.load(path.read_bytes()).weights for path in (out, other))
     assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_a_topic_that_memory_cannot_hold_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(topic, "bounds", lambda *_: {0: (0, 10**7), 1: (5, 10**9)})
+    monkeypatch.setattr(topic, "memory_there", lambda: (1 << 30, "cgroup limit"))
+    assert main(["pretrain", "--from-topic", "--out", str(tmp_path / "base")]) == 1
+    said = capsys.readouterr().err
+    assert "for the 1,009,999,995 offsets of " in said
+    assert "there are 1,024 (cgroup limit): give more memory" in said
