@@ -3,6 +3,7 @@
 import gc
 import os
 import re
+import threading
 import uuid
 from collections.abc import Iterator
 
@@ -14,6 +15,8 @@ from tests.rigs.postgres import WHAT_TO_INSTALL, Postgres, programs
 from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, LocalKafkaUnavailable, local_kafka
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported; small models lose by more
+
+CLOSES_S = 10.0  # a client whose broker does not answer takes its time
 
 settings.register_profile("foldcast", deadline=None)  # a busy machine is no failure
 settings.load_profile("foldcast")
@@ -55,6 +58,22 @@ def refused_connections(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     caplog.set_level("CRITICAL", "kafka")  # else the log keeps the client's errors, and they the sockets
     yield
     gc.collect()  # here, where the warning is expected
+
+
+@pytest.fixture(autouse=True)
+def _no_client_is_left() -> Iterator[None]:
+    """One that lives on knocks at a broker that is gone, and its sockets are warned of in whatever test runs then."""
+    before = clients()
+    yield
+    left = clients() - before
+    for client in left:
+        client.join(CLOSES_S)
+    assert not [client.name for client in left if client.is_alive()], "clients of Kafka that nobody has closed"
+
+
+def clients() -> set[threading.Thread]:
+    """The threads of kafka-python's clients: each has one, until it is closed."""
+    return {thread for thread in threading.enumerate() if thread.name.startswith("kafka-io-")}
 
 
 @pytest.fixture(autouse=True)
