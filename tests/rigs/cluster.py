@@ -195,6 +195,8 @@ class Cluster:
         self.partitions = partitions
         self.home = home
         self.changed = Condition()  # a worker has said something
+        self.over = Event()  # ends what runs beside a test, however that ended
+        self.beside: list[Thread] = []
         self.workers: list[Worker] = []
         self._last_ms = FIRST_MS
         self.event_bytes: Callable[[str, object, object], bytes] = event_bytes  # as the settings want a message
@@ -272,9 +274,13 @@ class Cluster:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.over.set()
         for worker in self.workers:
             if worker.running:
                 worker.kill()
+        for thread in self.beside:
+            if thread.is_alive():
+                thread.join(LIMIT_S)
 
     # ---- what is in the topics
 
@@ -416,10 +422,11 @@ class Feeder(Thread):
         self._cluster, self._source, self._rate = cluster, source, rate
         self._stop_asked = Event()
         self._error: Exception | None = None
+        cluster.beside.append(self)
 
     def run(self) -> None:
         try:
-            while not self._stop_asked.is_set():
+            while not self._ends():
                 with suppress(*((BrokerError, KafkaError) if self._patient else ())):
                     self._feed()
         except Exception as error:  # noqa: BLE001 - told by `finish`
@@ -433,7 +440,7 @@ class Feeder(Thread):
                 within = open_producer(self._cluster.connection, transactional_id=f"{topic}-feeder")
                 stack.callback(within.close)
                 within.init_transactions()
-            while not self._stop_asked.wait(0.02):
+            while not self._ends(0.02):
                 due = int((time.monotonic() - began) * self._rate) - (self.sent - before)
                 for _ in range(due):
                     producer.send(topic, *self._source.next())
@@ -448,6 +455,9 @@ class Feeder(Thread):
                     within.flush()
                     within.abort_transaction() if round_number % 200 == 0 else within.commit_transaction()
             producer.flush()
+
+    def _ends(self, wait_s: float = 0.0) -> bool:
+        return self._stop_asked.wait(wait_s) or self._cluster.over.is_set()
 
     def finish(self) -> None:
         """Stop, with everything that was sent acknowledged."""
@@ -489,32 +499,39 @@ class AdoptionFollower(Thread):
         self._positions: dict[int, int] | None = None
         self._ends: dict[int, int] | None = None
         self._error: Exception | None = None
+        cluster.beside.append(self)
 
     def run(self) -> None:
+        patience_s = STANDSTILL_S
         try:
             while not self._over:
+                before = self._positions
                 with (
                     suppress(BrokerError),  # the broker was away: go on from there
                     TopicReader(self._cluster.connection, self._cluster.topics.changelog, self._positions) as reader,
                 ):
-                    self._follow(reader)
+                    self._follow(reader, patience_s)
+                # a client that is new each time would never read from a broker that is slower than that
+                patience_s = 2 * patience_s if self._positions == before else STANDSTILL_S
         except Exception as error:  # noqa: BLE001 - told by `finish`
             self._error = error
 
     @property
     def _over(self) -> bool:
+        if self._cluster.over.is_set():
+            return True
         if self._ends is None or self._positions is None:
             return False
         return all(at >= self._ends[partition] for partition, at in self._positions.items())
 
-    def _follow(self, reader: TopicReader) -> None:
+    def _follow(self, reader: TopicReader, patience_s: float) -> None:
         """Until all is read, or a partition stands still though there is more: a client may forget one for minutes."""
         before, asked = reader.positions(), time.monotonic()
         while not self._over:
             for record in reader.poll(0.1):
                 self._take(record)
             self._positions = now = reader.positions()
-            if time.monotonic() - asked > STANDSTILL_S:
+            if time.monotonic() - asked > patience_s:
                 ends = reader.ends()
                 if any(before[partition] == at < ends[partition] for partition, at in now.items()):
                     return
