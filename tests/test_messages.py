@@ -1,22 +1,13 @@
 """The envelopes of docs/messages.md: their settings load, their messages decode to the events that are shown."""
 
-import re
-from pathlib import Path
-
 import pytest
 
 from pipeline.decoding.times import from_iso
 from pipeline.events import Decoder
+from tests.rigs.documented import ENVELOPES, Shown, envelopes
 from worker.plan import format_of
 from worker.settings.sources import load
 
-ROOT = Path(__file__).parents[1]
-ENVELOPES = ROOT / "configs" / "envelopes"
-SECTIONS = re.findall(
-    r"^Settings: \[(\w+)\.toml\](.*?)```json\n(.*?)^```\n\n```text\n(.*?)^```",
-    (ROOT / "docs" / "messages.md").read_text(),
-    re.MULTILINE | re.DOTALL,
-)
 SENT_MS = 1_711_121_313_000
 
 
@@ -25,17 +16,15 @@ def decoder(name: str) -> Decoder:
 
 
 def test_every_envelope_is_shown() -> None:
-    assert {section[0] for section in SECTIONS} == {path.stem for path in ENVELOPES.glob("*.toml")}
+    assert {shown.name for shown in envelopes()} == {path.stem for path in ENVELOPES.glob("*.toml")}
 
 
-@pytest.mark.parametrize(("name", "words", "body", "events"), SECTIONS, ids=[section[0] for section in SECTIONS])
-def test_an_envelope_decodes_to_the_events_that_are_shown(name: str, words: str, body: str, events: str) -> None:
-    key = re.search(r"key is `(.+?)`", words)
-    batch, rejected = decoder(name).decode([0], [SENT_MS], [key[1].encode() if key else None], [body.encode()])
+@pytest.mark.parametrize("shown", envelopes(), ids=lambda shown: shown.name)
+def test_an_envelope_decodes_to_the_events_that_are_shown(shown: Shown) -> None:
+    batch, rejected = decoder(shown.name).decode([0], [SENT_MS], [shown.key], [shown.body])
     assert not rejected
-    shown = [line.split() for line in events.splitlines()]
     found = list(zip(batch.name, batch.time_ms.tolist(), batch.value.tolist(), strict=True))
-    assert found == [(stream, from_iso(time), float(value)) for stream, time, value in shown]
+    assert found == [(stream, from_iso(time), value) for stream, time, value in shown.events]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from tests.rigs.cluster import Cluster, Source, Worker
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
 from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.http.status import SILENCE_EVERY_S, TOTALS_EVERY_S
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [
@@ -21,9 +23,11 @@ pytestmark = [
 ]
 
 EVENTS = 5000  # so that it is in the middle of them
-FAILURES = 4
+FAILURES = 3
 LIMIT_S = 100.0
+AWAY_S, MOST_LINES = 130.0, 30  # so long in all, of which the test waits for the first attempts
 SAID = re.compile(r" WARNING (no answer from|CommitError: |BrokerError: )")
+FAILED = re.compile(r" WARNING (CommitError|BrokerError): ")
 
 
 @pytest.fixture(scope="module")
@@ -63,13 +67,14 @@ def test_a_broker_that_is_away_costs_few_lines_and_hides_no_lag(kafka: LocalKafk
         kafka.kill(1)
         before = len(lines_of(worker))
 
-        def said() -> int:
-            return sum(SAID.search(line) is not None for line in lines_of(worker)[before:])
+        def failures() -> int:
+            return sum(FAILED.search(line) is not None for line in lines_of(worker)[before:])
 
-        cluster.wait_for(lambda: said() >= 1, "it notices", LIMIT_S)
+        cluster.wait_for(lambda: failures() >= 1, "it notices", LIMIT_S)
         behind = {p: float(each["behind_s"]) for p, each in partitions_of(worker).items()}  # type: ignore[arg-type]
-        cluster.wait_for(lambda: said() >= FAILURES, "it tries again", 2 * LIMIT_S)
+        cluster.wait_for(lambda: failures() >= FAILURES, "it tries again", 2 * LIMIT_S)
         assert_ours(lines_of(worker)[before:], address, cluster.partitions)
+        assert_few(lines_of(worker)[before:])
         assert_behind(worker, behind)
 
 
@@ -85,6 +90,14 @@ def assert_ours(lines: list[str], address: str, partitions: int) -> None:
     assert [line for line in lines if " INFO " not in line and line not in ours] == []
     assert [line for line in ours if address not in line] == []
     assert len(lines) <= len(ours) + 2 * partitions + 2, "each life ends once, whoever tries how often"
+
+
+def assert_few(lines: list[str]) -> None:
+    """No more lines in all while it is away: as pauses grow, no attempt comes sooner than the last one did."""
+    at = [datetime.fromisoformat(line.split()[0]).timestamp() for line in lines if FAILED.search(line)]
+    a_second = 1 / (at[-1] - at[-2]) + 1 / SILENCE_EVERY_S + 1 / TOTALS_EVERY_S
+    due = len([line for line in lines if " WARNING dead letter " not in line]) + a_second * (AWAY_S - (at[-1] - at[0]))
+    assert due <= MOST_LINES, f"{due:.1f} lines in {AWAY_S:g} s"
 
 
 def partitions_of(worker: Worker) -> dict[str, dict[str, object]]:

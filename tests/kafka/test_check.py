@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.rigs.cluster import Cluster
+from tests.rigs.cluster import Worker as Process
 from worker import check, topics
 from worker.__main__ import main
 from worker.broker import admin
@@ -17,9 +19,10 @@ from worker.broker.admin import Standing
 from worker.broker.contract import Message, Polled
 from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
-from worker.broker.restore import LogReader
+from worker.broker.restore import LogReader, read_all
 from worker.lives.loading import cold_start
 from worker.plan import Plan
+from worker.settings.kafka import Kafka
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 from worker.settings.worker import Worker
@@ -67,6 +70,13 @@ def begin(settings: Settings, broker: KafkaBroker) -> None:
     broker.commit(sent, dict.fromkeys(shards, 0), polled.membership)
 
 
+def generations(kafka: Kafka) -> list[int]:
+    """The generations of the group so far, as the broker keeps them in its own topic, one record each."""
+    key = (2).to_bytes(2) + len(kafka.group_id).to_bytes(2) + kafka.group_id.encode()
+    values = [record.value for record in read_all(kafka, "__consumer_offsets") if record.key == key and record.value]
+    return [int.from_bytes(value[4 + int.from_bytes(value[2:4]) :][:4]) for value in values]  # after "consumer"
+
+
 def config(settings: Settings, folder: Path, **model: object) -> Path:
     kafka = settings.kafka
     names = ("bootstrap_servers", "input_topic", "output_topic", "group_id")
@@ -97,6 +107,31 @@ def test_a_worker_with_another_model_leaves_a_live_group_as_it_is(
     assert (polled.membership, polled.ended, polled.began) == (before, frozenset(), frozenset())
     assert admin.members(settings.kafka, settings.kafka.group_id) == members
     assert [member.instance_id for member in members] == ["live"]
+
+
+@pytest.mark.parametrize("name", ["two", "one"])
+def test_a_live_worker_forecasts_on_in_its_generation_while_one_with_another_model_is_refused(
+    bootstrap: str, unique: str, tmp_path: Path, name: str
+) -> None:
+    """Whatever the other is called: under the same name it would fence the live one."""
+    with Cluster(bootstrap, unique, tmp_path, PARTITIONS, model={"hidden_size": 8}) as cluster:
+        live = cluster.worker("one")
+        cluster.wait_until_live()
+        cluster.await_last()
+        before, said = generations(cluster.connection), live.log.read_text()
+        assert len(before) > 0
+        other = Process(name, cluster)
+        cluster.workers.append(other)
+        other.log = tmp_path / "other.log"
+        other.environment["FOLDCAST_MODEL__SEASON"] = "week"
+        other.start()
+        while other.running:
+            cluster.await_last()
+        assert other.wait() == 1
+        assert f"does not fit these settings: {OTHER}" in other.log.read_text().splitlines()[-1]
+        assert generations(cluster.connection) == before
+        assert [line for line in live.log.read_text()[len(said) :].splitlines() if " INFO totals " not in line] == []
+        cluster.stop()
 
 
 def test_the_check_names_what_would_change_and_the_way_there(

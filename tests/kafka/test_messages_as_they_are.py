@@ -1,12 +1,15 @@
-"""Messages of several nested targets, numbers in text and sentinels, on a real Kafka and through a kill."""
+"""Messages as people have them on a real Kafka: the worked settings, and several nested targets through a kill."""
 
 import json
 from collections import Counter
 from pathlib import Path
 
+import orjson
 import pytest
 
+from pipeline.decoding.times import from_iso
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster
+from tests.rigs.documented import ENVELOPES, Shown, envelopes
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
 
@@ -20,6 +23,47 @@ SETTINGS: dict[str, object] = {
     "numbers": "lenient",
     "missing_values": json.dumps([-9999]),
 }
+
+
+SENT_MS = 1_711_121_313_000  # soon after the times of what the page shows
+BARE = Shown("the message is the number", b"s", b"21.5", [("s", "2024-03-22T15:28:33Z", 21.5)])
+ZONED = Shown(
+    "a time without a zone",
+    None,
+    b'{"stream": 12, "time": "2024-03-22 16:28:32", "value": "21.5"}',
+    [("12", "2024-03-22T15:28:32Z", 21.5)],
+)
+SETTINGS_OF = {
+    BARE.name: '[events]\ntarget_field = "."\n',
+    ZONED.name: '[events]\ntimezone = "Europe/Berlin"\nnumbers = "lenient"\n',
+}
+
+
+@pytest.mark.parametrize("shown", [*envelopes(), BARE, ZONED], ids=lambda shown: shown.name)
+def test_a_worker_with_these_settings_forecasts_the_events_that_are_shown(
+    bootstrap: str, unique: str, tmp_path: Path, shown: Shown
+) -> None:
+    file = ENVELOPES / f"{shown.name}.toml"
+    if shown.name in SETTINGS_OF:
+        file = tmp_path / "own.toml"
+        file.write_text(SETTINGS_OF[shown.name])
+    with Cluster(bootstrap, unique, tmp_path, 1, fine_tune={"enabled": False}) as cluster:
+        worker = cluster.worker("one", "--config", str(file))
+        with (
+            FastProducer(cluster.connection) as producer,
+            TopicReader(cluster.connection, cluster.topics.output, {0: 0}) as reader,
+        ):
+            producer.send(cluster.topics.input, 0, shown.key, shown.body, SENT_MS)
+            producer.flush()
+            while not reader.poll(0.2):
+                assert not worker.life.ended, cluster.ends_of_logs()
+                assert " dead letter " not in cluster.logs(), cluster.ends_of_logs()
+        cluster.stop()
+        forecasts = [orjson.loads(record.value or b"") for record in cluster.read(cluster.topics.output)]
+        assert cluster.read(cluster.topics.dead_letters) == []
+    found = {(each["stream"], each["time"], each["value"]) for each in forecasts}
+    assert found == {(stream, from_iso(time), value) for stream, time, value in shown.events}
+    assert len(forecasts) == len(shown.events)
 
 
 def body(n: int) -> bytes:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.rigs.kafka_connect import jars
 
@@ -20,6 +21,30 @@ WHAT_TO_INSTALL = "none of Kafka's tools can be started here: install a JDK (17 
 TOOLS = {  # what Kafka's scripts start
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
 }
+ENVELOPES = ROOT / "configs" / "envelopes"
+ENVELOPE = re.compile(
+    r"^Settings: \[(\w+)\.toml\](.*?)```json\n(.*?)^```\n\n```text\n(.*?)^```", re.MULTILINE | re.DOTALL
+)
+
+
+class Shown(NamedTuple):
+    """A message of docs/messages.md."""
+
+    name: str  # of its settings
+    key: bytes | None
+    body: bytes
+    events: list[tuple[str, str, float]]  # stream, time in ISO 8601, value
+
+
+def envelopes() -> list[Shown]:
+    """Return the messages that are shown with settings of their own and the events they become."""
+    found = []
+    for name, words, body, events in ENVELOPE.findall(PAGES["docs/messages.md"]):
+        key = re.search(r"key is `(.+?)`", words)
+        lines = [line.split() for line in events.splitlines()]
+        shown = [(stream, time, float(value)) for stream, time, value in lines]
+        found.append(Shown(name, key[1].encode() if key else None, body.encode(), shown))
+    return found
 
 
 def blocks(text: str, language: str) -> list[str]:
