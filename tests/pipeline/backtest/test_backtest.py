@@ -591,6 +591,51 @@ def test_digits_of_a_file_that_are_no_epoch_are_named(tmp_path: Path) -> None:
     assert "a date of 10 digits, write it as 2016-07-01T12:00" in rejected[1].message
 
 
+def in_file(folder: Path, kind: str, **columns: list[Any]) -> list[Record]:
+    """The records of a file with these columns; times before 1990 are not believed."""
+    path = folder / f"x.{kind}"
+    if kind == "parquet":
+        parquet.write_table(arrow.table(columns), path)
+    else:
+        rows = [columns, *zip(*columns.values(), strict=True)]
+        path.write_text("".join(",".join(map(str, row)) + "\n" for row in rows))
+    return read(path, SINCE_1990)
+
+
+SINCE_1990 = Format(times=Times(earliest_ms=631_152_000_000))
+FILES = pytest.mark.parametrize("kind", ["csv", "parquet"])
+
+
+@FILES
+@pytest.mark.parametrize(
+    ("number", "likely"),
+    [
+        (2016070112, "a date of 10 digits"),
+        (201607011230, "a date of 12 digits"),
+        (20160701123000, "a date of 14 digits"),
+        (42552, "a spreadsheet's day number"),
+        (42552.5, "a spreadsheet's day number"),
+        (2016, "a year"),
+    ],
+)
+def test_the_rule_for_digits_is_the_same_in_files(tmp_path: Path, kind: str, number: float, likely: str) -> None:
+    [record] = in_file(tmp_path, kind, time=[number], a=[1])
+    batch, [refused] = Decoder(SINCE_1990).decode([0], [record.timestamp_ms], [None], [record.value])
+    assert (batch.name, refused.reason) == ([], "bad_time")
+    assert f"it looks like {likely}, write it as " in refused.message
+
+
+@FILES
+def test_whole_numbers_are_streams_and_times_are_read_in_files_as_in_messages(tmp_path: Path, kind: str) -> None:
+    times = ["1960-01", "2016-07-01 24:00", "2016-07-02 12:30:00 UTC"]
+    some = in_file(tmp_path, kind, stream=[7, 7, 8], time=times, value=[1, 2, 3])
+    batch, rejected = Decoder(SINCE_1990).decode(
+        range(3), [r.timestamp_ms for r in some], [None] * 3, [r.value for r in some]
+    )
+    assert (batch.name, rejected) == (["7", "7", "8"], [])
+    assert batch.time_ms.tolist() == [from_iso(day) for day in ("1960-01-01", "2016-07-02", "2016-07-02T12:30")]
+
+
 def test_a_file_s_paths_and_targets_are_columns(tmp_path: Path) -> None:
     form = Format("tags.id", "at", target_fields=("data.temp", "data.rh"), covariates=("data.list.1",))
     path = written(tmp_path, "tags.id,at,data.temp,data.rh,data.list.1\na,2020-01-01,1,,3\n")
