@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND = timedelta(milliseconds=1)
-YEAR_MS = 366 * 86_400_000
+DAY_MS = 86_400_000
+YEAR_MS = 366 * DAY_MS
 DIGITS = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
 DECIMAL = re.compile(r"\s*[+-]?[0-9]{1,19}\.[0-9]*\s*", re.ASCII)
 MIDNIGHT = re.compile(r"(.{10}[T ])24(:00(:00(\.0+)?)?(?![:0-9.]).*)")
@@ -74,7 +75,8 @@ def from_iso(text: str, zone: tzinfo = UTC) -> int | None:
         moment = other
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=zone)
-    return (moment - EPOCH) // MILLISECOND
+    since = moment - EPOCH  # taken apart below: to divide an interval takes longer
+    return since.days * DAY_MS + since.seconds * 1000 + since.microseconds // 1000
 
 
 def _other(text: str) -> datetime | None:
@@ -94,7 +96,7 @@ def from_epoch(number: float) -> int | None:
     """Milliseconds since 1970 of epoch seconds, ms, us or ns, told apart by size (seconds up to the year 5138).
 
     >>> from_epoch(1357020000), from_epoch(1357020000000), from_epoch(1357020000000000)
-    (1357020000000, 1357020000000, 1357020000000000 // 1000)
+    (1357020000000, 1357020000000, 1357020000000)
     """
     size = abs(number)
     if size < 1e11:
