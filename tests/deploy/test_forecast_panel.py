@@ -1,6 +1,5 @@
 """The panel of forecasts: its queries return data from a real PostgreSQL, and Compose brings what it needs."""
 
-import json
 import re
 from pathlib import Path
 
@@ -8,6 +7,7 @@ import pytest
 import yaml
 
 from pipeline.method import Method
+from tests.rigs.panel import BOARD, QUERIES, VARIABLES, asked
 from tests.rigs.postgres import Postgres
 from tests.rigs.rows import folded
 from worker.broker.contract import Topics
@@ -15,24 +15,9 @@ from worker.rows import row_messages
 
 ROOT = Path(__file__).resolve().parents[2]
 DEPLOY = ROOT / "deploy"
-BOARD = json.loads((DEPLOY / "grafana" / "dashboards" / "forecasts.json").read_text())
-VARIABLES = {variable["name"]: variable["query"] for variable in BOARD["templating"]["list"]}
-QUERIES = {target["refId"]: target["rawSql"] for panel in BOARD["panels"] for target in panel["targets"]}
 SERVICES = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]
 SPIKE = 45
-
-
-def asked(query: str, **chosen: str) -> str:
-    """The query as Grafana sends it: macros written out, variables in their places."""
-    query = re.sub(
-        r"\$__timeFilter\((\w+)\)",
-        r"\1 BETWEEN '1970-01-01T00:00:00Z' AND '1970-01-02T00:00:00Z'",
-        query,
-    )
-    for name, value in chosen.items():
-        query = query.replace(f"${name}", value)
-    assert "$" not in query
-    return query
+DAYS = ("1970-01-01", "1970-01-02")
 
 
 @pytest.fixture
@@ -49,14 +34,14 @@ def filled(postgres: Postgres) -> Postgres:
 
 
 def test_variables_offer_the_streams_and_the_horizons(filled: Postgres) -> None:
-    assert filled.ask(asked(VARIABLES["stream"])) == [["Zürich/1"]]
-    assert filled.ask(asked(VARIABLES["horizon"])) == [["1"], ["3"]]
+    assert filled.ask(asked(VARIABLES["stream"], DAYS)) == [["Zürich/1"]]
+    assert filled.ask(asked(VARIABLES["horizon"], DAYS)) == [["1"], ["3"]]
 
 
 @pytest.mark.parametrize("horizon", [1, 3])
 def test_the_panel_has_value_mean_bands_and_what_was_outside(filled: Postgres, horizon: int) -> None:
     answers = {
-        name: filled.ask("SET timezone = 'UTC'; " + asked(query, stream="Zürich/1", horizon=str(horizon)))
+        name: filled.ask("SET timezone = 'UTC'; " + asked(query, DAYS, stream="Zürich/1", horizon=str(horizon)))
         for name, query in QUERIES.items()
     }
     values = {time: float(value) for time, value in answers["value"]}

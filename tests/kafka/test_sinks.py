@@ -1,4 +1,4 @@
-"""docs/sinks.md on a real database: table, statement and connector; through kills and a second reading."""
+"""docs/sinks.md on a real database: table, statement, connector, panel; through kills and a second reading."""
 
 import faulthandler
 import json
@@ -12,6 +12,7 @@ import pytest
 from tests.rigs.cluster import Cluster, Feeder, Source
 from tests.rigs.documented import command
 from tests.rigs.kafka_connect import WHAT_TO_INSTALL, Connect, can_run
+from tests.rigs.panel import QUERIES, VARIABLES, asked
 from tests.rigs.ports import free_port
 from tests.rigs.postgres import Postgres
 from tests.rigs.rows import rows_of
@@ -110,3 +111,12 @@ def test_the_connector_leaves_one_row_per_forecast_and_horizon_after_kills_and_a
     due = sorted_rows([row for record in records for row in rows_of(record)])
     assert len(due) > 500
     assert sorted_rows(held(postgres)) == due
+    days = ("2013-01-01", "2013-02-01")
+    streams = [row[0] for row in postgres.ask(asked(VARIABLES["stream"], days))]
+    assert sorted(streams) == sorted({str(row["stream"]) for row in due})
+    for stream in streams:
+        mine = [row for row in due if (row["stream"], row["horizon"]) == (stream, 1)]
+        drawn = {name: postgres.ask(asked(query, days, stream=stream, horizon="1")) for name, query in QUERIES.items()}
+        assert len(drawn["value"]) == len(mine)
+        assert len(drawn["forecast"]) == sum(row["time"] is not None for row in mine)
+        assert len(drawn["outside"]) == sum(row["outside"] is True for row in mine)
