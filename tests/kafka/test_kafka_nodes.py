@@ -131,7 +131,8 @@ def test_a_kafka_for_the_worked_examples_is_at_its_port_until_it_is_interrupted(
     with subprocess.Popen(["bash", "-c", start], env=given, stdout=subprocess.PIPE, text=True) as broker:
         assert broker.stdout is not None
         try:
-            assert any(f"Kafka is at 127.0.0.1:{port} " in line for line in broker.stdout), "it ended before"
+            said = next((line for line in broker.stdout if line.startswith("Kafka is at")), "it ended before")
+            assert f" 127.0.0.1:{port} " in said
             admin.wait_until_answering(Kafka(bootstrap_servers=f"127.0.0.1:{port}", instance_id="nodes-test"), LIMIT_S)
         finally:
             broker.send_signal(signal.SIGINT)
