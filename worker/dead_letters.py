@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pipeline.batch import Rejected
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
+from worker.broker.headers import offset_in, texts
 from worker.observe.log import event as log_event
 from worker.refusal import Refusal
 
@@ -54,18 +55,15 @@ def dead_letters(
 
 def refused_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> int | None:
     """Return the offset of the record that a dead letter is of, None where it does not say that it is this group's."""
-    facts = dict(headers)  # of two with one name ours is the last
-    found = [
-        facts.get(PREFIX + name, b"").decode(errors="replace") for name in ("group", "source", "topic", "partition")
-    ]
-    offset = facts.get(f"{PREFIX}offset", b"").decode(errors="replace")
+    facts = texts(headers)  # of two with one name ours is the last
+    found = [facts.get(PREFIX + name) for name in ("group", "source", "topic", "partition")]
     mine = found == [topics.group, topics.source, topics.input, str(partition)]
-    return int(offset) if mine and offset.isdecimal() else None
+    return offset_in(facts.get(f"{PREFIX}offset", "")) if mine else None
 
 
 def refused_reason(headers: Sequence[tuple[str, bytes]]) -> str:
     """Return a dead letter's reason; empty where it names none."""
-    return dict(headers).get(f"{PREFIX}reason", b"").decode(errors="replace")
+    return texts(headers).get(f"{PREFIX}reason", "")
 
 
 def _headers(facts: dict[str, str]) -> Headers:

@@ -1,7 +1,7 @@
 """Forecasts as messages: their bytes, as they leave a worker. Knows no broker."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import orjson
@@ -10,6 +10,7 @@ from pipeline.arrays import Floats
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from worker.broker.contract import Message, Topics
+from worker.broker.headers import offset_in, texts
 
 DIGITS = 9  # significant, whatever the size of the number
 EXACT_POWER = 22  # powers of ten up to here are exact in float64
@@ -105,10 +106,14 @@ def published_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, parti
 
 def publisher(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> tuple[str, int] | None:
     """Return the group that a forecast names and the offset of its event, None where it is not of this input."""
-    facts = dict(headers)
-    key, prefix = facts.get(ID, b"").decode(errors="replace"), f"{topics.input}-{partition}-"
-    offset = key.removeprefix(prefix).partition(":")[0]
-    if GROUP not in facts or facts.get(SOURCE) != topics.source.encode():
+    facts = texts(headers)
+    offset = event_offset(facts, topics, partition)
+    if offset is None or GROUP not in facts or facts.get(SOURCE) != topics.source:
         return None
-    group = facts[GROUP].decode(errors="replace")
-    return (group, int(offset)) if key.startswith(prefix) and offset.isdecimal() else None
+    return facts[GROUP], offset
+
+
+def event_offset(facts: Mapping[str, str], topics: Topics, partition: int) -> int | None:
+    """Return the offset of the event that a forecast with these headers is of, None where it names none of these."""
+    key, prefix = facts.get(ID, ""), f"{topics.input}-{partition}-"
+    return offset_in(key.removeprefix(prefix).partition(":")[0]) if key.startswith(prefix) else None

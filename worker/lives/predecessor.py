@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pipeline.durable.image import MOST_REFUSED, Refused, encode_refused, refused_key
 from pipeline.framed import UNKNOWN, UNUSABLE
-from worker.broker.contract import Broker, LogRead, NotYet, Topics
+from worker.broker.contract import Broker, LogRead, NotYet, Topics, Unreadable
 from worker.dead_letters import refused_offset, refused_reason
 from worker.lives.published import Published
 from worker.refusal import Refusal
@@ -51,7 +51,7 @@ class Inheritance:
         return self._committed if beyond is None else beyond
 
     def slice(self, broker: Broker) -> bool:
-        """Read on for a moment; True once all is known. Raises NotYet, Unreadable, BrokerError, Refusal."""
+        """Read on for a moment; True once all is known. Raises NotYet, BrokerError, Refusal."""
         if not self._published.slice(broker):
             return False
         if self.end is None and self._published.others:
@@ -59,7 +59,13 @@ class Inheritance:
         while not self._over:
             if self._read is None:
                 self._read = broker.open_end(self._topics.dead_letters, self._partition, 1 << 62)
-            records = self._read.read(READ_S)
+            try:
+                records = self._read.read(READ_S)
+            except (
+                Unreadable
+            ) as error:  # of letters, which it keeps for good: those behind it are as if retention had them
+                log.warning("what group %s refused is taken no further than here: %s", self.group, error)
+                break
             for record in records:
                 offset = refused_offset(record.headers, self._topics, self._partition)
                 if offset is not None and refused_reason(record.headers) in NOT_IN_THE_LOG:
@@ -70,6 +76,8 @@ class Inheritance:
                     return False
                 unread = f"{self._topics.dead_letters}-{self._partition} is not read to its end"
                 raise NotYet(unread, fix="see that the broker answers, and whose transaction stays open")
+        self._over = True
+        self._warn_of_others()
         self.close()
         return True
 
@@ -77,6 +85,16 @@ class Inheritance:
         """Return the refused events at offsets in [low, high), as a changelog has them."""
         made_ms, offsets = round(time.time() * 1000), sorted({at for at in self.refused if low <= at < high})
         return [Refused(made_ms, offsets[i : i + MOST_REFUSED]) for i in range(0, len(offsets), MOST_REFUSED)]
+
+    def _warn_of_others(self) -> None:
+        ahead = {group: at for group, at in self._published.others.items() if at >= (self.end or 0)}
+        if ahead:
+            log.warning(
+                "partition %d is taken over where group %s ended, before record %s, though the output holds forecasts "
+                "further on, of %s: if one of these groups was in service last, stop, and name it in --from-group, or "
+                "what it has published beyond that is published again",
+                *(self._partition, self.group, self.end or 0, ahead),
+            )
 
     def close(self) -> None:
         """Let go of what is held outside memory."""
@@ -104,6 +122,6 @@ def others(group: str, topic: str, partition: int, published: Mapping[str, int])
     other, newest = max(published.items(), key=lambda item: item[1])
     return (
         f"group {group} has no offset of partition {partition} of {topic}, and the forecasts there are those of group "
-        f"{other}, up to record {newest}: start {group} again with --from-group {other} until each partition is live, "
-        f"or name --from-group {other} where {group} has published nothing"
+        f"{other}, up to record {newest}: once each partition that {group} has published is live in this group, run "
+        f"this one with --from-group {other}, and do not start {group} again"
     )

@@ -59,9 +59,10 @@ class Published:
     def beyond(self, committed: int | None) -> int | None:
         """Return the C that what was found proves, where that is more than the group says; else None.
 
-        Where the group has none a dead letter alone says too little: the forecasts may be gone.
+        Where the group has none a dead letter alone says too little, since the forecasts may be gone; so does what
+        lies before something that cannot be unpacked.
         """
-        if committed is None and self._ends[0].newest < 0:
+        if committed is None and (self._ends[0].newest < 0 or any(end.cut for end in self._ends)):
             return None
         return self.offset if self.offset > (committed or 0) else None
 
@@ -88,6 +89,7 @@ class _End:
         self.name = f"{topic}-{partition}"
         self.newest = -1  # the input's offset of the newest that was found
         self.over = False
+        self.cut = False  # something cannot be unpacked: there may be more behind it
         self._topic, self._partition, self._offset_of = topic, partition, offset_of
         self._last = FIRST
         self._begin: int | None = None
@@ -100,8 +102,8 @@ class _End:
         try:
             records = self._read.read(READ_S)
         except Unreadable as error:  # whoever wrote it, it stays: to wait for its retention would be worse
-            log.warning("what is published is looked for no further than here: %s; %s", error, error.fix)
-            self.over = True
+            log.warning("what is published is looked for no further than here, and the restore goes on: %s", error)
+            self.over = self.cut = True
             return True
         found = [offset for record in records if (offset := self._offset_of(record.headers)) is not None]
         self.newest = max([self.newest, *found])

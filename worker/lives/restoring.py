@@ -267,7 +267,7 @@ class Restoring:
         """C, where it fits the image and the input."""
         committed = self._known_committed
         if committed is None:
-            raise Refusal(unfit.no_offset(self.partition, marker.offset))
+            raise Refusal(unfit.no_offset(self.partition, max(marker.offset, newest)))
         if committed < max(marker.offset, newest):
             raise Refusal(unfit.behind(self.partition, committed, marker.offset, newest))
         self._check_end(committed, high)
@@ -292,7 +292,7 @@ class Restoring:
                 f"are needed, the log begins at {low}; worker.on_gap = skip goes on without them"
             )
         live.gap = max(0, low - max(live.committed, needed))
-        live.unlearnt = low - needed - live.gap
+        live.unlearnt = low - shard.position - live.gap
         shard.position = low
         live.committed = max(live.committed, low)
         live.learning.reach(shard, low)

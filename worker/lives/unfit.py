@@ -41,12 +41,12 @@ def behind(partition: int, committed: int, image: int, newest: int) -> str:
     )
 
 
-def no_offset(partition: int, image: int) -> str:
-    """Return the refusal of a changelog whose group has no offset, where nothing tells what was forecast since."""
+def no_offset(partition: int, known: int) -> str:
+    """Return the refusal of a group without an offset that had `known`, where nothing tells what it forecast since."""
     return (
-        f"the group has no committed offset for partition {partition}, though its changelog holds an image at {image}, "
-        "and records came since that may have been forecast: set it (kafka-consumer-groups --reset-offsets), or start "
-        "under a new kafka.group_id"
+        f"the group has no committed offset for partition {partition}, though its changelog shows that it had {known}, "
+        "and records came since that may have been forecast: set it to that or to what lies behind the last forecast "
+        "(kafka-consumer-groups --reset-offsets), or start under a new kafka.group_id"
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 import orjson
 
 from worker.broker.contract import LogRecord, Topics
+from worker.broker.headers import texts
 from worker.broker.restore import LogReader, whole
-from worker.publish import GROUP, ID, published_offset
+from worker.publish import GROUP, event_offset, published_offset
 from worker.settings.kafka import Kafka
 
 Body = dict[str, Any]
@@ -35,13 +36,12 @@ class PublishedForecasts:
 
     def _ours(self, records: Iterator[LogRecord]) -> Generator[tuple[Key, Body], None, None]:
         """Up to the first transaction that ends at `end` or beyond: a group's forecasts lie in the input's order."""
-        prefix, run = f"{self._topics.input}-{self._partition}-", list[tuple[int, LogRecord]]()
+        run = list[tuple[int, LogRecord]]()
         for record in records:
-            facts = dict(record.headers)
-            name = facts.get(ID, b"").decode(errors="replace")
-            offset = name.removeprefix(prefix).partition(":")[0]
-            if name.startswith(prefix) and offset.isdecimal() and self._first <= int(offset) < self._end:
-                run.append((int(offset), record))
+            facts = texts(record.headers)
+            offset = event_offset(facts, self._topics, self._partition)
+            if offset is not None and self._first <= offset < self._end:
+                run.append((offset, record))
             if GROUP in facts:
                 last = published_offset(record.headers, self._topics, self._partition)
                 for at, one in run if last is not None else ():

@@ -9,7 +9,8 @@ import pytest
 from pipeline.durable.image import MARKER_KEY
 from tests.rigs.loop_rig import FAILURES, Rig, drained
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
-from worker.broker.contract import OffsetHeld
+from tests.rigs.memory_log import MemoryRead
+from worker.broker.contract import LogRecord, OffsetHeld, Unreadable
 from worker.lives.judge import Judge
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.refusal import Refusal
@@ -137,6 +138,14 @@ def test_offsets_that_expire_in_the_fold_are_known_by_the_changelog(clean: bool)
     rig.check_topics()
 
 
+def test_offsets_that_expire_in_the_fold_of_a_busy_input_are_refused_by_the_least_they_were() -> None:
+    rig, end = folding(waiting=20)
+    rig.cluster.offsets.clear()
+    rig.start()
+    with pytest.raises(Refusal, match=rf"its changelog shows that it had {end}, and records came since"):
+        rig.cycle(times=9)
+
+
 def test_an_offset_that_is_set_back_below_the_border_is_refused() -> None:
     rig, end = folding()
     rig.cluster.offsets[0] = end - 5
@@ -173,12 +182,14 @@ def test_what_the_input_loses_in_the_fold_is_not_missed_below_the_border(killed:
     assert first < end
     rig.cluster.truncate(0, first)
     before, rig.witnessing = ids(rig), False
+    image = rig.image(0).marker.offset
     if killed:
         rig.start()
     turn_until_all_is_taken_in(rig)
     assert max(ids(rig).values()) == 1
     assert ids(rig) > before
-    assert rig.sample("unlearnt_records_total") == rig.sample("input_gap_records_total") == 0
+    assert rig.sample("unlearnt_records_total") == first - image, "the state lacks them"
+    assert rig.sample("input_gap_records_total") == 0
 
 
 def test_what_the_input_loses_beyond_the_border_is_refused_or_counted() -> None:
@@ -189,9 +200,10 @@ def test_what_the_input_loses_beyond_the_border_is_refused_or_counted() -> None:
         rig.cycle(times=9)
     rig.plan, rig.witnessing = replace(rig.plan, skip_gaps=True), False
     rig.start()
+    image = rig.image(0).marker.offset
     turn_until_all_is_taken_in(rig)
     assert rig.sample("input_gap_records_total") == 5
-    assert rig.sample("unlearnt_records_total") == 0
+    assert rig.sample("unlearnt_records_total") == end - image
 
 
 def test_what_is_published_counts_where_the_old_group_s_offset_is_from_before_or_gone() -> None:
@@ -221,6 +233,40 @@ def test_what_the_old_group_refused_for_want_of_room_stays_out_of_the_state() ->
     rig.drain()
     rig.check_topics()
     assert rig.references[0]._refused == refused
+
+
+def test_damaged_dead_letters_of_the_old_group_hold_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
+    class Damaged(MemoryRead):
+        def read(self, timeout_s: float) -> list[LogRecord]:
+            raise Unreadable("damaged", 0, 1, "mend it")
+
+    rig = ended(partitions=1)
+    rig.witnessing = False
+    rig.start()
+    broker = rig.brokers["one"]
+    open_end = broker.open_end
+    broker.open_end = lambda topic, partition, last: (  # type: ignore[method-assign]
+        Damaged(rig.cluster.logs[topic, partition]) if topic == DEAD_LETTERS else open_end(topic, partition, last)
+    )
+    turn_until_all_is_taken_in(rig)
+    assert max(ids(rig).values()) == 1
+    assert "what group group refused is taken no further than here: damaged" in caplog.messages
+
+
+def test_the_wrong_group_s_end_is_taken_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    rig = ended(partitions=1)
+    rig.witnessing = False
+    rig.start()
+    turn_until_all_is_taken_in(rig)
+    older = rig.limits.predecessor
+    rig.succeed()
+    rig.limits = replace(rig.limits, predecessor=older)
+    loop = rig.start()
+    while not loop.lives:
+        rig.turn()
+    (warning,) = [text for text in caplog.messages if "the output holds forecasts further on" in text]
+    assert "partition 0 is taken over where group group ended" in warning
+    assert "'after-group': " in warning
 
 
 def test_what_is_published_counts_where_the_old_group_s_dead_letters_have_fewer_partitions() -> None:
@@ -255,7 +301,7 @@ def test_going_back_before_each_partition_is_live_is_refused() -> None:
     before = [m for m in rig.cluster.committed_messages(OUTPUT) if m.partition == 1]
     rig.succeed()
     rig.start()
-    why = r"group after-group has no offset of partition 1 of input, .* those of group group, up to record \d+: start"
+    why = r"group after-group has no offset of partition 1 of input, .* those of group group, up to record \d+: once"
     with pytest.raises(Refusal, match=why):
         turn_until_all_is_taken_in(rig)
     assert [m for m in rig.cluster.committed_messages(OUTPUT) if m.partition == 1] == before

@@ -164,4 +164,40 @@ def test_what_cannot_be_unpacked_proves_nothing_and_is_told(caplog: pytest.LogCa
         Damaged(ends.cluster.logs[topic, partition]) if topic == OUTPUT else open_end(topic, partition, last)
     )
     assert ends.found() == 8
-    assert caplog.messages == ["what is published is looked for no further than here: damaged; mend it"]
+    assert caplog.messages == [
+        "what is published is looked for no further than here, and the restore goes on: damaged"
+    ], "nothing of how a partition would be read again that has lost its state"
+
+
+def test_what_lies_before_a_damaged_batch_is_no_proof_for_a_group_without_an_offset() -> None:
+    class DamagedAtItsEnd(MemoryRead):
+        def read(self, timeout_s: float) -> list[LogRecord]:
+            if records := super().read(timeout_s):
+                return records
+            raise Unreadable("damaged", 0, 1, "mend it")
+
+    ends = Ends()
+    ends.forecast(41)
+    ends.broker.open_end = lambda topic, partition, last: DamagedAtItsEnd(  # type: ignore[method-assign]
+        ends.cluster.logs[topic, partition]
+    )
+    published = Published(0, TOPICS)
+    while not published.slice(ends.broker):
+        pass
+    assert published.beyond(None) is None
+    assert published.beyond(30) == 42
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [{"id": f"{INPUT}-0-{'9' * 5000}"}, {"id": f"{INPUT}-0-²"}, {"id": None}, {"group": None}, {"source": None}],
+    ids=["digits", "no digit", "no id", "no group", "no source"],
+)
+def test_headers_that_anybody_wrote_are_not_believed_and_stop_nothing(strange: dict[str, str | None]) -> None:
+    facts = {"id": f"{INPUT}-0-41", "group": "mine", "source": "first"} | strange
+    ends = Ends()
+    ends.letter(7)
+    ends._append(OUTPUT, [(f"foldcast-{name}", text and text.encode()) for name, text in facts.items()])
+    letter = {"group": "mine", "source": "first", "topic": INPUT, "partition": "0", "offset": "9" * 5000}
+    ends._append(DEAD_LETTERS, [(f"foldcast-error-{name}", text.encode()) for name, text in letter.items()])
+    assert ends.found() == 8
