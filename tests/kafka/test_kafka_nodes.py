@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.rigs.documented import command, environment, programs
+from tests.rigs.ports import free_port
 from worker.broker import admin
 from worker.broker.contract import NotYet
 from worker.broker.produce import FastProducer
 from worker.broker.restore import read_all
-from worker.demo.local_kafka import WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
+from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
 from worker.settings.kafka import Kafka
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
@@ -119,3 +122,20 @@ def test_whoever_started_it_takes_it_along_however_they_die(sign: signal.Signals
         assert len(processes_naming(home)) == 2
         os.kill(owner.pid, sign)
     wait_for(lambda: processes_naming(home) == [] and not home.exists())
+
+
+def test_a_kafka_for_the_worked_examples_is_at_its_port_until_it_is_interrupted(tmp_path: Path) -> None:
+    port, given = free_port(), environment(programs(tmp_path / "bin"))
+    given.pop(BOOTSTRAP_VARIABLE, None)
+    start = f"exec {command('docs/sensors.md', 'python -m worker.demo.broker')} --port {port}"
+    with subprocess.Popen(["bash", "-c", start], env=given, stdout=subprocess.PIPE, text=True) as broker:
+        assert broker.stdout is not None
+        try:
+            said = next((line for line in broker.stdout if line.startswith("Kafka is at")), "it ended before")
+            assert f" 127.0.0.1:{port} " in said
+            admin.wait_until_answering(Kafka(bootstrap_servers=f"127.0.0.1:{port}", instance_id="nodes-test"), LIMIT_S)
+        finally:
+            broker.send_signal(signal.SIGINT)
+    assert broker.returncode == 0
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", port))

@@ -63,19 +63,24 @@ def _silent(_: str) -> None:
 
 @contextmanager
 def local_kafka(
-    nodes: int = 1, heap_mb: int = 512, extra_properties: Mapping[str, str] | None = None, say: Say = _silent
+    nodes: int = 1,
+    heap_mb: int = 512,
+    extra_properties: Mapping[str, str] | None = None,
+    say: Say = _silent,
+    port: int | None = None,
 ) -> Iterator["LocalKafka"]:
     """The Kafka the environment names, else brokers of our own, stopped and their data removed at the end.
 
+    `port` is the first broker's; without it any free one.
     Raises LocalKafkaUnavailable or LocalKafkaError.
     """
     given = bootstrap_servers_from_environment()
     if given is not None:
         kafka = LocalKafka(given)
     elif can_run_jars():
-        kafka = kafka_from_jars(nodes, heap_mb, extra_properties, say)
+        kafka = kafka_from_jars(nodes, heap_mb, extra_properties, say, port=port)
     else:
-        kafka = kafka_from_image(nodes, heap_mb, extra_properties, say)
+        kafka = kafka_from_image(nodes, heap_mb, extra_properties, say, port)
     try:
         yield kafka
     finally:
@@ -94,6 +99,7 @@ def kafka_from_jars(
     say: Say = _silent,
     listeners: Mapping[str, str] | None = None,
     proxies: Mapping[str, str] | None = None,
+    port: int | None = None,
 ) -> "LocalKafka":
     """Started brokers of our own whatever the environment names, for tests that kill them; whoever calls stops them.
 
@@ -107,7 +113,7 @@ def kafka_from_jars(
     say(f"starting Kafka {VERSION}")
     home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
     more = listeners or {}
-    ports = _free_ports(2 * nodes + len(more))
+    ports = _free_ports(2 * nodes + len(more), port)
     brokers, controllers = ports[:nodes], ports[nodes : 2 * nodes]
     addresses = {name: f"127.0.0.1:{port}" for name, port in zip(more, ports[2 * nodes :], strict=True)}
     kafka = LocalKafka(",".join(f"127.0.0.1:{port}" for port in brokers), home, listeners=addresses)
@@ -135,14 +141,18 @@ def kafka_from_jars(
 
 
 def kafka_from_image(
-    nodes: int = 1, heap_mb: int = 512, extra_properties: Mapping[str, str] | None = None, say: Say = _silent
+    nodes: int = 1,
+    heap_mb: int = 512,
+    extra_properties: Mapping[str, str] | None = None,
+    say: Say = _silent,
+    port: int | None = None,
 ) -> "LocalKafka":
     """One broker in a container, started; whoever calls stops it."""
     if nodes != 1 or not _engine_answers():
         raise LocalKafkaUnavailable(WHAT_TO_INSTALL)
     say(f"starting {IMAGE} (the engine fetches it the first time)")
     home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
-    (port,) = _free_ports(1)
+    (port,) = _free_ports(1, port)
     settings = {**properties_of(1), **(extra_properties or {})}
     command = container_command(home.name, port, heap_mb, settings)
     kafka = LocalKafka(f"127.0.0.1:{port}", home, {1: KafkaNode(home, home / "1.log", command)}, container=home.name)
@@ -231,15 +241,16 @@ class LocalKafka:
             raise
 
 
-def _free_ports(count: int) -> list[int]:
+def _free_ports(count: int, first: int | None = None) -> list[int]:
     """Return `count` different free ports; another process can still take one before the broker does."""
-    found: set[int] = set()
+    found = [] if first is None else [first]
     while len(found) < count:
         port = secrets.choice(PORTS)
         with closing(socket.socket()) as probe, suppress(OSError):
             probe.bind(("127.0.0.1", port))
-            found.add(port)
-    return list(found)
+            if port not in found:
+                found.append(port)
+    return found
 
 
 def can_run_jars() -> bool:
