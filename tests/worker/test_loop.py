@@ -418,7 +418,7 @@ def forget_whose_and(damage: Callable[[dict[int, int]], None]) -> Callable[[Rig]
     ("damage", "sentence"),
     [
         (lose_changelog, r"the changelog of partition \d is empty, .* offset \d+: .*`foldcast topics reset`"),
-        (forget_whose_and(dict.clear), r"no committed offset for partition \d, .* image at \d+, .*: set it"),
+        (forget_whose_and(dict.clear), r"no committed offset for partition \d, .* that it had \d+, .*: set it"),
         (
             forget_whose_and(lambda offsets: offsets.update({0: 1, 1: 1})),
             r"\(1\) is behind the changelog, whose image is at \d+",
