@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from threading import Timer
 
 import pytest
 
@@ -124,10 +125,11 @@ def test_whoever_started_it_takes_it_along_however_they_die(sign: signal.Signals
     wait_for(lambda: processes_naming(home) == [] and not home.exists())
 
 
-def test_a_kafka_for_the_worked_examples_is_at_its_port_until_it_is_interrupted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("ignored", ["", "trap '' INT; "], ids=["in a terminal", "in the background"])
+def test_a_kafka_for_the_worked_examples_is_at_its_port_until_it_is_interrupted(ignored: str, tmp_path: Path) -> None:
     port, given = free_port(), environment(programs(tmp_path / "bin"))
     given.pop(BOOTSTRAP_VARIABLE, None)
-    start = f"exec {command('docs/sensors.md', 'python -m worker.demo.broker')} --port {port}"
+    start = f"{ignored}exec {command('docs/sensors.md', 'python -m worker.demo.broker')} --port {port}"
     with subprocess.Popen(["bash", "-c", start], env=given, stdout=subprocess.PIPE, text=True) as broker:
         assert broker.stdout is not None
         try:
@@ -136,6 +138,10 @@ def test_a_kafka_for_the_worked_examples_is_at_its_port_until_it_is_interrupted(
             admin.wait_until_answering(Kafka(bootstrap_servers=f"127.0.0.1:{port}", instance_id="nodes-test"), LIMIT_S)
         finally:
             broker.send_signal(signal.SIGINT)
+            ends = Timer(LIMIT_S, broker.kill)
+            ends.start()
+            broker.wait()
+            ends.cancel()
     assert broker.returncode == 0
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(("127.0.0.1", port))

@@ -31,7 +31,8 @@ def main() -> int:
             f"broker: Kafka cannot have port {port} of 127.0.0.1 ({why_not}): name another with --port", file=sys.stderr
         )
         return 2
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # else Kafka would outlive the command
+    for sign in (signal.SIGTERM, signal.SIGINT):  # a shell's background job ignores the second one; the first kills
+        signal.signal(sign, signal.default_int_handler)
     try:
         with local_kafka(say=_say, port=port) as kafka:
             _say(f"Kafka is at {kafka.bootstrap_servers} until Ctrl-C; then its data is removed")
