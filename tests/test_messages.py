@@ -4,11 +4,9 @@ import pytest
 
 from pipeline.decoding.times import from_iso
 from pipeline.events import Decoder
-from tests.rigs.documented import ENVELOPES, Shown, envelopes
+from tests.rigs.documented import ENVELOPES, SENT_MS, Shown, envelopes
 from worker.plan import format_of
 from worker.settings.sources import load
-
-SENT_MS = 1_711_121_313_000
 
 
 def decoder(name: str) -> Decoder:

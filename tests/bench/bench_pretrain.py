@@ -40,7 +40,7 @@ STARTS: dict[str, dict[str, str]] = {
 }
 EVENTS = 500  # of a stream in July
 JULY_MS = 1_372_636_800_000
-PER_S = 500.0  # for a worker; as many as leave its trainer time
+PER_S = 500.0  # that a worker is sent; its trainer keeps no such pace
 SCORED = {"july": f"0:{EVENTS}", "car-parks": "20:"}  # history -> events of a stream
 
 
@@ -112,7 +112,7 @@ def by_run(folder: Path) -> None:
     """Print what a worker says cold and from the base."""
     with local_kafka() as kafka:
         for words, model in (("cold", {}), ("from the base", {"checkpoint": folder / "base"})):
-            ratios, adopted = run_errors(kafka.bootstrap_servers, folder, words.replace(" ", "-"), dict(model))
+            ratios, adopted = run_errors(kafka.bootstrap_servers, folder, words.replace(" ", "-"), model)
             figures = " ".join(f"{ratio:.3f}" for ratio in ratios)
             print(f"july       {words:28} forecast  {figures}; weights adopted {adopted} times", flush=True)
 

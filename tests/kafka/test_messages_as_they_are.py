@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.decoding.times import from_iso
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster
-from tests.rigs.documented import ENVELOPES, Shown, envelopes
+from tests.rigs.documented import ENVELOPES, SENT_MS, Shown, envelopes
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
 
@@ -25,7 +25,6 @@ SETTINGS: dict[str, object] = {
 }
 
 
-SENT_MS = 1_711_121_313_000  # soon after the times of what the page shows
 BARE = Shown("the message is the number", b"s", b"21.5", [("s", "2024-03-22T15:28:33Z", 21.5)])
 ZONED = Shown(
     "a time without a zone",

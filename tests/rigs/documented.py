@@ -21,6 +21,7 @@ WHAT_TO_INSTALL = "none of Kafka's tools can be started here: install a JDK (17 
 TOOLS = {  # what Kafka's scripts start
     "kafka-acls.sh": "org.apache.kafka.tools.AclCommand",
 }
+SENT_MS = 1_711_121_313_000  # soon after the times of the messages that are shown
 ENVELOPES = ROOT / "configs" / "envelopes"
 ENVELOPE = re.compile(
     r"^Settings: \[(\w+)\.toml\](.*?)```json\n(.*?)^```\n\n```text\n(.*?)^```", re.MULTILINE | re.DOTALL

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import NamedTuple
 
-from worker.broker.contract import LogRecord, Message
+from worker.broker.contract import LogRecord, Message, Unreadable
 
 
 @dataclass
@@ -85,3 +85,16 @@ class MemoryRead:
 
     def close(self) -> None:
         """Nothing to forget."""
+
+
+class DamagedRead(MemoryRead):
+    """Hands out all there is, and then meets what cannot be unpacked."""
+
+    def read(self, timeout_s: float) -> list[LogRecord]:
+        if records := super().read(timeout_s):
+            return records
+        raise Unreadable("damaged", 0, 1, "mend it")
+
+    @property
+    def done(self) -> bool:
+        return False

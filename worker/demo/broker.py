@@ -27,11 +27,11 @@ def main() -> int:
         return 0
     why_not = _why_not(port)
     if why_not is not None:
-        print(
-            f"broker: Kafka cannot have port {port} of 127.0.0.1 ({why_not}): name another with --port", file=sys.stderr
-        )
+        sentence = f"Kafka cannot have port {port} of 127.0.0.1 ({why_not}): name another with --port"
+        print(f"broker: {sentence}", file=sys.stderr)
         return 2
-    for sign in (signal.SIGTERM, signal.SIGINT):  # a shell's background job ignores the second one; the first kills
+    # SIGTERM would end this and leave Kafka behind; a shell has its background jobs ignore SIGINT
+    for sign in (signal.SIGTERM, signal.SIGINT):
         signal.signal(sign, signal.default_int_handler)
     try:
         with local_kafka(say=_say, port=port) as kafka:
@@ -48,9 +48,8 @@ def main() -> int:
 def _why_not(port: int) -> str | None:
     """Return why nobody can listen on this port, None where one can."""
     with closing(socket.socket()) as probe:
-        probe.setsockopt(
-            socket.SOL_SOCKET, socket.SO_REUSEADDR, 1
-        )  # as brokers do: connections that ended do not count
+        # As brokers do: connections that ended do not count
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))
         except (OSError, OverflowError) as error:

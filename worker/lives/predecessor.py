@@ -61,9 +61,7 @@ class Inheritance:
                 self._read = broker.open_end(self._topics.dead_letters, self._partition, 1 << 62)
             try:
                 records = self._read.read(READ_S)
-            except (
-                Unreadable
-            ) as error:  # of letters, which it keeps for good: those behind it are as if retention had them
+            except Unreadable as error:  # it stays: letters behind it are as if retention had taken them
                 log.warning("what group %s refused is taken no further than here: %s", self.group, error)
                 break
             for record in records:

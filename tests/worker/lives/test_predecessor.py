@@ -9,8 +9,8 @@ import pytest
 from pipeline.durable.image import MARKER_KEY
 from tests.rigs.loop_rig import FAILURES, Rig, drained
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
-from tests.rigs.memory_log import MemoryRead
-from worker.broker.contract import LogRecord, OffsetHeld, Unreadable
+from tests.rigs.memory_log import DamagedRead
+from worker.broker.contract import OffsetHeld
 from worker.lives.judge import Judge
 from worker.lives.snapshot_clock import SnapshotPolicy
 from worker.refusal import Refusal
@@ -236,17 +236,13 @@ def test_what_the_old_group_refused_for_want_of_room_stays_out_of_the_state() ->
 
 
 def test_damaged_dead_letters_of_the_old_group_hold_nothing_up(caplog: pytest.LogCaptureFixture) -> None:
-    class Damaged(MemoryRead):
-        def read(self, timeout_s: float) -> list[LogRecord]:
-            raise Unreadable("damaged", 0, 1, "mend it")
-
     rig = ended(partitions=1)
     rig.witnessing = False
     rig.start()
     broker = rig.brokers["one"]
     open_end = broker.open_end
     broker.open_end = lambda topic, partition, last: (  # type: ignore[method-assign]
-        Damaged(rig.cluster.logs[topic, partition]) if topic == DEAD_LETTERS else open_end(topic, partition, last)
+        DamagedRead(rig.cluster.logs[topic, partition]) if topic == DEAD_LETTERS else open_end(topic, partition, last)
     )
     turn_until_all_is_taken_in(rig)
     assert max(ids(rig).values()) == 1

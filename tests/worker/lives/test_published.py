@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from tests.rigs.memory_broker import DEAD_LETTERS, INPUT, OUTPUT, MemoryBroker, MemoryCluster
-from tests.rigs.memory_log import MemoryRead, Transaction
-from worker.broker.contract import LogRead, LogRecord, Message, NotYet, Topics, Unreadable
+from tests.rigs.memory_log import DamagedRead, Transaction
+from worker.broker.contract import LogRead, Message, NotYet, Topics
 from worker.lives.published import MOST, Published
 
 TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, "changelog", "mine", source="first")
@@ -153,15 +153,11 @@ def test_an_open_transaction_is_waited_for() -> None:
 
 
 def test_what_cannot_be_unpacked_proves_nothing_and_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    class Damaged(MemoryRead):
-        def read(self, timeout_s: float) -> list[LogRecord]:
-            raise Unreadable("damaged", 0, 1, "mend it")
-
     ends = Ends()
     ends.letter(7)
     open_end = ends.broker.open_end
     ends.broker.open_end = lambda topic, partition, last: (  # type: ignore[method-assign]
-        Damaged(ends.cluster.logs[topic, partition]) if topic == OUTPUT else open_end(topic, partition, last)
+        DamagedRead(ends.cluster.logs[topic, partition]) if topic == OUTPUT else open_end(topic, partition, last)
     )
     assert ends.found() == 8
     assert caplog.messages == [
@@ -170,15 +166,9 @@ def test_what_cannot_be_unpacked_proves_nothing_and_is_told(caplog: pytest.LogCa
 
 
 def test_what_lies_before_a_damaged_batch_is_no_proof_for_a_group_without_an_offset() -> None:
-    class DamagedAtItsEnd(MemoryRead):
-        def read(self, timeout_s: float) -> list[LogRecord]:
-            if records := super().read(timeout_s):
-                return records
-            raise Unreadable("damaged", 0, 1, "mend it")
-
     ends = Ends()
     ends.forecast(41)
-    ends.broker.open_end = lambda topic, partition, last: DamagedAtItsEnd(  # type: ignore[method-assign]
+    ends.broker.open_end = lambda topic, partition, last: DamagedRead(  # type: ignore[method-assign]
         ends.cluster.logs[topic, partition]
     )
     published = Published(0, TOPICS)
