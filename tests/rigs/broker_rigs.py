@@ -21,6 +21,7 @@ from worker.broker.security import open_producer
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker as WorkerSettings
 
+CLIENTS = ("kafka-python", "librdkafka")
 PARTITIONS = 4
 ALL = frozenset(range(PARTITIONS))
 SESSION_S = 6.0  # the shortest a broker allows by default
@@ -85,7 +86,8 @@ class MemoryRig:
 class KafkaRig:
     session_s = SESSION_S
 
-    def __init__(self, bootstrap: str) -> None:
+    def __init__(self, bootstrap: str, client: str = "kafka-python") -> None:
+        self.client = client
         self.connection = Kafka(bootstrap_servers=bootstrap, instance_id="contract-test")
         name = uuid.uuid4().hex[:8]
         self.input, self.output, self.changelog, self.group = (
@@ -105,6 +107,7 @@ class KafkaRig:
             group_id=self.group,
             instance_id=instance_id,
             session_timeout_s=self.session_s,
+            client=self.client,
         )
         self.brokers.append(KafkaBroker(kafka, WorkerSettings(), 1 << 20))
         return self.brokers[-1]

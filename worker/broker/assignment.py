@@ -11,42 +11,33 @@ from kafka.structs import TopicPartition
 log = logging.getLogger(__name__)
 
 
-class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Notes whose lives began and ended; called on the client's I/O thread while `poll` or `close` waits for it."""
+class Lives:
+    """Notes whose lives began and ended, on whatever thread; which partitions, not of which topic."""
 
-    def __init__(self, consumer: KafkaConsumer) -> None:
-        self.partitions = 0
-        self._consumer = consumer
+    def __init__(self) -> None:
+        self.partitions = 0  # those beyond are ignored
         self._lock = Lock()
         self._held: set[int] = set()
         self._began: set[int] = set()
         self._ended: set[int] = set()
 
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        for tp in assigned:
-            self._consumer.pause(tp)
-            # Without a position poll() raises NoOffsetForPartitionError for a new group, paused or not
-            self._consumer.seek(tp, 0)
-        if extra := sorted(tp.partition for tp in assigned if tp.partition >= self.partitions):
+    def assigned(self, partitions: Iterable[int]) -> None:
+        """Begin the lives of these partitions."""
+        every = {*partitions}
+        began = {p for p in every if p < self.partitions}
+        if extra := sorted(every - began):
             log.warning("ignoring partitions %s: there were %d at start", extra, self.partitions)
         with self._lock:
-            began = self._known(assigned)
             self._held |= began
             self._began |= began
 
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+    def revoked(self, partitions: Iterable[int]) -> None:
+        """End the lives of these partitions."""
+        ended = {p for p in partitions if p < self.partitions}
         with self._lock:
-            ended = self._known(revoked)
             self._held -= ended
             self._began -= ended
             self._ended |= ended
-
-    def begin_anew(self) -> None:
-        """End the lives of all held partitions and begin new ones."""
-        held = self.held()
-        tps = [TopicPartition(topic, p) for topic, p in self._consumer.assignment() if p in held]
-        self.on_partitions_revoked(tps)
-        self.on_partitions_assigned(tps)
 
     def take(self) -> tuple[frozenset[int], frozenset[int]]:
         """What began and what ended since the last call."""
@@ -60,5 +51,27 @@ class Assignment(ConsumerRebalanceListener):  # type: ignore[misc]
         with self._lock:
             return frozenset(self._held)
 
-    def _known(self, tps: Iterable[TopicPartition]) -> set[int]:
-        return {tp.partition for tp in tps if tp.partition < self.partitions}
+
+class Assignment(Lives, ConsumerRebalanceListener):  # type: ignore[misc]
+    """What kafka-python calls on its I/O thread while `poll` or `close` waits for it."""
+
+    def __init__(self, consumer: KafkaConsumer) -> None:
+        super().__init__()
+        self._consumer = consumer
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        for tp in assigned:
+            self._consumer.pause(tp)
+            # Without a position poll() raises NoOffsetForPartitionError for a new group, paused or not
+            self._consumer.seek(tp, 0)
+        self.assigned(tp.partition for tp in assigned)
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        self.revoked(tp.partition for tp in revoked)
+
+    def begin_anew(self) -> None:
+        """End the lives of all held partitions and begin new ones."""
+        held = self.held()
+        tps = [TopicPartition(topic, p) for topic, p in self._consumer.assignment() if p in held]
+        self.on_partitions_revoked(tps)
+        self.on_partitions_assigned(tps)

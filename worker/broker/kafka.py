@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from worker.broker.admin import remove_member
 from worker.broker.consumer import InputConsumer
@@ -13,6 +14,13 @@ from worker.broker.restore import LogReader
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
+
+if TYPE_CHECKING:
+    from worker.broker.librdkafka import consumer as other_consumer
+    from worker.broker.librdkafka import producer as other_producer
+
+    Consumer = InputConsumer | other_consumer.InputConsumer
+    Producer = TransactionalProducer | other_producer.TransactionalProducer
 
 log = logging.getLogger(__name__)
 
@@ -27,12 +35,13 @@ class KafkaBroker:
         self._kafka, self._worker = kafka, worker
         self._ended_with_consumer: frozenset[int] = frozenset()
         self._logs = LogReader(kafka)
-        self._producer = TransactionalProducer(kafka, worker.commit_timeout_s, max_request_bytes)
+        self._consumer_class, producer_class = _client(kafka)
+        self._producer = producer_class(kafka, worker.commit_timeout_s, max_request_bytes)
         # First the producer: it ends what a predecessor left open, for which committed offsets would have to wait
         self._producer.renew()
-        self._consumer: InputConsumer | None
+        self._consumer: Consumer | None
         try:
-            self._consumer = InputConsumer(kafka, worker)
+            self._consumer = self._consumer_class(kafka, worker)
         except (BrokerError, Refusal):
             self._producer.close()
             raise
@@ -87,7 +96,7 @@ class KafkaBroker:
         if self._consumer is not None and self._consumer.stuck:
             self._drop_consumer()
         if self._consumer is None:
-            self._consumer = InputConsumer(self._kafka, self._worker, self.partitions)
+            self._consumer = self._consumer_class(self._kafka, self._worker, self.partitions)
 
     def lag(self) -> dict[int, int]:
         return self._consumer.lag() if self._consumer else {}
@@ -102,7 +111,7 @@ class KafkaBroker:
         if leave:
             self._leave()
 
-    def _member(self) -> InputConsumer:
+    def _member(self) -> "Consumer":
         if self._consumer is None:
             raise BrokerError("the consumer failed: renew first")
         return self._consumer
@@ -119,3 +128,17 @@ class KafkaBroker:
             within(LEAVE_LIMIT_S, lambda: remove_member(kafka, kafka.group_id, kafka.instance_id))
         except (BrokerError, Refusal, TimeoutError) as error:
             log.warning("not removed from group %s, others wait for the session to end: %r", kafka.group_id, error)
+
+
+def _client(kafka: Kafka) -> tuple["type[Consumer]", "type[Producer]"]:
+    """The classes of the client that the settings choose. Raises Refusal where it is not installed."""
+    if kafka.client == "kafka-python":
+        return InputConsumer, TransactionalProducer
+    try:
+        from worker.broker.librdkafka import consumer, producer
+    except ImportError as error:
+        raise Refusal(
+            f"kafka.client is librdkafka, which needs {error.name}, and it is not installed: "
+            "pip install 'foldcast[librdkafka]'"
+        ) from error
+    return consumer.InputConsumer, producer.TransactionalProducer

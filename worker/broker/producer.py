@@ -27,7 +27,7 @@ BATCH_BYTES = 1_000_000  # at the client's 16 kB a transaction costs twice the C
 DISCARD_S = 2.0
 
 
-class _GivenUp(NamedTuple):
+class GivenUp(NamedTuple):
     """A transaction of which the client does not know that it committed."""
 
     places: Set[tuple[str, int]]  # topics and partitions it may have written to
@@ -44,7 +44,7 @@ class TransactionalProducer:
     def __init__(self, kafka: Kafka, commit_timeout_s: float, max_request_bytes: int) -> None:
         self._kafka, self._commit_timeout_s, self._max_request_bytes = kafka, commit_timeout_s, max_request_bytes
         self._producer: KafkaProducer | None = None
-        self._given_up: _GivenUp | None = None
+        self._given_up: GivenUp | None = None
 
     @property
     def usable(self) -> bool:
@@ -100,7 +100,7 @@ class TransactionalProducer:
         if given_up is None:
             return
         try:
-            if given_up.outcome == "refused" or not self._has_committed(given_up.offsets):
+            if given_up.outcome == "refused" or not has_committed(self._kafka, given_up.offsets):
                 deadline = time.monotonic() + self._commit_timeout_s
                 producer.begin_transaction()
                 send_all(producer, [Message(*place, b"aborted", b"") for place in given_up.places], deadline, [])
@@ -113,12 +113,6 @@ class TransactionalProducer:
             fix, fenced = fix_for(error, self._kafka, "Write"), is_fenced(error)
             raise BrokerError(f"what was given up is not aborted: {error!r}", fix=fix, fenced=fenced) from error
         self._given_up = None
-
-    def _has_committed(self, offsets: Mapping[int, int]) -> bool:
-        """Whether the transaction given up may have committed. An offset that another owner has moved on since shows
-        nothing, and what was committed must not be aborted."""
-        now = group_offsets(self._kafka, self._kafka.group_id, self._kafka.input_topic)
-        return all(now.get(partition, -1) >= offset for partition, offset in offsets.items())
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction within the commit time limit. Raises CommitError; then `renew` before the next."""
@@ -136,7 +130,7 @@ class TransactionalProducer:
         except CommitError as error:
             discard(producer)
             places = {(topic, partition) for topic, partition, *_ in messages[: len(futures)]}
-            self._given_up = _GivenUp(places, offsets, error.outcome)
+            self._given_up = GivenUp(places, offsets, error.outcome)
             raise
         self._producer = producer
 
@@ -184,6 +178,13 @@ def discard(producer: KafkaProducer) -> None:
     producer._sender.force_close()
     with suppress(KafkaError):
         producer.close(timeout=DISCARD_S)
+
+
+def has_committed(kafka: Kafka, offsets: Mapping[int, int]) -> bool:
+    """Whether the transaction given up may have committed. An offset that another owner has moved on since shows
+    nothing, and what was committed must not be aborted. Raises BrokerError, Refusal."""
+    now = group_offsets(kafka, kafka.group_id, kafka.input_topic)
+    return all(now.get(partition, -1) >= offset for partition, offset in offsets.items())
 
 
 def _stable(membership: object) -> ConsumerGroupMetadata:

@@ -70,8 +70,15 @@ class Kafka(Section):
     ssl_certfile: Name | None = Field(default=None, description="the worker's own certificate, a PEM file")
     ssl_keyfile: Name | None = Field(default=None, description="its key, where `ssl_certfile` does not hold it")
     ssl_password: SecretStr | None = Field(default=None, repr=False, description="opens the key; a secret")
+    client: Literal["kafka-python", "librdkafka"] = Field(
+        default="kafka-python",
+        description="what reads the input and writes transactions; `librdkafka` needs `foldcast[librdkafka]`",
+    )
     client_options: dict[str, object] = Field(
         default={}, repr=False, description="more options by kafka-python's names; what the worker sets is refused"
+    )
+    librdkafka_options: dict[str, object] = Field(
+        default={}, repr=False, description="more properties by librdkafka's names; what the worker sets is refused"
     )
 
     @field_validator("client_options")

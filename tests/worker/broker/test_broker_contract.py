@@ -9,6 +9,7 @@ from kafka.structs import TopicPartition
 
 from tests.rigs.broker_rigs import (
     ALL,
+    CLIENTS,
     LIMIT_S,
     LONG_SESSION_S,
     PARTITIONS,
@@ -24,9 +25,10 @@ from tests.rigs.memory_broker import INPUT, OUTPUT, MemoryBroker, MemoryCluster
 from worker.broker.contract import BrokerError, CommitError, Message, NotYet, OffsetHeld
 
 
-@pytest.fixture(params=["memory", pytest.param("kafka", marks=pytest.mark.kafka)])
+@pytest.fixture(params=["memory", *(pytest.param(client, marks=pytest.mark.kafka) for client in CLIENTS)])
 def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
-    rig: Rig = MemoryRig() if request.param == "memory" else KafkaRig(request.getfixturevalue("bootstrap"))
+    client = request.param
+    rig: Rig = MemoryRig() if client == "memory" else KafkaRig(request.getfixturevalue("bootstrap"), client)
     yield rig
     rig.close()
 

@@ -1,0 +1,360 @@
+"""The group member that reads the input by librdkafka: who owns what, and records of started partitions only."""
+
+import logging
+import time
+from bisect import bisect_left, bisect_right
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import groupby
+from struct import pack, unpack_from
+from typing import Any, cast
+
+from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import KafkaError as Code
+from kafka.errors import FencedInstanceIdError, KafkaError
+
+from worker.broker import admin
+from worker.broker.assignment import Lives
+from worker.broker.codecs import DELETE, MEND
+from worker.broker.contract import (
+    NO_TOPIC,
+    UNANSWERED_S,
+    BrokerError,
+    Polled,
+    Records,
+    Unanswered,
+    Unreadable,
+    longest_transaction_s,
+)
+from worker.broker.fixes import fix_for
+from worker.broker.librdkafka.errors import of_code, translated
+from worker.broker.librdkafka.gaps import Gaps
+from worker.broker.librdkafka.options import open_consumer
+from worker.broker.librdkafka.statistics import INTERVAL_MS, Statistics
+from worker.broker.limits import Patience, asking, within
+from worker.settings.kafka import Kafka
+from worker.settings.worker import Worker
+
+log = logging.getLogger(__name__)
+
+ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
+HELD_LIMIT_S = 3.0  # likewise, and seldom
+OPEN_LIMIT_S = 15.0
+CLOSE_LIMIT_S = 5.0
+START_LIMIT_S = 2.0
+START_AGAIN_S = 0.005
+SKIP = "go on without them (worker.on_gap = skip)"
+FETCH_BYTES = 4 << 20
+QUEUE_BYTES = 32 << 20  # of a partition's records that are fetched ahead
+MAGIC = b"CGMDv2:"  # begins the client's group metadata; then comes the generation, -1 outside the group
+PASSING = (Code._MAX_POLL_EXCEEDED,)  # the callbacks say the same
+DAMAGED = (Code._BAD_MSG, Code._BAD_COMPRESSION, Code._NOT_IMPLEMENTED)
+
+
+@dataclass(frozen=True)
+class Membership:
+    """What fences the commit of a poll's records."""
+
+    metadata: bytes
+    changes: int  # of the assignment, by that poll
+    consumer: "InputConsumer"
+
+    def now(self) -> bytes:
+        """Return the metadata to commit with.
+
+        The client joins again by itself, between two polls, and a commit with what was true at the poll would be
+        refused then. Which partitions are whose changes in a poll alone: what is revoked is given away only after its
+        callback, and who was expelled joins only after the callback that says so. So while no callback came, the
+        newest generation is ours to commit with.
+        """
+        newest = self.consumer.metadata()
+        return newest if newest is not None and self.changes == self.consumer.changes else self.metadata
+
+
+class InputConsumer:
+    """One life of a consumer. After a BrokerError from `poll`, or once it is `stuck`, close it and make another."""
+
+    def __init__(self, kafka: Kafka, worker: Worker, partitions: int | None = None) -> None:
+        """Subscribe. `partitions` beyond so many are ignored; without it, beyond those there are now.
+
+        Raises BrokerError when no broker answers or the topic is not there; Refusal.
+        """
+        self._kafka, self._topic = kafka, kafka.input_topic
+        self.started: set[int] = set()
+        self._at: dict[int, int] = {}  # by started partition: all below it has been handed out or passed
+        self._fetched: set[int] = set()  # partitions of which something came since their start
+        self.changes = 0
+        self._longest_transaction_s = longest_transaction_s(worker.commit_timeout_s)
+        self._max_poll_records = worker.max_poll_records
+        self._patience = Patience()
+        self._assignment, self._gaps, self.silence = Lives(), Gaps(kafka), Statistics(self._topic)
+        # By the other client, which has a sentence for whatever is wrong on the way there
+        self._id = admin.topic_id(kafka, self._topic)
+        self._consumer = open_consumer(kafka, self._properties(worker))
+        try:
+            described = self._consumer.list_topics(self._topic, OPEN_LIMIT_S).topics[self._topic]
+            if described.error is not None:
+                raise KafkaException(described.error)
+            found = len(described.partitions)
+            self._assignment.partitions = self.partitions = min(found, partitions or found)
+            self._consumer.subscribe([self._topic], self._assigned, self._revoked, self._revoked)
+        except KafkaException as raised:
+            self.close()
+            error = translated(raised, self._topic)
+            fix = fix_for(error, kafka, "Read")
+            raise BrokerError(f"no partitions of {self._topic}: {error!r}", fix=fix) from error
+        if not self.partitions:
+            self.close()
+            raise BrokerError(f"there is no topic {self._topic}", fix=NO_TOPIC)
+
+    def _properties(self, worker: Worker) -> dict[str, object]:
+        session_ms = int(self._kafka.session_timeout_s * 1000)
+        return {
+            "group.id": self._kafka.group_id,
+            "group.instance.id": self._kafka.instance_id,
+            "partition.assignment.strategy": "cooperative-sticky",
+            "isolation.level": "read_committed",  # also what makes committed() wait for open transactions
+            "auto.offset.reset": "error",
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,  # tells where the log ends behind markers and aborted records
+            "check.crcs": True,
+            "session.timeout.ms": session_ms,
+            "heartbeat.interval.ms": min(max(session_ms // 10, 1000), 3000),
+            "max.poll.interval.ms": max(int(worker.stall_exit_s * 1000), session_ms),
+            "fetch.wait.max.ms": 50,
+            "fetch.queue.backoff.ms": 20,  # at its 1000 a partition that is read fast stands still for most of them
+            "max.partition.fetch.bytes": FETCH_BYTES,
+            "queued.min.messages": 5 * self._max_poll_records,
+            "queued.max.messages.kbytes": QUEUE_BYTES >> 10,
+            "statistics.interval.ms": INTERVAL_MS,
+            "stats_cb": self.silence.take,
+        }
+
+    # ---- callbacks, which run within a poll
+
+    def _assigned(self, consumer: Consumer, tps: list[TopicPartition]) -> None:
+        # At the end, which is there: an offset of its own would be looked for among those of the group
+        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in tps])
+        consumer.pause(tps)
+        self.changes += 1
+        self._assignment.assigned(tp.partition for tp in tps)
+
+    def _revoked(self, consumer: Consumer, tps: list[TopicPartition]) -> None:
+        consumer.incremental_unassign(tps)
+        self.changes += 1
+        self._assignment.revoked(tp.partition for tp in tps)
+
+    # ---- what the contract asks for
+
+    def input_id(self) -> str:
+        """The id that the cluster gave the topic when it was made; empty where unknown."""
+        return self._id
+
+    def partitions_now(self) -> int:
+        """Of the input, by the client's metadata, which refresh themselves; as many as at start where it has none."""
+        return self.silence.known() or self.partitions
+
+    def poll(self, timeout_s: float) -> Polled:
+        """Records of started partitions and what changed hands since the last poll. Raises BrokerError."""
+        try:
+            # Not consume() alone, which waits for its whole time to fill the list (confluent-kafka 2.16.1)
+            first = self._consumer.poll(timeout_s)
+            fetched = [] if first is None else [first, *self._consumer.consume(self._max_poll_records - 1, 0)]
+        except KafkaException as error:
+            raise self._failed(translated(error, self._topic)) from error
+        errors = any(message.error() is not None for message in fetched)
+        if errors:
+            self._raise(fetched)
+        metadata = self.metadata()
+        began, ended = self._assignment.take()
+        self.started -= began | ended
+        self._patience.forget(ended)
+        before, unreadable = {p: self._at[p] for p in self.started}, list[Unreadable]()
+        if errors:
+            fetched = self._sifted(fetched, unreadable)
+        records: dict[int, Records] = {}
+        for partition, run in groupby(fetched, Message.partition):
+            if partition in self.started:
+                self._add(partition, _records([*run]), records)
+        try:
+            lost = self._lost(before, records)
+        except BrokerError:
+            self._assignment.revoked(began | ended)  # they are still to be told
+            raise
+        return Polled(
+            records,
+            began,
+            ended,
+            None if metadata is None else Membership(metadata, self.changes, self),
+            tuple(unreadable),
+            {p: self._at[p] for p in self.started - records.keys()},
+            lost,
+        )
+
+    def metadata(self) -> bytes | None:
+        """Return the client's place in the group, None while it has none: that would go unfenced."""
+        metadata: bytes | None = self._consumer.consumer_group_metadata()
+        if metadata is None or unpack_from("=i", metadata, len(MAGIC))[0] < 0:
+            return None
+        return metadata
+
+    def _raise(self, fetched: list[Message]) -> None:
+        """Raise BrokerError where an error came that is neither a place in a log nor over by itself."""
+        for message in fetched:
+            error, partition = message.error(), message.partition()
+            if error is None or error.code() in (Code._PARTITION_EOF, *DAMAGED, *PASSING):
+                continue
+            if error.code() == Code._AUTO_OFFSET_RESET and partition not in self.started:
+                continue
+            # Of what is fatal only the words tell the reason (confluent-kafka 2.16.1)
+            fenced = error.code() == Code._FATAL and "fenced" in error.str()
+            raise self._failed(FencedInstanceIdError(error.str()) if fenced else of_code(error, self._topic))
+
+    def _sifted(self, fetched: list[Message], unreadable: list[Unreadable]) -> list[Message]:
+        """Return the records among what came, but none behind a place that is unreadable."""
+        sifted, stopped = list[Message](), set[int]()
+        for message in fetched:
+            error, partition = message.error(), message.partition() or 0
+            if partition in stopped:
+                continue
+            if error is None:
+                sifted.append(message)
+            elif error.code() == Code._PARTITION_EOF and partition in self.started:
+                self._reach(partition, message.offset() or 0)
+            elif error.code() in DAMAGED and partition in self.started:
+                stopped.add(partition)
+                unreadable.append(self._damaged(partition, message))
+        return sifted
+
+    def _damaged(self, partition: int, message: Message) -> Unreadable:
+        self._stop(partition)
+        at = max(message.offset() or 0, self._at[partition])
+        where = f"{self._topic}-{partition} cannot be unpacked from offset {at} on"
+        fix = f"{MEND}{DELETE.format(tp=TopicPartition(self._topic, partition))} and {SKIP}"
+        return Unreadable(f"{where}: {message.error()!r}", partition, at, fix)
+
+    def _failed(self, error: KafkaError) -> BrokerError:
+        fenced = isinstance(error, FencedInstanceIdError)
+        return BrokerError(f"poll failed: {error!r}", fix=fix_for(error, self._kafka, "Read"), fenced=fenced)
+
+    def _reach(self, partition: int, offset: int) -> None:
+        self._fetched.add(partition)
+        self._at[partition] = max(self._at[partition], offset)
+
+    def _add(self, partition: int, run: Records, records: dict[int, Records]) -> None:
+        self._reach(partition, run.offsets[-1] + 1)
+        if partition not in records:
+            records[partition] = run
+            return
+        whole, more = (cast(tuple[list[object], ...], one) for one in (records[partition], run))
+        for parts, added in zip(whole, more, strict=True):
+            parts += added
+
+    def _lost(self, before: dict[int, int], records: dict[int, Records]) -> dict[int, tuple[int, int]]:
+        """Look where offsets are missing from where each partition was to where it is. Raises BrokerError."""
+        lost = {}
+        for partition, low in before.items():
+            offsets, high = records[partition].offsets if partition in records else [], self._at[partition]
+            if high - low == len(offsets):
+                continue
+            places = range(len(offsets))  # of which those in between have as many offsets missing before them
+            first = bisect_right(places, low, key=lambda place: offsets[place] - place)
+            last = bisect_left(places, high - len(offsets), key=lambda place: offsets[place] - place)
+            begin = offsets[first - 1] + 1 if first else low
+            end = offsets[last] if last < len(offsets) else high
+            if number := self._gaps.lost(partition, begin, end):
+                lost[partition] = number, high
+        return lost
+
+    def start(self, partition: int, offset: int) -> None:
+        """Deliver from `offset` on. A partition that was lost in the meantime is left alone: the next poll tells."""
+        if partition not in self._assignment.held():
+            return
+        tp, deadline = TopicPartition(self._topic, partition, offset), time.monotonic() + START_LIMIT_S
+        self._consumer.resume([tp])
+        while True:
+            try:
+                self._consumer.seek(tp)
+                break
+            except KafkaException as error:  # it was assigned just now, and the client has not begun with it
+                if time.monotonic() > deadline:
+                    raise self._failed(translated(error, self._topic)) from error
+                time.sleep(START_AGAIN_S)
+        self._at[partition] = offset
+        self._fetched.discard(partition)
+        self.started.add(partition)
+        self.silence.over(partition)
+
+    def rest(self, partition: int, offset: int) -> None:
+        """Deliver nothing more of it until `start`, and be at `offset`."""
+        self.start(partition, offset)
+        self._stop(partition)
+
+    def _stop(self, partition: int) -> None:
+        """Fetch no more of it until `start`, where it is still ours."""
+        if partition in self._assignment.held():
+            self._consumer.pause([TopicPartition(self._topic, partition)])
+            self.silence.rests(partition)
+
+    def committed(self, partition: int) -> int | None:
+        """The group's offset, once no transaction holds it. Raises NotYet, OffsetHeld, BrokerError."""
+        what = f"committed offset of {self._topic}-{partition}"
+        with self._patience.asking(partition, self._longest_transaction_s), asking(self._kafka, what):
+            try:
+                (found,) = self._consumer.committed([TopicPartition(self._topic, partition)], ASK_LIMIT_S)
+            except KafkaException as error:
+                raise translated(error) from error
+            if found.error is not None:
+                raise of_code(found.error)
+        return found.offset if found.offset >= 0 else None
+
+    def bounds(self, partition: int) -> tuple[int, int]:
+        """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""
+        what = f"bounds of {self._topic}-{partition}"
+        with self._patience.asking(partition, UNANSWERED_S), asking(self._kafka, what, Unanswered):
+            try:
+                first, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), ASK_LIMIT_S)
+            except KafkaException as error:
+                raise translated(error, self._topic) from error
+        return first, end
+
+    @property
+    def stuck(self) -> bool:
+        """It has left `committed` or `bounds` of a partition without an answer for too long."""
+        return self._patience.over
+
+    def lag(self) -> dict[int, int]:
+        """Records between position and log end of started partitions, where a fetch has been answered."""
+        lags = {}
+        for partition in self.started & self._fetched:
+            _, end = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
+            behind = max(end - self._at[partition], 0)
+            if behind or not self.silence.lasts(partition):
+                lags[partition] = behind
+        return lags
+
+    def held(self) -> frozenset[int]:
+        """Partitions whose lives have begun and whose end was not reported; nothing is reported after this."""
+        return self._assignment.take()[1] | self._assignment.held()
+
+    def close(self) -> None:
+        """Stay a member until the session times out, so that a restart takes over. Never raises."""
+        with suppress(KafkaException, RuntimeError, TimeoutError):
+            within(CLOSE_LIMIT_S, self._consumer.close)
+        self._gaps.close()
+
+
+def metadata_of(group_id: str) -> bytes:
+    """Return the metadata of whoever is not in the group, as the client writes it: no generation, member, instance."""
+    return MAGIC + pack("=i", -1) + group_id.encode() + b"\0\0\1"
+
+
+def _records(run: list[Any]) -> Records:  # messages, whose types leave room for more than a record has
+    return Records(
+        [message.offset() for message in run],
+        [message.timestamp()[1] for message in run],
+        [message.key() for message in run],
+        [message.value() for message in run],
+        [message.headers() or [] for message in run],
+    )

@@ -1,0 +1,194 @@
+"""One transaction per cycle by librdkafka: messages and input offsets, together or not at all."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException, Producer, TopicPartition
+from confluent_kafka import Message as Record
+from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
+
+from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.fixes import GROUP_MOVES, fix_for, transactional_id
+from worker.broker.librdkafka.consumer import Membership, metadata_of
+from worker.broker.librdkafka.errors import RAISED, of_code, translated
+from worker.broker.librdkafka.options import open_producer
+from worker.broker.limits import within
+from worker.broker.producer import (
+    BATCH_BYTES,
+    DISCARD_S,
+    TRANSACTION_MARGIN_MS,
+    TRANSACTION_TIMEOUT_MS,
+    GivenUp,
+    has_committed,
+    is_fenced,
+    left,
+)
+from worker.refusal import Refusal
+from worker.settings.kafka import Kafka
+
+
+class TransactionalProducer:
+    """Commits transactions; after any failure it is of no use until `renew`."""
+
+    def __init__(self, kafka: Kafka, commit_timeout_s: float, max_request_bytes: int) -> None:
+        self._kafka, self._commit_timeout_s, self._max_request_bytes = kafka, commit_timeout_s, max_request_bytes
+        self._producer: Producer | None = None
+        self._given_up: GivenUp | None = None
+        self._undelivered: dict[tuple[str, int], KafkaError] = {}  # of this transaction, by topic and partition
+
+    @property
+    def usable(self) -> bool:
+        """Every transaction so far has committed: none of ours can be open."""
+        return self._producer is not None
+
+    def renew(self) -> None:
+        """Throw the producer away and make another, which aborts what the old one left open, wherever that is.
+
+        Raises BrokerError, or Refusal where the user may not have one.
+        """
+        self.close()
+        producer = open_producer(self._kafka, self._properties())
+        try:
+            _asked(lambda: producer.init_transactions(self._commit_timeout_s))
+            self._sweep(producer)
+        except (KafkaError, TimeoutError) as error:
+            _discard(producer)
+            if isinstance(error, AuthorizationError):
+                raise Refusal(f"no transactional producer: {fix_for(error, self._kafka)}") from error
+            fix, fenced = fix_for(error, self._kafka, "Write"), is_fenced(error)
+            raise BrokerError(f"no transactional producer: {error!r}", fix=fix, fenced=fenced) from error
+        except (BrokerError, Refusal):
+            _discard(producer)
+            raise
+        self._producer = producer
+
+    def _properties(self) -> dict[str, object]:
+        limit_ms = int(self._commit_timeout_s * 1000)
+        return {
+            "transactional.id": transactional_id(self._kafka),
+            "transaction.timeout.ms": max(TRANSACTION_TIMEOUT_MS, limit_ms + TRANSACTION_MARGIN_MS),
+            "batch.size": min(BATCH_BYTES, self._max_request_bytes),
+            "batch.num.messages": 1_000_000,  # a batch is full by its bytes
+            "message.max.bytes": self._max_request_bytes,
+            "queue.buffering.max.messages": 0,  # a transaction has as many as it has
+            "queue.buffering.max.kbytes": 2_000_000,
+            "linger.ms": 5,
+            "retry.backoff.ms": 5,
+            "socket.timeout.ms": limit_ms,
+            "delivery.timeout.ms": limit_ms,
+            "delivery.report.only.error": True,
+            "on_delivery": self._told,
+        }
+
+    def _told(self, error: Code | None, message: Record) -> None:
+        if error is not None:
+            self._undelivered[message.topic() or "", message.partition() or 0] = of_code(error)
+
+    def _sweep(self, producer: Producer) -> None:
+        """Abort once more in every partition that the transaction given up has written to.
+
+        The reason is that of the other client's producer: a broker may have written no marker there (KAFKA-20734).
+        """
+        given_up = self._given_up
+        if given_up is None:
+            return
+        if given_up.outcome == "refused" or not has_committed(self._kafka, given_up.offsets):
+            deadline = time.monotonic() + self._commit_timeout_s
+            _asked(producer.begin_transaction)
+            self._send(producer, [Message(*place, b"aborted", b"") for place in given_up.places])
+            self._flush(producer, deadline)
+            # Its offsets too, by the group's name alone: a member's generation may be over
+            nobody = metadata_of(self._kafka.group_id)
+            offsets = self._group_offsets(given_up.offsets)
+            _asked(lambda: producer.send_offsets_to_transaction(offsets, nobody, left(deadline)))
+            _asked(lambda: producer.abort_transaction(left(deadline)))
+        self._given_up = None
+
+    def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
+        """One transaction within the commit time limit. Raises CommitError; then `renew` before the next."""
+        if not offsets:
+            raise ValueError("every transaction carries offsets: they are what fences it")
+        if not isinstance(membership, Membership):
+            raise CommitError(f"not a member in good standing: {membership}", outcome="refused", fix=GROUP_MOVES)
+        producer, self._producer = self._producer, None
+        if producer is None:
+            raise CommitError("the last transaction failed: renew first", outcome="refused")
+        try:
+            self._transact(producer, messages, self._group_offsets(offsets), membership)
+        except CommitError as error:
+            _discard(producer)
+            lacking = {
+                place for place, why in self._undelivered.items() if isinstance(why, UnknownTopicOrPartitionError)
+            }
+            places = {(message.topic, message.partition) for message in messages} - lacking
+            self._given_up = GivenUp(places, offsets, error.outcome)
+            raise
+        self._producer = producer
+
+    def _transact(
+        self, producer: Producer, messages: Sequence[Message], offsets: list[TopicPartition], membership: Membership
+    ) -> None:
+        deadline = time.monotonic() + self._commit_timeout_s
+        try:
+            _asked(producer.begin_transaction)
+            self._send(producer, messages)
+            self._flush(producer, deadline)
+            _asked(lambda: producer.send_offsets_to_transaction(offsets, membership.now(), left(deadline)))
+        except (KafkaError, ValueError) as error:
+            raise self._failed(error, "refused") from error
+        try:
+            _asked(lambda: producer.commit_transaction(left(deadline)))
+        except KafkaError as error:
+            # Unknown even if fenced: a successor may have come between a commit that worked and its retry
+            raise self._failed(error, "unknown") from error
+
+    def _send(self, producer: Producer, messages: Sequence[Message]) -> None:
+        self._undelivered.clear()
+        produce = producer.produce
+        try:
+            for topic, partition, key, value, headers, timestamp_ms in messages:
+                produce(topic, value, key, partition, None, None, timestamp_ms or 0, list(headers))
+        except (*RAISED, BufferError) as error:
+            raise translated(error) from error
+
+    def _flush(self, producer: Producer, deadline: float) -> None:
+        try:
+            waiting = producer.flush(left(deadline))
+        except RAISED as error:
+            raise translated(error) from error
+        if self._undelivered:  # offsets would be sent all the same, and only the commit fail (librdkafka 2.16.0)
+            raise next(iter(self._undelivered.values()))
+        if waiting:
+            raise KafkaTimeoutError("a record was not acknowledged in time")
+
+    def _failed(self, error: Exception, outcome: str) -> CommitError:
+        fix = fix_for(error, self._kafka, "Write")
+        return CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=is_fenced(error), fix=fix)
+
+    def _group_offsets(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
+        return [TopicPartition(self._kafka.input_topic, p, offset) for p, offset in offsets.items()]
+
+    def close(self) -> None:
+        """Throw the producer away; an open transaction stays open until `renew` or its time-out. Never raises."""
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            _discard(producer)
+
+
+def _asked(call: Callable[[], object]) -> None:
+    try:
+        call()
+    except RAISED as error:
+        raise translated(error) from error
+
+
+def _discard(producer: Producer) -> None:
+    """Forget a producer, and wait until it sends nothing more: its late answer would fence the next one."""
+    with suppress(KafkaException, TimeoutError, RuntimeError):
+        producer.purge(blocking=False)
+    hold = [producer]
+    del producer
+    with suppress(TimeoutError):
+        within(DISCARD_S, hold.clear)
