@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 from hypothesis import settings
 
+from tests.rigs.client import CLIENT_VARIABLE
 from tests.rigs.ports import free_port
 from tests.rigs.postgres import WHAT_TO_INSTALL, Postgres, programs
 from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, LocalKafkaUnavailable, local_kafka
@@ -78,7 +79,7 @@ def clients() -> set[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def _no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which Kafka to use is all that a developer's environment may say."""
+    """Which Kafka to use, by which client, is all that a developer's environment may say."""
     for name in list(os.environ):
-        if name.startswith("FOLDCAST_") and name != BOOTSTRAP_VARIABLE:
+        if name.startswith("FOLDCAST_") and name not in (BOOTSTRAP_VARIABLE, CLIENT_VARIABLE):
             monkeypatch.delenv(name)

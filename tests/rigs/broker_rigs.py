@@ -10,6 +10,7 @@ from typing import Protocol, TypeVar
 
 from kafka.structs import OffsetAndMetadata, TopicPartition
 
+from tests.rigs.client import chosen_client
 from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT, MemoryBroker, MemoryCluster
 from tests.rigs.memory_log import Transaction
 from worker.broker import admin
@@ -21,7 +22,6 @@ from worker.broker.security import open_producer
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker as WorkerSettings
 
-CLIENTS = ("kafka-python", "librdkafka")
 PARTITIONS = 4
 ALL = frozenset(range(PARTITIONS))
 SESSION_S = 6.0  # the shortest a broker allows by default
@@ -86,8 +86,8 @@ class MemoryRig:
 class KafkaRig:
     session_s = SESSION_S
 
-    def __init__(self, bootstrap: str, client: str = "kafka-python") -> None:
-        self.client = client
+    def __init__(self, bootstrap: str, client: str | None = None) -> None:
+        self.client = client or chosen_client()
         self.connection = Kafka(bootstrap_servers=bootstrap, instance_id="contract-test")
         name = uuid.uuid4().hex[:8]
         self.input, self.output, self.changelog, self.group = (

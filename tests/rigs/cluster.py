@@ -27,6 +27,7 @@ from pipeline.durable.image import Image, read_image
 from pipeline.learning.adoption import Adoption
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
+from tests.rigs.client import chosen_client
 from worker import topics
 from worker.broker import admin
 from worker.broker.contract import BrokerError
@@ -207,6 +208,7 @@ class Cluster:
                 "output_topic": f"{name}-out",
                 "group_id": name,
                 "session_timeout_s": 6,
+                "client": chosen_client(),
             },
             "http": {"host": "127.0.0.1", "port": 0},
             "worker": {"give_up_s": 60},

@@ -13,29 +13,24 @@ from kafka.coordinator.base import MemberState
 from kafka.errors import FencedInstanceIdError, KafkaError
 from kafka.structs import TopicPartition
 
-from worker.broker import admin
 from worker.broker.assignment import Assignment
 from worker.broker.codecs import held_back, unreadable
 from worker.broker.contract import (
     NO_TOPIC,
     UNANSWERED_S,
     BrokerError,
-    NotYet,
-    OffsetHeld,
     Polled,
     Records,
     Unanswered,
     Unreadable,
-    longest_transaction_s,
 )
-from worker.broker.fixes import fix_for, no_answer
-from worker.broker.holds import Holds
+from worker.broker.fixes import fix_for
 from worker.broker.holes import Holes
 from worker.broker.limits import Patience, asking, within
+from worker.broker.offsets import StableOffsets
 from worker.broker.security import open_consumer
 from worker.broker.silence import Silence
 from worker.broker.stalls import Stalls
-from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
 
@@ -44,7 +39,6 @@ log = logging.getLogger(__name__)
 JOIN_S = 1.0
 REJOIN_AFTER_S = 5.0
 ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
-HELD_LIMIT_S = 3.0  # likewise, and seldom
 OPEN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 5.0
 SKIP = "go on without them (worker.on_gap = skip)"
@@ -62,14 +56,12 @@ class InputConsumer:
         self.started: set[int] = set()
         self._member_id: str | None = None
         self._unstable_since: float | None = time.monotonic()
-        self._stale_answers: set[int] = set()
-        self._longest_transaction_s = longest_transaction_s(worker.commit_timeout_s)
         self._patience = Patience()
         self._consumer = _open(kafka, worker)
         try:
             self._assignment, self._holes = Assignment(self._consumer), Holes(self._consumer)
             self.silence = Silence(self._consumer, self._topic)
-            self._holds = Holds(self._consumer, 2 * self._longest_transaction_s)
+            self.offsets = StableOffsets(kafka, self._consumer, self._patience, worker.commit_timeout_s)
             self._stalls = Stalls(self._consumer, self._topic, self.silence)
             self._consumer.subscribe([self._topic], listener=self._assignment)
             # After subscribe() and before the first poll(): a join without the topic's metadata is followed by another
@@ -118,7 +110,7 @@ class InputConsumer:
         began, ended = self._assignment.take()
         self.started -= began | ended
         self._patience.forget(ended)
-        self._holds.forget(ended)
+        self.offsets.forget(ended)
         records = {tp.partition: _records(rows) for tp, rows in fetched.items() if tp.partition in self.started}
         passed = self._passed(records)
         runs = {p: (len(run.offsets), run.offsets[-1] + 1) for p, run in records.items()}
@@ -195,43 +187,7 @@ class InputConsumer:
 
     def committed(self, partition: int) -> int | None:
         """The group's offset, once no transaction holds it. Raises NotYet, OffsetHeld, BrokerError."""
-        began = time.monotonic()
-        try:
-            # A call that timed out leaves its request behind, and the next call gets that old answer (kafka-python
-            # 3.0.12), perhaps from before another worker owned the partition: throw one answer away.
-            with self._patience.asking(partition, self._longest_transaction_s):
-                if partition in self._stale_answers:
-                    self._ask_committed(partition)
-                return self._ask_committed(partition)
-        except NotYet:
-            if self._holds.unanswered(partition, began) <= self._longest_transaction_s:
-                raise
-            raise self._held(partition) from None
-
-    def _ask_committed(self, partition: int) -> int | None:
-        self._stale_answers.add(partition)
-        tp = TopicPartition(self._topic, partition)
-        with asking(self._kafka, f"committed offset of {self._topic}-{partition}"):
-            offset: int | None = self._consumer.committed(tp, timeout_ms=ASK_LIMIT_S * 1000)
-        self._stale_answers.discard(partition)
-        return offset
-
-    def _held(self, partition: int) -> OffsetHeld:
-        """What is known of an offset that a transaction holds, though nobody of the group can have one open any more.
-
-        A coordinator that was killed and started again may lose a transaction's end (Kafka 4.3.1). Raises NotYet.
-        """
-        kafka, what = self._kafka, f"committed offset of {self._topic}-{partition}"
-        try:
-            offsets = within(HELD_LIMIT_S, lambda: admin.group_offsets(kafka, kafka.group_id, self._topic))
-        except (BrokerError, Refusal, TimeoutError) as error:
-            raise NotYet(f"{what}: no answer yet ({error!r})", fix=no_answer(kafka)) from error
-        self._patience.forget([partition])
-        return OffsetHeld(
-            f"{what} is held by a transaction for longer than any of this group lasts",
-            offsets.get(partition),
-            fix="see with kafka-transactions.sh find-hanging whose it is",
-        )
+        return self.offsets.committed(partition)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""

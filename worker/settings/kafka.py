@@ -19,6 +19,19 @@ OWNED = frozenset((
     "max_in_flight_requests_per_connection", "partitioner", "fetch_max_wait_ms", "max_partition_fetch_bytes",
     "allow_auto_create_topics", "bootstrap_timeout_ms", "kafka_client", "security_protocol", "sasl_mechanism",
     "sasl_plain_username", "sasl_plain_password", "ssl_cafile", "ssl_certfile", "ssl_keyfile", "ssl_password",
+    # librdkafka's
+    "bootstrap.servers", "metadata.broker.list", "client.id", "group.id", "group.instance.id", "group.protocol",
+    "partition.assignment.strategy", "isolation.level", "auto.offset.reset", "enable.auto.commit",
+    "auto.commit.enable", "auto.commit.interval.ms", "enable.auto.offset.store", "offset.store.method",
+    "enable.partition.eof", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms",
+    "fetch.wait.max.ms", "max.partition.fetch.bytes", "fetch.message.max.bytes", "queued.min.messages",
+    "queued.max.messages.kbytes", "statistics.interval.ms", "transactional.id", "transaction.timeout.ms",
+    "enable.idempotence", "request.required.acks", "message.send.max.retries", "retry.backoff.ms", "batch.size",
+    "batch.num.messages", "message.max.bytes", "queue.buffering.max.messages", "queue.buffering.max.kbytes",
+    "queue.buffering.max.ms", "linger.ms", "socket.timeout.ms", "request.timeout.ms", "delivery.timeout.ms",
+    "message.timeout.ms", "delivery.report.only.error", "max.in.flight", "max.in.flight.requests.per.connection",
+    "allow.auto.create.topics", "security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username",
+    "sasl.password", "ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.key.password",
 ))
 # fmt: on
 
@@ -75,10 +88,10 @@ class Kafka(Section):
         description="what reads the input and writes transactions; `librdkafka` needs `foldcast[librdkafka]`",
     )
     client_options: dict[str, object] = Field(
-        default={}, repr=False, description="more options by kafka-python's names; what the worker sets is refused"
-    )
-    librdkafka_options: dict[str, object] = Field(
-        default={}, repr=False, description="more properties by librdkafka's names; what the worker sets is refused"
+        default={},
+        repr=False,
+        description="more options by kafka-python's names, with a dot in them by librdkafka's; what the worker sets is "
+        "refused",
     )
 
     @field_validator("client_options")

@@ -1,15 +1,15 @@
 """What every broker must do, tried on the one in memory and on a real Kafka."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
+from confluent_kafka import KafkaError as Code
+from confluent_kafka import KafkaException
 from kafka.errors import KafkaError, KafkaTimeoutError
-from kafka.structs import TopicPartition
 
 from tests.rigs.broker_rigs import (
     ALL,
-    CLIENTS,
     LIMIT_S,
     LONG_SESSION_S,
     PARTITIONS,
@@ -21,6 +21,7 @@ from tests.rigs.broker_rigs import (
     drive,
     eventually,
 )
+from tests.rigs.client import CLIENTS
 from tests.rigs.memory_broker import INPUT, OUTPUT, MemoryBroker, MemoryCluster
 from worker.broker.contract import BrokerError, CommitError, Message, NotYet, OffsetHeld
 
@@ -31,6 +32,29 @@ def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
     rig: Rig = MemoryRig() if client == "memory" else KafkaRig(request.getfixturevalue("bootstrap"), client)
     yield rig
     rig.close()
+
+
+@pytest.fixture(params=[pytest.param(client, marks=pytest.mark.kafka) for client in CLIENTS])
+def kafka_rig(request: pytest.FixtureRequest, bootstrap: str) -> Iterator[KafkaRig]:
+    rig = KafkaRig(bootstrap, request.param)
+    yield rig
+    rig.close()
+
+
+class Instead:
+    """A client of which some methods are other ones."""
+
+    def __init__(self, client: object, methods: dict[str, Callable[..., object]]) -> None:
+        self._client = client
+        vars(self).update(methods)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+
+def instead(patch: pytest.MonkeyPatch, owner: object, name: str, **methods: Callable[..., object]) -> None:
+    """Put these in the place of a client's methods, of which librdkafka's take no patch."""
+    patch.setattr(owner, name, Instead(getattr(owner, name), methods))
 
 
 def joined(rig: Rig, instance_id: str = "w1") -> Worker:
@@ -256,26 +280,23 @@ def test_one_that_was_fenced_hears_of_it_though_it_commits_nothing_and_may_take_
     assert fenced.value.fenced
 
 
-@pytest.mark.kafka
 def test_what_was_revoked_within_a_poll_that_failed_is_told_too(
-    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+    kafka_rig: KafkaRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = KafkaRig(bootstrap)
-    worker = joined(rig)
-    consumer = rig.brokers[0]._consumer
+    worker = joined(kafka_rig)
+    consumer = kafka_rig.brokers[0]._consumer
     assert consumer is not None
 
-    def fail(timeout_ms: float) -> None:
-        consumer._assignment.on_partitions_revoked([TopicPartition(rig.input, 3)])
-        raise KafkaError("as told")
+    def fail(*_: object, **__: object) -> None:
+        consumer._assignment.revoked([3])
+        raise KafkaError("as told") if kafka_rig.client == "kafka-python" else KafkaException(Code(Code._FAIL))
 
-    monkeypatch.setattr(consumer._consumer, "poll", fail)
+    instead(monkeypatch, consumer, "_consumer", poll=fail)
     with pytest.raises(BrokerError):
         worker.poll()
     worker.broker.renew()
     drive(worker, until=lambda: sorted(worker.began) == sorted([*ALL, *ALL]))
     assert sorted(worker.ended) == sorted(ALL)
-    rig.close()
 
 
 def test_a_restart_takes_over_without_waiting_for_the_session(rig: Rig) -> None:
@@ -376,20 +397,18 @@ def test_after_a_failed_poll_renew_begins_everything_anew(rig: Rig) -> None:
     worker.commit([], {0: 1})
 
 
-@pytest.mark.kafka
 def test_a_consumer_that_leaves_an_ask_unanswered_for_too_long_is_made_anew(
-    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+    kafka_rig: KafkaRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = KafkaRig(bootstrap)
-    worker = joined(rig)
-    consumer = rig.brokers[0]._consumer
+    worker = joined(kafka_rig)
+    consumer = kafka_rig.brokers[0]._consumer
     assert consumer is not None
-    consumer._longest_transaction_s = 0
+    consumer.offsets.longest_s = 0
 
     def unanswered(*_: object, **__: object) -> int:
         raise KafkaTimeoutError
 
-    monkeypatch.setattr(consumer._consumer, "committed", unanswered)
+    instead(monkeypatch, consumer.offsets, "_consumer", committed=unanswered)
     for _ in range(2):
         with pytest.raises(NotYet):
             worker.broker.committed(0)
@@ -399,25 +418,21 @@ def test_a_consumer_that_leaves_an_ask_unanswered_for_too_long_is_made_anew(
     drive(worker, until=lambda: worker.membership is not None)
     worker.commit([], {0: 1})
     assert worker.committed(0) == 1
-    rig.close()
 
 
-@pytest.mark.kafka
-def test_an_offset_held_for_longer_than_a_transaction_lasts_is_the_one_before_it(bootstrap: str) -> None:
-    rig = KafkaRig(bootstrap)
-    worker = joined(rig)
+def test_an_offset_held_for_longer_than_a_transaction_lasts_is_the_one_before_it(kafka_rig: KafkaRig) -> None:
+    worker = joined(kafka_rig)
     worker.commit([], {0: 1})
-    consumer = rig.brokers[0]._consumer
+    consumer = kafka_rig.brokers[0]._consumer
     assert consumer is not None
-    with rig.held_offset(0):
+    with kafka_rig.held_offset(0):
         with pytest.raises(NotYet):
             worker.broker.committed(0)
-        consumer._longest_transaction_s = 0
+        consumer.offsets.longest_s = 0
         with pytest.raises(OffsetHeld) as held:
             worker.broker.committed(0)
         assert held.value.offset == 1
         assert not consumer.stuck
-    rig.close()
 
 
 @pytest.mark.parametrize("committed", [True, False])

@@ -2,18 +2,15 @@
 
 import logging
 import time
-from bisect import bisect_left, bisect_right
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import groupby
-from struct import pack, unpack_from
 from typing import Any, cast
 
 from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka import KafkaError as Code
+from kafka import KafkaConsumer
 from kafka.errors import FencedInstanceIdError, KafkaError
 
-from worker.broker import admin
 from worker.broker.assignment import Lives
 from worker.broker.codecs import DELETE, MEND
 from worker.broker.contract import (
@@ -24,51 +21,29 @@ from worker.broker.contract import (
     Records,
     Unanswered,
     Unreadable,
-    longest_transaction_s,
 )
 from worker.broker.fixes import fix_for
+from worker.broker.librdkafka.beside import Gaps, open_beside
 from worker.broker.librdkafka.errors import of_code, translated
-from worker.broker.librdkafka.gaps import Gaps
-from worker.broker.librdkafka.options import open_consumer
-from worker.broker.librdkafka.statistics import INTERVAL_MS, Statistics
+from worker.broker.librdkafka.membership import Membership, in_group
+from worker.broker.librdkafka.options import consumer_properties, open_consumer
+from worker.broker.librdkafka.statistics import Statistics
 from worker.broker.limits import Patience, asking, within
+from worker.broker.offsets import StableOffsets
+from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
 
 log = logging.getLogger(__name__)
 
 ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
-HELD_LIMIT_S = 3.0  # likewise, and seldom
 OPEN_LIMIT_S = 15.0
 CLOSE_LIMIT_S = 5.0
 START_LIMIT_S = 2.0
 START_AGAIN_S = 0.005
 SKIP = "go on without them (worker.on_gap = skip)"
-FETCH_BYTES = 4 << 20
-QUEUE_BYTES = 32 << 20  # of a partition's records that are fetched ahead
-MAGIC = b"CGMDv2:"  # begins the client's group metadata; then comes the generation, -1 outside the group
 PASSING = (Code._MAX_POLL_EXCEEDED,)  # the callbacks say the same
 DAMAGED = (Code._BAD_MSG, Code._BAD_COMPRESSION, Code._NOT_IMPLEMENTED)
-
-
-@dataclass(frozen=True)
-class Membership:
-    """What fences the commit of a poll's records."""
-
-    metadata: bytes
-    changes: int  # of the assignment, by that poll
-    consumer: "InputConsumer"
-
-    def now(self) -> bytes:
-        """Return the metadata to commit with.
-
-        The client joins again by itself, between two polls, and a commit with what was true at the poll would be
-        refused then. Which partitions are whose changes in a poll alone: what is revoked is given away only after its
-        callback, and who was expelled joins only after the callback that says so. So while no callback came, the
-        newest generation is ours to commit with.
-        """
-        newest = self.consumer.metadata()
-        return newest if newest is not None and self.changes == self.consumer.changes else self.metadata
 
 
 class InputConsumer:
@@ -84,52 +59,29 @@ class InputConsumer:
         self._at: dict[int, int] = {}  # by started partition: all below it has been handed out or passed
         self._fetched: set[int] = set()  # partitions of which something came since their start
         self.changes = 0
-        self._longest_transaction_s = longest_transaction_s(worker.commit_timeout_s)
         self._max_poll_records = worker.max_poll_records
-        self._patience = Patience()
-        self._assignment, self._gaps, self.silence = Lives(), Gaps(kafka), Statistics(self._topic)
-        # By the other client, which has a sentence for whatever is wrong on the way there
-        self._id = admin.topic_id(kafka, self._topic)
-        self._consumer = open_consumer(kafka, self._properties(worker))
+        self._patience, self._assignment, self.silence = Patience(), Lives(), Statistics(self._topic)
+        self._consumer = open_consumer(kafka, {**consumer_properties(kafka, worker), "stats_cb": self.silence.take})
+        self._beside: KafkaConsumer | None = None
         try:
-            described = self._consumer.list_topics(self._topic, OPEN_LIMIT_S).topics[self._topic]
-            if described.error is not None:
-                raise KafkaException(described.error)
-            found = len(described.partitions)
+            self._beside = beside = open_beside(kafka)
+            self.offsets = StableOffsets(kafka, beside, self._patience, worker.commit_timeout_s)
+            self._gaps = Gaps(kafka, beside)
+            found = len(within(OPEN_LIMIT_S, lambda: beside.partitions_for_topic(self._topic)))
+            self._id = str(beside._cluster.topic_id(self._topic) or "")
             self._assignment.partitions = self.partitions = min(found, partitions or found)
             self._consumer.subscribe([self._topic], self._assigned, self._revoked, self._revoked)
-        except KafkaException as raised:
+        except (BrokerError, Refusal):
             self.close()
-            error = translated(raised, self._topic)
+            raise
+        except (KafkaError, KafkaException, TimeoutError) as raised:
+            self.close()
+            error = translated(raised, self._topic) if isinstance(raised, KafkaException) else raised
             fix = fix_for(error, kafka, "Read")
             raise BrokerError(f"no partitions of {self._topic}: {error!r}", fix=fix) from error
         if not self.partitions:
             self.close()
             raise BrokerError(f"there is no topic {self._topic}", fix=NO_TOPIC)
-
-    def _properties(self, worker: Worker) -> dict[str, object]:
-        session_ms = int(self._kafka.session_timeout_s * 1000)
-        return {
-            "group.id": self._kafka.group_id,
-            "group.instance.id": self._kafka.instance_id,
-            "partition.assignment.strategy": "cooperative-sticky",
-            "isolation.level": "read_committed",  # also what makes committed() wait for open transactions
-            "auto.offset.reset": "error",
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,  # tells where the log ends behind markers and aborted records
-            "check.crcs": True,
-            "session.timeout.ms": session_ms,
-            "heartbeat.interval.ms": min(max(session_ms // 10, 1000), 3000),
-            "max.poll.interval.ms": max(int(worker.stall_exit_s * 1000), session_ms),
-            "fetch.wait.max.ms": 50,
-            "fetch.queue.backoff.ms": 20,  # at its 1000 a partition that is read fast stands still for most of them
-            "max.partition.fetch.bytes": FETCH_BYTES,
-            "queued.min.messages": 5 * self._max_poll_records,
-            "queued.max.messages.kbytes": QUEUE_BYTES >> 10,
-            "statistics.interval.ms": INTERVAL_MS,
-            "stats_cb": self.silence.take,
-        }
 
     # ---- callbacks, which run within a poll
 
@@ -170,6 +122,7 @@ class InputConsumer:
         began, ended = self._assignment.take()
         self.started -= began | ended
         self._patience.forget(ended)
+        self.offsets.forget(ended)
         before, unreadable = {p: self._at[p] for p in self.started}, list[Unreadable]()
         if errors:
             fetched = self._sifted(fetched, unreadable)
@@ -193,11 +146,9 @@ class InputConsumer:
         )
 
     def metadata(self) -> bytes | None:
-        """Return the client's place in the group, None while it has none: that would go unfenced."""
+        """Return the client's place in the group, None while it has none."""
         metadata: bytes | None = self._consumer.consumer_group_metadata()
-        if metadata is None or unpack_from("=i", metadata, len(MAGIC))[0] < 0:
-            return None
-        return metadata
+        return metadata if in_group(metadata) else None
 
     def _raise(self, fetched: list[Message]) -> None:
         """Raise BrokerError where an error came that is neither a place in a log nor over by itself."""
@@ -256,14 +207,7 @@ class InputConsumer:
         lost = {}
         for partition, low in before.items():
             offsets, high = records[partition].offsets if partition in records else [], self._at[partition]
-            if high - low == len(offsets):
-                continue
-            places = range(len(offsets))  # of which those in between have as many offsets missing before them
-            first = bisect_right(places, low, key=lambda place: offsets[place] - place)
-            last = bisect_left(places, high - len(offsets), key=lambda place: offsets[place] - place)
-            begin = offsets[first - 1] + 1 if first else low
-            end = offsets[last] if last < len(offsets) else high
-            if number := self._gaps.lost(partition, begin, end):
+            if number := self._gaps.lost(partition, low, high, offsets):
                 lost[partition] = number, high
         return lost
 
@@ -299,15 +243,7 @@ class InputConsumer:
 
     def committed(self, partition: int) -> int | None:
         """The group's offset, once no transaction holds it. Raises NotYet, OffsetHeld, BrokerError."""
-        what = f"committed offset of {self._topic}-{partition}"
-        with self._patience.asking(partition, self._longest_transaction_s), asking(self._kafka, what):
-            try:
-                (found,) = self._consumer.committed([TopicPartition(self._topic, partition)], ASK_LIMIT_S)
-            except KafkaException as error:
-                raise translated(error) from error
-            if found.error is not None:
-                raise of_code(found.error)
-        return found.offset if found.offset >= 0 else None
+        return self.offsets.committed(partition)
 
     def bounds(self, partition: int) -> tuple[int, int]:
         """First offset in the log, and the one after the last readable record. Raises Unanswered, BrokerError."""
@@ -342,12 +278,9 @@ class InputConsumer:
         """Stay a member until the session times out, so that a restart takes over. Never raises."""
         with suppress(KafkaException, RuntimeError, TimeoutError):
             within(CLOSE_LIMIT_S, self._consumer.close)
-        self._gaps.close()
-
-
-def metadata_of(group_id: str) -> bytes:
-    """Return the metadata of whoever is not in the group, as the client writes it: no generation, member, instance."""
-    return MAGIC + pack("=i", -1) + group_id.encode() + b"\0\0\1"
+        if (beside := self._beside) is not None:
+            with suppress(KafkaError, RuntimeError, TimeoutError):
+                within(CLOSE_LIMIT_S, lambda: beside.close(autocommit=False, timeout_ms=CLOSE_LIMIT_S * 1000))
 
 
 def _records(run: list[Any]) -> Records:  # messages, whose types leave room for more than a record has

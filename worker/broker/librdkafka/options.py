@@ -7,12 +7,16 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
 from pydantic import SecretStr
 
 from worker.broker.diagnosis import check_here
+from worker.broker.librdkafka.statistics import INTERVAL_MS
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
+from worker.settings.worker import Worker
 
 log = logging.getLogger(__name__)
 
 LACKING = ("GSSAPI", "AWS_MSK_IAM")  # mechanisms that the library of the package is built without
+FETCH_BYTES = 4 << 20
+QUEUED_POLLS, QUEUED_BYTES = 5, 32 << 20  # of each partition that are fetched ahead
 RECONNECT_MS = 1000  # at most so long between two attempts to reach a broker; the library's 10 s is a long restart
 
 
@@ -47,7 +51,7 @@ def properties(kafka: Kafka) -> dict[str, Any]:
         "ssl.certificate.location": kafka.ssl_certfile,
         "ssl.key.location": kafka.ssl_keyfile or kafka.ssl_certfile,
         "ssl.key.password": _opened(kafka.ssl_password),
-        **kafka.librdkafka_options,
+        **{name: value for name, value in kafka.client_options.items() if "." in name},
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -60,12 +64,37 @@ def _opened(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
 
 
+def consumer_properties(kafka: Kafka, worker: Worker) -> dict[str, Any]:
+    """Return what the member of the group has beside that."""
+    session_ms = int(kafka.session_timeout_s * 1000)
+    return {
+        "group.id": kafka.group_id,
+        "group.instance.id": kafka.instance_id,
+        "partition.assignment.strategy": "cooperative-sticky",
+        "isolation.level": "read_committed",
+        "auto.offset.reset": "error",
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "enable.partition.eof": True,  # tells where the log ends behind markers and aborted records
+        "check.crcs": True,
+        "session.timeout.ms": session_ms,
+        "heartbeat.interval.ms": min(max(session_ms // 10, 1000), 3000),  # how fast others notice a rebalance
+        "max.poll.interval.ms": max(int(worker.stall_exit_s * 1000), session_ms),
+        "fetch.wait.max.ms": 50,  # a partition that was just started waits for the fetch before it
+        "fetch.queue.backoff.ms": 20,  # of its 1000 a partition that is read fast would stand still for most
+        "max.partition.fetch.bytes": FETCH_BYTES,
+        "queued.min.messages": QUEUED_POLLS * worker.max_poll_records,
+        "queued.max.messages.kbytes": QUEUED_BYTES >> 10,
+        "statistics.interval.ms": INTERVAL_MS,
+    }
+
+
 def open_consumer(kafka: Kafka, own: dict[str, Any]) -> Consumer:
     """Return a consumer; it connects by itself. Raises Refusal."""
     try:
         return Consumer({**properties(kafka), **own}, logger=_Quietly())
     except KafkaException as error:
-        raise _refused(error) from error
+        raise _refused(kafka, error) from error
 
 
 def open_producer(kafka: Kafka, own: dict[str, Any]) -> Producer:
@@ -73,8 +102,11 @@ def open_producer(kafka: Kafka, own: dict[str, Any]) -> Producer:
     try:
         return Producer({**properties(kafka), **own}, logger=_Quietly())
     except KafkaException as error:
-        raise _refused(error) from error
+        raise _refused(kafka, error) from error
 
 
-def _refused(error: KafkaException) -> Refusal:
-    return Refusal(f"librdkafka takes no such settings of the section kafka: {error.args[0].str()}; correct them")
+def _refused(kafka: Kafka, error: KafkaException) -> Refusal:
+    text = error.args[0].str()
+    named = [name for name in kafka.client_options if f'"{name}"' in text]  # its value may be a secret
+    why = f"librdkafka takes no such properties, or not their values: {', '.join(named)}" if named else text
+    return Refusal(f"kafka.client_options cannot be used: {why}; correct them, or leave them out")

@@ -7,12 +7,18 @@ from contextlib import suppress
 from confluent_kafka import KafkaError as Code
 from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as Record
-from kafka.errors import AuthorizationError, KafkaError, KafkaTimeoutError, UnknownTopicOrPartitionError
+from kafka.errors import (
+    AuthorizationError,
+    IllegalGenerationError,
+    KafkaError,
+    KafkaTimeoutError,
+    UnknownTopicOrPartitionError,
+)
 
 from worker.broker.contract import BrokerError, CommitError, Message
 from worker.broker.fixes import GROUP_MOVES, fix_for, transactional_id
-from worker.broker.librdkafka.consumer import Membership, metadata_of
 from worker.broker.librdkafka.errors import RAISED, of_code, translated
+from worker.broker.librdkafka.membership import Membership, metadata_of
 from worker.broker.librdkafka.options import open_producer
 from worker.broker.limits import within
 from worker.broker.producer import (
@@ -36,6 +42,7 @@ class TransactionalProducer:
         self._kafka, self._commit_timeout_s, self._max_request_bytes = kafka, commit_timeout_s, max_request_bytes
         self._producer: Producer | None = None
         self._given_up: GivenUp | None = None
+        self._metadata = b""  # that the last offsets were sent with
         self._undelivered: dict[tuple[str, int], KafkaError] = {}  # of this transaction, by topic and partition
 
     @property
@@ -112,16 +119,32 @@ class TransactionalProducer:
             raise ValueError("every transaction carries offsets: they are what fences it")
         if not isinstance(membership, Membership):
             raise CommitError(f"not a member in good standing: {membership}", outcome="refused", fix=GROUP_MOVES)
-        producer, self._producer = self._producer, None
-        if producer is None:
+        if self._producer is None:
             raise CommitError("the last transaction failed: renew first", outcome="refused")
+        try:
+            self._commit(messages, offsets, membership)
+        except CommitError as error:
+            # The group may have got its next generation just now, which the client has a moment later: no partition has
+            # changed hands, so the same goes once more
+            stale = error.outcome == "refused" and isinstance(error.__cause__, IllegalGenerationError)
+            if not stale or not self._renewed() or membership.now() == self._metadata:
+                raise
+            self._commit(messages, offsets, membership)
+
+    def _renewed(self) -> bool:
+        with suppress(BrokerError, Refusal):
+            self.renew()
+        return self.usable
+
+    def _commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: Membership) -> None:
+        producer, self._producer = self._producer, None
+        assert producer is not None, "whoever commits has seen that there is one"
         try:
             self._transact(producer, messages, self._group_offsets(offsets), membership)
         except CommitError as error:
             _discard(producer)
-            lacking = {
-                place for place, why in self._undelivered.items() if isinstance(why, UnknownTopicOrPartitionError)
-            }
+            undelivered = self._undelivered.items()
+            lacking = {place for place, reason in undelivered if isinstance(reason, UnknownTopicOrPartitionError)}
             places = {(message.topic, message.partition) for message in messages} - lacking
             self._given_up = GivenUp(places, offsets, error.outcome)
             raise
@@ -135,7 +158,8 @@ class TransactionalProducer:
             _asked(producer.begin_transaction)
             self._send(producer, messages)
             self._flush(producer, deadline)
-            _asked(lambda: producer.send_offsets_to_transaction(offsets, membership.now(), left(deadline)))
+            self._metadata = membership.now()
+            _asked(lambda: producer.send_offsets_to_transaction(offsets, self._metadata, left(deadline)))
         except (KafkaError, ValueError) as error:
             raise self._failed(error, "refused") from error
         try:
