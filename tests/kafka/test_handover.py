@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.rigs.client import CLIENT_VARIABLE, CLIENTS
 from tests.rigs.cluster import Cluster, Feeder, Source
 from worker.demo.auditor import Rules, audit
 
@@ -56,6 +57,30 @@ def test_a_worker_that_is_restarted_takes_over_what_it_had_and_folds_nothing_aga
     assert set(first.life.states) == had
     assert len(second.tails) == restores, "the other one was not disturbed"
     assert set(first.tails) == {0}
+
+
+@pytest.mark.parametrize("clients", [CLIENTS, CLIENTS[::-1]])
+def test_workers_move_from_one_client_to_the_other_and_back_by_restarts_under_load(
+    clients: tuple[str, str], cluster: Cluster
+) -> None:
+    cluster.environment[CLIENT_VARIABLE] = clients[0]
+    workers = [cluster.worker(name) for name in ("first", "second")]
+    cluster.wait_until_live()
+    feeder = Feeder(cluster, Source(100, PARTITIONS, seed=3), 500)
+    feeder.start()
+    for client in (clients[1], clients[0]):
+        for worker in workers:  # so the group has both for a while
+            worker.tell(signal.SIGTERM)
+            assert worker.wait() == 0
+            worker.environment[CLIENT_VARIABLE] = client
+            worker.start()
+            cluster.wait_until_live()
+        cluster.await_last()
+    feeder.finish()
+    cluster.await_last()
+    cluster.stop()
+    assert_nothing_lost(cluster)
+    assert {*workers[0].tails, *workers[1].tails} == {0}, "each goes on from the image that the other client has left"
 
 
 def assert_nothing_lost(cluster: Cluster) -> None:

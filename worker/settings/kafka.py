@@ -24,12 +24,13 @@ OWNED = frozenset((
     "partition.assignment.strategy", "isolation.level", "auto.offset.reset", "enable.auto.commit",
     "auto.commit.enable", "auto.commit.interval.ms", "enable.auto.offset.store", "offset.store.method",
     "enable.partition.eof", "session.timeout.ms", "heartbeat.interval.ms", "max.poll.interval.ms",
-    "fetch.wait.max.ms", "max.partition.fetch.bytes", "fetch.message.max.bytes", "queued.min.messages",
-    "queued.max.messages.kbytes", "statistics.interval.ms", "transactional.id", "transaction.timeout.ms",
-    "enable.idempotence", "request.required.acks", "message.send.max.retries", "retry.backoff.ms", "batch.size",
-    "batch.num.messages", "message.max.bytes", "queue.buffering.max.messages", "queue.buffering.max.kbytes",
-    "queue.buffering.max.ms", "linger.ms", "socket.timeout.ms", "request.timeout.ms", "delivery.timeout.ms",
-    "message.timeout.ms", "delivery.report.only.error", "max.in.flight", "max.in.flight.requests.per.connection",
+    "fetch.wait.max.ms", "max.partition.fetch.bytes", "fetch.max.bytes", "receive.message.max.bytes",
+    "fetch.message.max.bytes", "queued.min.messages", "queued.max.messages.kbytes", "statistics.interval.ms",
+    "transactional.id", "transaction.timeout.ms", "enable.idempotence", "request.required.acks",
+    "message.send.max.retries", "retry.backoff.ms", "batch.size", "batch.num.messages", "message.max.bytes",
+    "queue.buffering.max.messages", "queue.buffering.max.kbytes", "queue.buffering.max.ms", "linger.ms",
+    "socket.timeout.ms", "request.timeout.ms", "delivery.timeout.ms", "message.timeout.ms",
+    "delivery.report.only.error", "max.in.flight", "max.in.flight.requests.per.connection",
     "allow.auto.create.topics", "security.protocol", "sasl.mechanism", "sasl.mechanisms", "sasl.username",
     "sasl.password", "ssl.ca.location", "ssl.certificate.location", "ssl.key.location", "ssl.key.password",
 ))
@@ -69,7 +70,8 @@ class Kafka(Section):
         default=64,
         ge=1,
         le=1024,
-        description="a batch of records that becomes larger once it is unpacked is not read; it is in memory twice",
+        description="a batch of records that becomes larger once it is unpacked is not read; it is in memory twice. "
+        "librdkafka keeps to it for zstd alone",
     )
     security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = Field(
         default="PLAINTEXT", description="how to talk to the brokers"

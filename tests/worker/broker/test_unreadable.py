@@ -18,7 +18,7 @@ Patch = Callable[[pytest.MonkeyPatch], None]
 
 @pytest.fixture
 def rig(bootstrap: str) -> Iterator[KafkaRig]:
-    rig = KafkaRig(bootstrap)
+    rig = KafkaRig(bootstrap, "kafka-python")
     yield rig
     rig.close()
 
@@ -74,6 +74,35 @@ def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRi
     worker.broker.start(1, 2)
     drive(worker, until=lambda: worker.count() == 2)
     assert [row[0] for row in worker.rows[1]] == [2, 3]
+
+
+def test_librdkafka_tells_the_place_of_what_becomes_too_large_and_delivers_nothing_behind_it(bootstrap: str) -> None:
+    rig = KafkaRig(bootstrap, "librdkafka")
+    worker = Worker(rig.join("one"))
+    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    rig.feed([(1, b"k", b"0", 0), (1, b"k", b"1", 1)])
+    send_packed(rig.connection, rig.input, 1, bytes(65 << 20), "zstd")
+    rig.feed([(1, b"k", b"3", 3)])
+    worker.broker.start(0, 0)
+    for life in range(2):
+        worker.rows.clear()
+        worker.unreadable.clear()
+        worker.broker.start(1, life)
+        drive(worker, until=lambda: bool(worker.unreadable))
+        (told,) = worker.unreadable
+        assert f"{rig.input}-1 cannot be unpacked from offset 2 on" in str(told)
+        assert (told.partition, told.offset) == (1, 2)
+        for words in ("kafka.max_batch_mb", "kafka-delete-records", "worker.on_gap = skip"):
+            assert words in told.fix
+        assert [row[0] for row in worker.rows[1]] == [0, 1][life:], "what comes before it is delivered"
+        rig.feed([(0, b"k", b"%d" % life, life)])
+        drive(worker, until=lambda: 0 in worker.rows)
+        assert worker.unreadable == [told], "it rests, and the others go on"
+    worker.broker.start(1, 3)
+    worker.rows.clear()
+    drive(worker, until=lambda: worker.count() == 1)
+    assert [row[0] for row in worker.rows[1]] == [3]
+    rig.close()
 
 
 def read_to_end(changelog: LogRead) -> list[bytes]:

@@ -2,7 +2,9 @@
 
 import time
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
@@ -17,6 +19,7 @@ from worker.settings.kafka import Kafka
 
 LIMIT_S = 5.0
 POLL_MS = 200
+FETCH_BYTES = 256 << 10
 
 
 def open_beside(kafka: Kafka) -> KafkaConsumer:
@@ -30,10 +33,28 @@ def open_beside(kafka: Kafka) -> KafkaConsumer:
             group_id=kafka.group_id,
             isolation_level="read_committed",
             auto_offset_reset="none",
-            fetch_max_wait_ms=50,
+            fetch_max_wait_ms=1,  # the fetch that follows a look is for nothing, and the next look waits for its end
+            max_partition_fetch_bytes=FETCH_BYTES,
         )
     except KafkaError as error:
         raise BrokerError(f"no consumer: {error!r}", fix=fix_for(error, kafka)) from error
+
+
+class Gap(NamedTuple):
+    """A stretch of a partition in which offsets are missing."""
+
+    low: int
+    high: int
+
+
+def gap(low: int, high: int, offsets: Sequence[int]) -> Gap | None:
+    """Return the shortest stretch of `low` to `high` outside of which these offsets are all there are."""
+    if high - low == len(offsets):
+        return None
+    places = range(len(offsets))  # before each as many are missing as its offset, less the place, is above low
+    first = bisect_right(places, low, key=lambda place: offsets[place] - place)
+    last = bisect_left(places, high - len(offsets), key=lambda place: offsets[place] - place)
+    return Gap(offsets[first - 1] + 1 if first else low, offsets[last] if last < len(offsets) else high)
 
 
 class Gaps:
@@ -46,31 +67,35 @@ class Gaps:
     def __init__(self, kafka: Kafka, consumer: KafkaConsumer) -> None:
         self._kafka, self._consumer, self._holes = kafka, consumer, Holes(consumer)
 
-    def lost(self, partition: int, low: int, high: int, offsets: Sequence[int]) -> int:
-        """Return from how many offsets of `low` to `high`, of which these have come, the log has lost the record.
+    def lost(self, gaps: Mapping[int, Gap]) -> dict[int, int]:
+        """Return from how many offsets in the gap of each partition the log has lost the record. Raises BrokerError."""
+        topic, consumer = self._kafka.input_topic, self._consumer
+        with asking(self._kafka, f"gaps of {topic}"):
+            if missing := {TopicPartition(topic, p) for p in gaps} - consumer.assignment():
+                consumer.assign([*consumer.assignment(), *missing])
+                consumer.pause(*missing)
+            for partition, (low, _) in gaps.items():
+                self._holes.start(partition, low)
+                consumer.seek(TopicPartition(topic, partition), low)
+                consumer.resume(TopicPartition(topic, partition))
+            try:
+                return self._read(dict(gaps))
+            finally:
+                consumer.pause(*consumer.assignment())
 
-        Raises BrokerError.
-        """
-        if high - low == len(offsets):
-            return 0
-        places = range(
-            len(offsets)
-        )  # each with as many offsets missing before it as the difference is greater than low
-        first = bisect_right(places, low, key=lambda place: offsets[place] - place)
-        last = bisect_left(places, high - len(offsets), key=lambda place: offsets[place] - place)
-        begin = offsets[first - 1] + 1 if first else low
-        return self._look(partition, begin, offsets[last] if last < len(offsets) else high)
-
-    def _look(self, partition: int, low: int, high: int) -> int:
-        tp, consumer = TopicPartition(self._kafka.input_topic, partition), self._consumer
-        what, read, deadline = f"gap of {tp.topic}-{partition} before {high}", 0, time.monotonic() + LIMIT_S
-        with asking(self._kafka, what):
-            consumer.assign([tp])
-            consumer.seek(tp, low)
-            self._holes.start(partition, low)
-            while consumer.position(tp, timeout_ms=0) < high:
-                if time.monotonic() > deadline:
-                    raise NotYet(f"{what}: no answer yet", fix=no_answer(self._kafka))
-                read += sum(row.offset < high for row in consumer.poll(timeout_ms=POLL_MS).get(tp, ()))
-            consumer.assign([])
-        return self._holes.passed(partition, read, high)
+    def _read(self, gaps: dict[int, Gap]) -> dict[int, int]:
+        topic, lost, read = self._kafka.input_topic, dict[int, int](), Counter[int]()
+        deadline = time.monotonic() + LIMIT_S
+        while gaps:
+            if time.monotonic() > deadline:
+                raise NotYet(f"gaps of {topic} {gaps}: no answer yet", fix=no_answer(self._kafka))
+            for tp, rows in self._consumer.poll(timeout_ms=POLL_MS).items():
+                if tp.partition in gaps:
+                    read[tp.partition] += sum(row.offset < gaps[tp.partition].high for row in rows)
+            for partition, (_, high) in [*gaps.items()]:
+                tp = TopicPartition(topic, partition)
+                if self._consumer.position(tp, timeout_ms=0) >= high:
+                    self._consumer.pause(tp)
+                    del gaps[partition]
+                    lost[partition] = self._holes.passed(partition, read[partition], high)
+        return lost

@@ -12,7 +12,7 @@ from kafka import KafkaConsumer
 from kafka.errors import FencedInstanceIdError, KafkaError
 
 from worker.broker.assignment import Lives
-from worker.broker.codecs import DELETE, MEND
+from worker.broker.codecs import DELETE, LARGER, MEND
 from worker.broker.contract import (
     NO_TOPIC,
     UNANSWERED_S,
@@ -23,7 +23,7 @@ from worker.broker.contract import (
     Unreadable,
 )
 from worker.broker.fixes import fix_for
-from worker.broker.librdkafka.beside import Gaps, open_beside
+from worker.broker.librdkafka.beside import Gaps, gap, open_beside
 from worker.broker.librdkafka.errors import of_code, translated
 from worker.broker.librdkafka.membership import Membership, in_group
 from worker.broker.librdkafka.options import consumer_properties, open_consumer
@@ -175,15 +175,16 @@ class InputConsumer:
                 self._reach(partition, message.offset() or 0)
             elif error.code() in DAMAGED and partition in self.started:
                 stopped.add(partition)
-                unreadable.append(self._damaged(partition, message))
+                unreadable.append(self._damaged(partition, message, error))
         return sifted
 
-    def _damaged(self, partition: int, message: Message) -> Unreadable:
+    def _damaged(self, partition: int, message: Message, error: Code) -> Unreadable:
         self._stop(partition)
         at = max(message.offset() or 0, self._at[partition])
         where = f"{self._topic}-{partition} cannot be unpacked from offset {at} on"
-        fix = f"{MEND}{DELETE.format(tp=TopicPartition(self._topic, partition))} and {SKIP}"
-        return Unreadable(f"{where}: {message.error()!r}", partition, at, fix)
+        too_large = LARGER if error.code() == Code._BAD_COMPRESSION else ""
+        fix = f"{too_large}{MEND}{DELETE.format(tp=TopicPartition(self._topic, partition))} and {SKIP}"
+        return Unreadable(f"{where}: {error!r}", partition, at, fix)
 
     def _failed(self, error: KafkaError) -> BrokerError:
         fenced = isinstance(error, FencedInstanceIdError)
@@ -204,12 +205,13 @@ class InputConsumer:
 
     def _lost(self, before: dict[int, int], records: dict[int, Records]) -> dict[int, tuple[int, int]]:
         """Look where offsets are missing from where each partition was to where it is. Raises BrokerError."""
-        lost = {}
+        gaps = {}
         for partition, low in before.items():
-            offsets, high = records[partition].offsets if partition in records else [], self._at[partition]
-            if number := self._gaps.lost(partition, low, high, offsets):
-                lost[partition] = number, high
-        return lost
+            offsets = records[partition].offsets if partition in records else []
+            if found := gap(low, self._at[partition], offsets):
+                gaps[partition] = found
+        lost = self._gaps.lost(gaps) if gaps else {}
+        return {p: (number, self._at[p]) for p, number in lost.items() if number}
 
     def start(self, partition: int, offset: int) -> None:
         """Deliver from `offset` on. A partition that was lost in the meantime is left alone: the next poll tells."""

@@ -15,7 +15,9 @@ from worker.settings.worker import Worker
 log = logging.getLogger(__name__)
 
 LACKING = ("GSSAPI", "AWS_MSK_IAM")  # mechanisms that the library of the package is built without
-FETCH_BYTES = 4 << 20
+FETCH_BYTES, ALL_FETCH_BYTES = 4 << 20, 50 << 20  # of a partition, and of all, in an answer
+LEAST_BYTES = 8 << 20  # of an answer
+FETCH_MARGIN_BYTES = 1 << 10
 QUEUED_POLLS, QUEUED_BYTES = 5, 32 << 20  # of each partition that are fetched ahead
 RECONNECT_MS = 1000  # at most so long between two attempts to reach a broker; the library's 10 s is a long restart
 
@@ -51,7 +53,6 @@ def properties(kafka: Kafka) -> dict[str, Any]:
         "ssl.certificate.location": kafka.ssl_certfile,
         "ssl.key.location": kafka.ssl_keyfile or kafka.ssl_certfile,
         "ssl.key.password": _opened(kafka.ssl_password),
-        **{name: value for name, value in kafka.client_options.items() if "." in name},
     }
     return {name: value for name, value in given.items() if value is not None}
 
@@ -67,6 +68,7 @@ def _opened(secret: SecretStr | None) -> str | None:
 def consumer_properties(kafka: Kafka, worker: Worker) -> dict[str, Any]:
     """Return what the member of the group has beside that."""
     session_ms = int(kafka.session_timeout_s * 1000)
+    largest = max(kafka.max_batch_mb << 20, LEAST_BYTES)
     return {
         "group.id": kafka.group_id,
         "group.instance.id": kafka.instance_id,
@@ -83,6 +85,8 @@ def consumer_properties(kafka: Kafka, worker: Worker) -> dict[str, Any]:
         "fetch.wait.max.ms": 50,  # a partition that was just started waits for the fetch before it
         "fetch.queue.backoff.ms": 20,  # of its 1000 a partition that is read fast would stand still for most
         "max.partition.fetch.bytes": FETCH_BYTES,
+        "receive.message.max.bytes": largest,  # as a batch of zstd may become; others have no limit (2.16.0)
+        "fetch.max.bytes": min(ALL_FETCH_BYTES, largest - FETCH_MARGIN_BYTES),
         "queued.min.messages": QUEUED_POLLS * worker.max_poll_records,
         "queued.max.messages.kbytes": QUEUED_BYTES >> 10,
         "statistics.interval.ms": INTERVAL_MS,
@@ -92,7 +96,7 @@ def consumer_properties(kafka: Kafka, worker: Worker) -> dict[str, Any]:
 def open_consumer(kafka: Kafka, own: dict[str, Any]) -> Consumer:
     """Return a consumer; it connects by itself. Raises Refusal."""
     try:
-        return Consumer({**properties(kafka), **own}, logger=_Quietly())
+        return Consumer(_whole(kafka, own), logger=_Quietly())
     except KafkaException as error:
         raise _refused(kafka, error) from error
 
@@ -100,9 +104,15 @@ def open_consumer(kafka: Kafka, own: dict[str, Any]) -> Consumer:
 def open_producer(kafka: Kafka, own: dict[str, Any]) -> Producer:
     """Return a producer; it connects by itself. Raises Refusal."""
     try:
-        return Producer({**properties(kafka), **own}, logger=_Quietly())
+        return Producer(_whole(kafka, own), logger=_Quietly())
     except KafkaException as error:
         raise _refused(kafka, error) from error
+
+
+def _whole(kafka: Kafka, own: dict[str, Any]) -> dict[str, Any]:
+    """Return all that a client is opened with: the user's properties last, because none of them is the worker's."""
+    given = {name: value for name, value in kafka.client_options.items() if "." in name}
+    return {**properties(kafka), **own, **given}
 
 
 def _refused(kafka: Kafka, error: KafkaException) -> Refusal:

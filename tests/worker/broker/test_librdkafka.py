@@ -1,0 +1,146 @@
+"""What is librdkafka's alone: its properties, what it lacks, and a room of its own."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from worker.broker.librdkafka.beside import gap
+from worker.broker.librdkafka.options import consumer_properties, open_consumer, properties
+from worker.broker.librdkafka.statistics import Statistics
+from worker.refusal import Refusal
+from worker.settings.kafka import Kafka
+from worker.settings.worker import Worker
+
+SECRET = "not-to-be-seen"
+
+
+def test_the_settings_are_translated() -> None:
+    given = properties(
+        Kafka(
+            bootstrap_servers="a:1,b:2",
+            instance_id="one",
+            client="librdkafka",
+            security_protocol="SASL_SSL",
+            sasl_mechanism="SCRAM-SHA-256",
+            sasl_username="u",
+            sasl_password=SECRET,
+        )
+    )
+    assert given["bootstrap.servers"] == "a:1,b:2"
+    assert given["client.id"] == "foldcast-one"
+    assert given["sasl.mechanism"] == "SCRAM-SHA-256"
+    assert (given["sasl.username"], given["sasl.password"]) == ("u", SECRET)
+    assert not {"ssl.ca.location", "ssl.key.location"} & given.keys()
+
+
+def test_the_other_client_gets_the_options_without_a_dot() -> None:
+    from worker.broker.security import client_options
+
+    options = client_options(Kafka(client="librdkafka", client_options={"debug.x": 1, "check_crcs": False}))
+    assert options["check_crcs"] is False
+    assert "debug.x" not in options
+    with pytest.raises(Refusal, match="kafka-python has no such client options: debug"):
+        client_options(Kafka(client_options={"debug.x": 1}))
+
+
+@pytest.mark.parametrize("mechanism", ["GSSAPI", "AWS_MSK_IAM"])
+def test_what_it_lacks_is_refused_with_the_way_on(mechanism: str) -> None:
+    with pytest.raises(Refusal) as refused:
+        properties(Kafka(security_protocol="SASL_SSL", sasl_mechanism=mechanism))
+    assert str(refused.value) == (
+        f"kafka.sasl_mechanism is {mechanism}, which kafka.client librdkafka lacks: make the client kafka-python, or "
+        "set another mechanism"
+    )
+
+
+def test_a_property_that_it_does_not_know_is_refused_by_name_and_its_value_not_shown() -> None:
+    kafka = Kafka(client="librdkafka", client_options={"no.such": SECRET})
+    with pytest.raises(Refusal) as refused:
+        open_consumer(kafka, consumer_properties(kafka, Worker()))
+    assert str(refused.value) == (
+        "kafka.client_options cannot be used: librdkafka takes no such properties, or not their values: no.such; "
+        "correct them, or leave them out"
+    )
+
+
+def test_a_property_that_the_worker_sets_is_refused() -> None:
+    own = consumer_properties(Kafka(), Worker()).keys() | properties(Kafka(client="librdkafka")).keys()
+    for name in own - {
+        "check.crcs",
+        "fetch.queue.backoff.ms",
+        "reconnect.backoff.max.ms",
+        "log.connection.close",
+        "error_cb",
+    }:
+        with pytest.raises(ValueError, match="the worker sets these Kafka client options itself"):
+            Kafka(client_options={name: 1})
+
+
+def test_without_the_package_a_sentence_names_the_extra_and_the_default_does_without(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.modules['confluent_kafka'] = None\n"
+        "from worker.broker.kafka import _client; from worker.settings.kafka import Kafka\n"
+        "_client(Kafka())\n"
+        "_client(Kafka(client='librdkafka'))\n"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == (
+        "worker.refusal.Refusal: kafka.client is librdkafka, which needs confluent_kafka, and it is not installed: "
+        "pip install 'foldcast[librdkafka]'"
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "offsets", "stretch"),
+    [
+        (3, 6, [3, 4, 5], None),
+        (3, 3, [], None),
+        (3, 5, [], (3, 5)),
+        (3, 8, [5, 6, 7], (3, 5)),
+        (3, 8, [3, 4, 5], (6, 8)),
+        (0, 9, [0, 1, 3, 4, 6, 7, 8], (2, 6)),
+        (0, 9, [1, 2, 5, 6, 7], (0, 9)),
+    ],
+)
+def test_only_the_stretch_with_missing_offsets_is_read_once_more(
+    low: int, high: int, offsets: list[int], stretch: tuple[int, int] | None
+) -> None:
+    assert gap(low, high, offsets) == stretch
+
+
+def report(answers: int, waiting: int = 0) -> str:
+    """A report of one partition and its broker, as far as it is read."""
+    broker = {"nodeid": 1, "nodename": "host:9092"}
+    partition = {"broker": 1, "fetchq_cnt": waiting, "unknown": False}
+    return json.dumps(
+        {
+            "brokers": {
+                "b": {**broker, "source": "learned", "rx": answers},
+                "c": {**broker, "source": "logical", "rx": 99},
+            },
+            "topics": {"in": {"partitions": {"0": partition, "-1": partition}}},
+        }
+    )
+
+
+def test_a_broker_is_silent_where_it_answers_no_more_and_nothing_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter((100.0, 101.0, 102.0, 106.0, 110.0, 110.0, 110.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    told = Statistics("in")
+    assert (told.known(), told.words([0])) == (0, None)
+    told.over(0)
+    for answers in (1, 2, 2):
+        told.take(report(answers))
+        assert told.words([0]) is None
+    told.take(report(2, waiting=5))
+    assert told.words([0]) is None, "fetched records wait"
+    told.take(report(2))
+    assert told.words([0]) == "no answer from host:9092 for 8 s"
+    told.rests(0)
+    assert told.words([0]) is None
+    told.over(0)
+    assert told.words([0]) is None, "it was asked only now"
+    assert told.known() == 1
