@@ -37,7 +37,7 @@ def tree() -> str:
     lines = []
     for package in ("pipeline", "worker"):
         for folder in sorted({path.parent for path in (ROOT / package).rglob("*.py")}):
-            lines.append(f"{str(folder.relative_to(ROOT)) + '/':<24}{remark(folder / '__init__.py')}")
+            lines.append(f"{str(folder.relative_to(ROOT)) + '/':<23} {remark(folder / '__init__.py')}")
             for module in sorted(folder.glob("*.py")):
                 if module.name != "__init__.py":
                     lines.append(f"  {module.name:<22}{remark(module)}")
@@ -50,9 +50,10 @@ def test_the_architecture_has_every_module_with_its_remark():
 
 
 def unit(module: str) -> str:
-    """The line of the list of rooms that a module belongs to: its room, or, at a root, the module itself."""
-    room, _, _ = module.rpartition(".")
-    return room if room.count(".") else module
+    """The line of the list of rooms that a module belongs to: its room, rooms in that included, or, at a root, the
+    module itself."""
+    package, name, *within = module.split(".")
+    return f"{package}.{name}" if within else module
 
 
 def imported(path: Path, modules: set[str]) -> set[str]:
