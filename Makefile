@@ -27,6 +27,7 @@ $(SETUP): pyproject.toml torch.lock test.lock
 demo: setup
 	$(BIN)/foldcast demo
 
+# With FOLDCAST_KAFKA__CLIENT=librdkafka all that needs a real Kafka has workers of that client; so with faults and soak
 test: setup
 	$(BIN)/python -m pytest
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.shard import Shard
+from tests.rigs.client import chosen_client
 from tests.rigs.cluster import (
     AdoptionFollower,
     Cluster,
@@ -85,14 +86,22 @@ def check_states(cluster: Cluster, records: list[TopicRecord], states: list[Stat
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize(
-    ("snapshot_events", "kills", "streams", "window"),
+    ("client", "snapshot_events", "kills", "streams", "window"),
     [
-        (2000, 20, 500, 24),  # two pages per shard
-        (500, 6, 4000, 8),  # sixteen pages, which a snapshot writes over several cycles
+        (chosen_client(), 2000, 20, 500, 24),  # two pages per shard
+        (chosen_client(), 500, 6, 4000, 8),  # sixteen pages, which a snapshot writes over several cycles
+        ("librdkafka", 500, 6, 500, 8),
     ],
 )
 def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
-    bootstrap: str, unique: str, tmp_path: Path, snapshot_events: int, kills: int, streams: int, window: int
+    bootstrap: str,
+    unique: str,
+    tmp_path: Path,
+    client: str,
+    snapshot_events: int,
+    kills: int,
+    streams: int,
+    window: int,
 ) -> None:
     faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
     checkpoint = tmp_path / "weights"
@@ -103,6 +112,7 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
         unique,
         tmp_path,
         PARTITIONS,
+        kafka={"client": client},
         model={"checkpoint": checkpoint},
         worker={"snapshot_events": snapshot_events},
         fine_tune={"adopt_interval_s": 0.5, "window": window, "max_cpu_share": 0.5},

@@ -12,6 +12,7 @@ from typing import Any
 from kafka import KafkaProducer
 
 from worker.__main__ import main
+from worker.broker.librdkafka import options
 from worker.observe.metrics import Stopwatch
 
 VARIABLE = "DIES_AT"
@@ -42,6 +43,9 @@ def die_at(point: str, passes: int) -> None:
         return
     when, call = point.split("-", 1)
     setattr(KafkaProducer, call, _with(getattr(KafkaProducer, call), when, come))
+    # A type of C, which takes no other method, so another is opened in its place
+    dying = type("Dying", (options.Producer,), {call: _with(getattr(options.Producer, call), when, come)})
+    options.Producer = dying  # type: ignore[misc]
 
 
 def _with(call: Callable[..., Any], when: str, come: Callable[[], None]) -> Callable[..., Any]:

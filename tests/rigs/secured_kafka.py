@@ -19,6 +19,7 @@ from kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
+from tests.rigs.client import chosen_client
 from worker.broker.security import open_admin
 from worker.demo.local_kafka import LocalKafka, kafka_from_jars
 from worker.settings.kafka import Kafka
@@ -51,7 +52,11 @@ class SecuredKafka:
         """What the section `kafka` says of a listener, log-in of ROOT included; `given` comes on top, None removes."""
         protocol = LISTENERS[listener][0] if listener in LISTENERS else "PLAINTEXT"
         address = self.kafka.listeners.get(listener, self.kafka.bootstrap_servers)
-        said: dict[str, object] = {"bootstrap_servers": address, "security_protocol": protocol}
+        said: dict[str, object] = {
+            "bootstrap_servers": address,
+            "security_protocol": protocol,
+            "client": chosen_client(),
+        }
         if "SSL" in protocol:
             said["ssl_cafile"] = self.file("ca.pem")
         if protocol.startswith("SASL"):

@@ -85,8 +85,8 @@ class Polled:
     within it: every life of them from before is over. `began` are the partitions that were assigned since; they are
     paused and deliver nothing until `start`. A partition may be in both.
     `unreadable` are partitions whose next records cannot be unpacked: they deliver nothing more until `start`.
-    `membership` fences the commit of these records: opaque, handed back to `commit`. It is None while the group is
-    rebalancing: nothing is delivered then, and a commit would be refused, so put it off.
+    `membership` fences the commit of these records: opaque, handed back to `commit`. It is None while a commit would be
+    refused, as where the group is rebalancing: nothing is delivered then, so put it off.
     `passed` are offsets below which a started partition that brought nothing now has nothing more to bring, whatever
     there is of transaction markers and aborted records. `lost` are how many offsets hold nothing of all that, and the
     end of what was looked through (a run, or what was passed): the log has lost records from its middle.
