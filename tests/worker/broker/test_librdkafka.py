@@ -111,9 +111,9 @@ def test_only_the_stretch_with_missing_offsets_is_read_once_more(
     assert gap(low, high, offsets) == stretch
 
 
-def report(answers: int, waiting: int = 0) -> str:
+def report(answers: int, waiting: int = 0, owed: int = 0) -> str:
     """A report of one partition and its broker, as far as it is read."""
-    broker = {"nodeid": 1, "nodename": "host:9092"}
+    broker = {"nodeid": 1, "nodename": "host:9092", "state": "UP", "waitresp_cnt": owed}
     partition = {"broker": 1, "fetchq_cnt": waiting, "unknown": False}
     return json.dumps(
         {
@@ -144,3 +144,18 @@ def test_a_broker_is_silent_where_it_answers_no_more_and_nothing_waits(monkeypat
     told.over(0)
     assert told.words([0]) is None, "it was asked only now"
     assert told.known() == 1
+
+
+def test_a_broker_that_owes_an_answer_is_silent_where_the_client_has_no_partition(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter((1.0, 2.0, 30.0, 36.0, 37.0))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    told = Statistics("in")
+    for answers, owed in ((1, 1), (2, 0), (2, 1)):
+        told.take(report(answers, owed=owed))
+        assert told.words([]) is None, "it is asked only now and then"
+    told.take(report(2, owed=1))
+    assert told.words([]) == "no answer from host:9092 for 6 s"
+    told.take(report(3, owed=1))
+    assert told.words([]) is None

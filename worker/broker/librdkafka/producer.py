@@ -1,12 +1,12 @@
 """One transaction per cycle by librdkafka: messages and input offsets, together or not at all."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
 from confluent_kafka import KafkaError as Code
-from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka import Message as Record
+from confluent_kafka import Producer, TopicPartition
 from kafka.errors import (
     AuthorizationError,
     IllegalGenerationError,
@@ -56,20 +56,18 @@ class TransactionalProducer:
         Raises BrokerError, or Refusal where the user may not have one.
         """
         self.close()
-        producer = open_producer(self._kafka, self._properties())
+        self._producer = open_producer(self._kafka, self._properties())
         try:
-            _asked(lambda: producer.init_transactions(self._commit_timeout_s))
-            self._sweep(producer)
-        except (KafkaError, TimeoutError) as error:
-            _discard(producer)
+            self._ask("init_transactions", self._commit_timeout_s)
+            self._sweep()
+        except (KafkaError, BrokerError, Refusal) as error:
+            self.close()
+            if not isinstance(error, KafkaError):
+                raise
             if isinstance(error, AuthorizationError):
                 raise Refusal(f"no transactional producer: {fix_for(error, self._kafka)}") from error
             fix, fenced = fix_for(error, self._kafka, "Write"), is_fenced(error)
             raise BrokerError(f"no transactional producer: {error!r}", fix=fix, fenced=fenced) from error
-        except (BrokerError, Refusal):
-            _discard(producer)
-            raise
-        self._producer = producer
 
     def _properties(self) -> dict[str, object]:
         limit_ms = int(self._commit_timeout_s * 1000)
@@ -93,7 +91,7 @@ class TransactionalProducer:
         if error is not None:
             self._undelivered[message.topic() or "", message.partition() or 0] = of_code(error)
 
-    def _sweep(self, producer: Producer) -> None:
+    def _sweep(self) -> None:
         """Abort once more in every partition that the transaction given up has written to.
 
         The reason is that of the other client's producer: a broker may have written no marker there (KAFKA-20734).
@@ -103,14 +101,13 @@ class TransactionalProducer:
             return
         if given_up.outcome == "refused" or not has_committed(self._kafka, given_up.offsets):
             deadline = time.monotonic() + self._commit_timeout_s
-            _asked(producer.begin_transaction)
-            self._send(producer, [Message(*place, b"aborted", b"") for place in given_up.places])
-            self._flush(producer, deadline)
+            self._ask("begin_transaction")
+            self._send([Message(*place, b"aborted", b"") for place in given_up.places])
+            self._flush(deadline)
             # Its offsets too, by the group's name alone: a member's generation may be over
-            nobody = metadata_of(self._kafka.group_id)
-            offsets = self._group_offsets(given_up.offsets)
-            _asked(lambda: producer.send_offsets_to_transaction(offsets, nobody, left(deadline)))
-            _asked(lambda: producer.abort_transaction(left(deadline)))
+            offsets, nobody = self._group_offsets(given_up.offsets), metadata_of(self._kafka.group_id)
+            self._ask("send_offsets_to_transaction", offsets, nobody, left(deadline))
+            self._ask("abort_transaction", left(deadline))
         self._given_up = None
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
@@ -119,7 +116,7 @@ class TransactionalProducer:
             raise ValueError("every transaction carries offsets: they are what fences it")
         if not isinstance(membership, Membership):
             raise CommitError(f"not a member in good standing: {membership}", outcome="refused", fix=GROUP_MOVES)
-        if self._producer is None:
+        if not self.usable:
             raise CommitError("the last transaction failed: renew first", outcome="refused")
         try:
             self._commit(messages, offsets, membership)
@@ -137,55 +134,56 @@ class TransactionalProducer:
         return self.usable
 
     def _commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: Membership) -> None:
-        producer, self._producer = self._producer, None
-        assert producer is not None, "whoever commits has seen that there is one"
         try:
-            self._transact(producer, messages, self._group_offsets(offsets), membership)
+            self._transact(messages, self._group_offsets(offsets), membership)
         except CommitError as error:
-            _discard(producer)
-            undelivered = self._undelivered.items()
+            undelivered = [*self._undelivered.items()]
+            self.close()
             lacking = {place for place, reason in undelivered if isinstance(reason, UnknownTopicOrPartitionError)}
             places = {(message.topic, message.partition) for message in messages} - lacking
             self._given_up = GivenUp(places, offsets, error.outcome)
             raise
-        self._producer = producer
 
-    def _transact(
-        self, producer: Producer, messages: Sequence[Message], offsets: list[TopicPartition], membership: Membership
-    ) -> None:
+    def _transact(self, messages: Sequence[Message], offsets: list[TopicPartition], membership: Membership) -> None:
         deadline = time.monotonic() + self._commit_timeout_s
         try:
-            _asked(producer.begin_transaction)
-            self._send(producer, messages)
-            self._flush(producer, deadline)
+            self._ask("begin_transaction")
+            self._send(messages)
+            self._flush(deadline)
             self._metadata = membership.now()
-            _asked(lambda: producer.send_offsets_to_transaction(offsets, self._metadata, left(deadline)))
+            self._ask("send_offsets_to_transaction", offsets, self._metadata, left(deadline))
         except (KafkaError, ValueError) as error:
             raise self._failed(error, "refused") from error
         try:
-            _asked(lambda: producer.commit_transaction(left(deadline)))
+            self._ask("commit_transaction", left(deadline))
         except KafkaError as error:
             # Unknown even if fenced: a successor may have come between a commit that worked and its retry
             raise self._failed(error, "unknown") from error
 
-    def _send(self, producer: Producer, messages: Sequence[Message]) -> None:
+    def _send(self, messages: Sequence[Message]) -> None:
+        assert self._producer is not None, "whoever sends has seen that there is one"
         self._undelivered.clear()
-        produce = producer.produce
+        produce = self._producer.produce
         try:
             for topic, partition, key, value, headers, timestamp_ms in messages:
                 produce(topic, value, key, partition, None, None, timestamp_ms or 0, list(headers))
         except (*RAISED, BufferError) as error:
             raise translated(error) from error
+        finally:
+            del produce  # an error that is kept would keep it, and so the client
 
-    def _flush(self, producer: Producer, deadline: float) -> None:
-        try:
-            waiting = producer.flush(left(deadline))
-        except RAISED as error:
-            raise translated(error) from error
+    def _flush(self, deadline: float) -> None:
+        waiting = self._ask("flush", left(deadline))
         if self._undelivered:  # offsets would be sent all the same, and only the commit fail (librdkafka 2.16.0)
             raise next(iter(self._undelivered.values()))
         if waiting:
             raise KafkaTimeoutError("a record was not acknowledged in time")
+
+    def _ask(self, method: str, *arguments: object) -> object:
+        try:
+            return getattr(self._producer, method)(*arguments)
+        except RAISED as error:
+            raise translated(error) from error
 
     def _failed(self, error: Exception, outcome: str) -> CommitError:
         fix = fix_for(error, self._kafka, "Write")
@@ -195,24 +193,14 @@ class TransactionalProducer:
         return [TopicPartition(self._kafka.input_topic, p, offset) for p, offset in offsets.items()]
 
     def close(self) -> None:
-        """Throw the producer away; an open transaction stays open until `renew` or its time-out. Never raises."""
-        producer, self._producer = self._producer, None
-        if producer is not None:
-            _discard(producer)
+        """Throw the producer away; an open transaction stays open until `renew` or its time-out. Never raises.
 
-
-def _asked(call: Callable[[], object]) -> None:
-    try:
-        call()
-    except RAISED as error:
-        raise translated(error) from error
-
-
-def _discard(producer: Producer) -> None:
-    """Forget a producer, and wait until it sends nothing more: its late answer would fence the next one."""
-    with suppress(KafkaException, TimeoutError, RuntimeError):
-        producer.purge(blocking=False)
-    hold = [producer]
-    del producer
-    with suppress(TimeoutError):
-        within(DISCARD_S, hold.clear)
+        Waits until it sends nothing more: its late answer would fence the next one. The client is closed by the last
+        that forgets it, which takes its time where brokers are away.
+        """
+        hold, self._producer = [self._producer], None
+        with suppress(*RAISED):
+            if hold[0] is not None:
+                hold[0].purge(blocking=False)
+        with suppress(TimeoutError):
+            within(DISCARD_S, hold.clear)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 from typing import Any
 
 import orjson
@@ -21,6 +21,7 @@ class Statistics:
         self._brokers: dict[int, dict[str, Any]] = {}
         self._answers: dict[int, tuple[int, float]] = {}  # by broker: how many there were, and since when
         self._since: dict[int, float] = {}  # by partition: nothing before counts
+        self._waits: dict[int, float] = {}  # by broker that owes an answer or a connection: since when
         self._told = 0.0  # when the newest report came; it may be old where nobody polls
 
     def take(self, report: str) -> None:
@@ -33,6 +34,11 @@ class Statistics:
         for node, broker in self._brokers.items():
             if self._answers.get(node, (None,))[0] != broker["rx"]:
                 self._answers[node] = broker["rx"], self._told
+                self._waits.pop(node, None)
+            if broker["state"] == "UP" and not broker["waitresp_cnt"]:
+                self._waits.pop(node, None)
+            else:
+                self._waits.setdefault(node, self._told)
 
     def known(self) -> int:
         """Return how many partitions the topic has, by the client's metadata; 0 before the first report."""
@@ -57,14 +63,24 @@ class Statistics:
         heard = self._answers.get(of["broker"], (0, 0.0))[1]
         return self._told - max(heard, self._since.get(partition, self._told))
 
-    def words(self, partitions: Iterable[int]) -> str | None:
-        """Return which brokers do not answer for these partitions and for how long; None where all do."""
-        silent = {p: self._lasts_s(p) for p in partitions if self.lasts(p)}
+    def words(self, partitions: Collection[int]) -> str | None:
+        """Return which brokers do not answer for these partitions and for how long; None where all do.
+
+        Without any partition, as once the client has given up its place in the group by itself (librdkafka 2.16.0, after
+        `session.timeout.ms` without an answer), which leaders owe it one.
+        """
+        silent = {self._leader(p): self._lasts_s(p) for p in partitions if self.lasts(p)}
+        if not partitions:
+            leaders = {self._partitions[p]["broker"] for p in self._partitions if p >= 0} & self._waits.keys()
+            waits = {self._name(node): self._told - self._waits[node] for node in leaders}
+            silent = {name: waited_s for name, waited_s in waits.items() if waited_s > SILENT_S}
         if not silent:
             return None
-        addresses = sorted({self._leader(p) for p in silent})
-        return f"no answer from {', '.join(addresses)} for {max(silent.values()):.0f} s"
+        return f"no answer from {', '.join(sorted(silent))} for {max(silent.values()):.0f} s"
 
     def _leader(self, partition: int) -> str:
-        broker = self._brokers.get(self._partitions[partition]["broker"])
+        return self._name(self._partitions[partition]["broker"])
+
+    def _name(self, node: int) -> str:
+        broker = self._brokers.get(node)
         return str(broker["nodename"]) if broker else "a leader that is not known"
