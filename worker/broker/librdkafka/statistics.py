@@ -66,8 +66,8 @@ class Statistics:
     def words(self, partitions: Collection[int]) -> str | None:
         """Return which brokers do not answer for these partitions and for how long; None where all do.
 
-        Without any partition, as once the client has given up its place in the group by itself (librdkafka 2.16.0, after
-        `session.timeout.ms` without an answer), which leaders owe it one.
+        Without any partition, as once the client has given up its place in the group (librdkafka 2.16.0: after
+        the session's time without an answer), which leaders owe it one.
         """
         silent = {self._leader(p): self._lasts_s(p) for p in partitions if self.lasts(p)}
         if not partitions:
