@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from confluent_kafka import KafkaError as Code
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from tests.rigs.broker_rigs import (
@@ -144,6 +144,37 @@ def test_what_rests_delivers_and_passes_nothing_before_its_next_start(rig: Rig) 
     worker.broker.start(0, 1)
     drive(worker, until=lambda: 0 in worker.rows and len(worker.rows[0]) == 4)
     assert [offset for offset, *_ in worker.rows[0]] == [1, 2, 3, 4]
+
+
+def test_a_start_at_any_moment_delivers_from_its_offset_on_and_nothing_twice(rig: Rig) -> None:
+    rig.feed([row for partition in ALL for row in numbered(partition, 20)])
+    worker = joined(rig)
+    for turn in range(10):
+        begins = {partition: (7 * turn + 3 * partition) % 20 for partition in ALL}
+        for partition, begin in begins.items():
+            worker.broker.start(partition, begin)
+        worker.rows.clear()
+        drive(worker, until=lambda: worker.count() >= sum(20 - begin for begin in begins.values()))  # noqa: B023
+        for partition, begin in begins.items():
+            assert [offset for offset, *_ in worker.rows[partition]] == [*range(begin, 20)]
+        if turn % 2:
+            worker.broker.rest(turn % PARTITIONS, turn)
+
+
+@pytest.mark.kafka
+def test_a_record_that_librdkafka_passes_by_fails_the_poll(bootstrap: str) -> None:
+    rig = KafkaRig(bootstrap, "librdkafka")
+    rig.feed(numbered(0, 6))
+    worker = joined(rig)
+    worker.broker.start(0, 0)
+    drive(worker, until=lambda: worker.count() == 6)
+    worker.broker.start(0, 1)
+    consumer = rig.brokers[0]._consumer
+    assert consumer is not None
+    consumer._consumer.seek(TopicPartition(rig.input, 0, 4))
+    with pytest.raises(BrokerError, match=f"{rig.input}-0 has 3 records from 1 to 4, 0 came"):
+        drive(worker, until=lambda: False)
+    rig.close()
 
 
 def test_a_new_group_has_no_offset_and_only_a_commit_moves_it(rig: Rig) -> None:

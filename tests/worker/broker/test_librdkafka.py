@@ -98,15 +98,15 @@ def test_without_the_package_a_sentence_names_the_extra_and_the_default_does_wit
     [
         (3, 6, [3, 4, 5], None),
         (3, 3, [], None),
-        (3, 5, [], (3, 5)),
-        (3, 8, [5, 6, 7], (3, 5)),
-        (3, 8, [3, 4, 5], (6, 8)),
-        (0, 9, [0, 1, 3, 4, 6, 7, 8], (2, 6)),
-        (0, 9, [1, 2, 5, 6, 7], (0, 9)),
+        (3, 5, [], (3, 5, 0)),
+        (3, 8, [5, 6, 7], (3, 5, 0)),
+        (3, 8, [3, 4, 5], (6, 8, 0)),
+        (0, 9, [0, 1, 3, 4, 6, 7, 8], (2, 6, 2)),
+        (0, 9, [1, 2, 5, 6, 7], (0, 9, 5)),
     ],
 )
 def test_only_the_stretch_with_missing_offsets_is_read_once_more(
-    low: int, high: int, offsets: list[int], stretch: tuple[int, int] | None
+    low: int, high: int, offsets: list[int], stretch: tuple[int, int, int] | None
 ) -> None:
     assert gap(low, high, offsets) == stretch
 

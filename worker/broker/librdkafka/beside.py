@@ -45,6 +45,7 @@ class Gap(NamedTuple):
 
     low: int
     high: int
+    records: int  # that have come from there
 
 
 def gap(low: int, high: int, offsets: Sequence[int]) -> Gap | None:
@@ -54,7 +55,8 @@ def gap(low: int, high: int, offsets: Sequence[int]) -> Gap | None:
     places = range(len(offsets))  # before each as many are missing as its offset, less the place, is above low
     first = bisect_right(places, low, key=lambda place: offsets[place] - place)
     last = bisect_left(places, high - len(offsets), key=lambda place: offsets[place] - place)
-    return Gap(offsets[first - 1] + 1 if first else low, offsets[last] if last < len(offsets) else high)
+    begin, end = offsets[first - 1] + 1 if first else low, offsets[last] if last < len(offsets) else high
+    return Gap(begin, end, last - first)
 
 
 class Gaps:
@@ -68,13 +70,16 @@ class Gaps:
         self._kafka, self._consumer, self._holes = kafka, consumer, Holes(consumer)
 
     def lost(self, gaps: Mapping[int, Gap]) -> dict[int, int]:
-        """Return from how many offsets in the gap of each partition the log has lost the record. Raises BrokerError."""
+        """Return from how many offsets in the gap of each partition the log has lost the record.
+
+        Raises BrokerError, also where there is a record that has not come: librdkafka has passed it by.
+        """
         topic, consumer = self._kafka.input_topic, self._consumer
         with asking(self._kafka, f"gaps of {topic}"):
             if missing := {TopicPartition(topic, p) for p in gaps} - consumer.assignment():
                 consumer.assign([*consumer.assignment(), *missing])
                 consumer.pause(*missing)
-            for partition, (low, _) in gaps.items():
+            for partition, (low, _, _) in gaps.items():
                 self._holes.start(partition, low)
                 consumer.seek(TopicPartition(topic, partition), low)
                 consumer.resume(TopicPartition(topic, partition))
@@ -92,10 +97,13 @@ class Gaps:
             for tp, rows in self._consumer.poll(timeout_ms=POLL_MS).items():
                 if tp.partition in gaps:
                     read[tp.partition] += sum(row.offset < gaps[tp.partition].high for row in rows)
-            for partition, (_, high) in [*gaps.items()]:
+            for partition, (low, high, records) in [*gaps.items()]:
                 tp = TopicPartition(topic, partition)
                 if self._consumer.position(tp, timeout_ms=0) >= high:
                     self._consumer.pause(tp)
                     del gaps[partition]
+                    if read[partition] != records:
+                        what = f"{topic}-{partition} has {read[partition]} records from {low} to {high}, {records} came"
+                        raise BrokerError(what, fix="if that comes back, set kafka.client to kafka-python")
                     lost[partition] = self._holes.passed(partition, read[partition], high)
         return lost

@@ -1,12 +1,11 @@
 """The group member that reads the input by librdkafka: who owns what, and records of started partitions only."""
 
-import logging
 import time
 from contextlib import suppress
 from itertools import groupby
 from typing import Any, cast
 
-from confluent_kafka import OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka import KafkaError as Code
 from kafka import KafkaConsumer
 from kafka.errors import FencedInstanceIdError, KafkaError
@@ -34,13 +33,8 @@ from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker
 
-log = logging.getLogger(__name__)
-
-ASK_LIMIT_S = 0.5  # the loop stands still meanwhile
-OPEN_LIMIT_S = 15.0
-CLOSE_LIMIT_S = 5.0
-START_LIMIT_S = 2.0
-START_AGAIN_S = 0.005
+ASK_LIMIT_S, OPEN_LIMIT_S, CLOSE_LIMIT_S = 0.5, 15.0, 5.0  # the loop stands still meanwhile
+START_LIMIT_S, START_AGAIN_S = 2.0, 0.005
 SKIP = "go on without them (worker.on_gap = skip)"
 PASSING = (Code._MAX_POLL_EXCEEDED,)  # the callbacks say the same
 DAMAGED = (Code._BAD_MSG, Code._BAD_COMPRESSION, Code._NOT_IMPLEMENTED)
@@ -56,6 +50,7 @@ class InputConsumer:
         """
         self._kafka, self._topic = kafka, kafka.input_topic
         self.started: set[int] = set()
+        self._opened: set[int] = set()  # partitions that were started once since they are ours
         self._at: dict[int, int] = {}  # by started partition: all below it has been handed out or passed
         self._fetched: set[int] = set()  # partitions of which something came since their start
         self.changes = 0
@@ -86,14 +81,14 @@ class InputConsumer:
     # ---- callbacks, which run within a poll
 
     def _assigned(self, consumer: Consumer, tps: list[TopicPartition]) -> None:
-        # At the end, which is there: an offset of its own would be looked for among those of the group
-        consumer.incremental_assign([TopicPartition(tp.topic, tp.partition, OFFSET_END) for tp in tps])
-        consumer.pause(tps)
+        # Opened by their first start: a seek while the client looks up where to begin is lost (librdkafka 2.16.0)
+        consumer.incremental_assign([])
         self.changes += 1
         self._assignment.assigned(tp.partition for tp in tps)
 
     def _revoked(self, consumer: Consumer, tps: list[TopicPartition]) -> None:
-        consumer.incremental_unassign(tps)
+        consumer.incremental_unassign([tp for tp in tps if tp.partition in self._opened])
+        self._opened -= {tp.partition for tp in tps}
         self.changes += 1
         self._assignment.revoked(tp.partition for tp in tps)
 
@@ -217,20 +212,30 @@ class InputConsumer:
         """Deliver from `offset` on. A partition that was lost in the meantime is left alone: the next poll tells."""
         if partition not in self._assignment.held():
             return
-        tp, deadline = TopicPartition(self._topic, partition, offset), time.monotonic() + START_LIMIT_S
-        self._consumer.resume([tp])
-        while True:
-            try:
-                self._consumer.seek(tp)
-                break
-            except KafkaException as error:  # it was assigned just now, and the client has not begun with it
-                if time.monotonic() > deadline:
-                    raise self._failed(translated(error, self._topic)) from error
-                time.sleep(START_AGAIN_S)
+        tp = TopicPartition(self._topic, partition, offset)
+        try:
+            if partition in self._opened:
+                self._consumer.resume([tp])
+                self._seek(tp)
+            else:
+                self._consumer.incremental_assign([tp])
+                self._opened.add(partition)
+        except KafkaException as error:
+            raise self._failed(translated(error, self._topic)) from error
         self._at[partition] = offset
         self._fetched.discard(partition)
         self.started.add(partition)
         self.silence.over(partition)
+
+    def _seek(self, tp: TopicPartition) -> None:
+        deadline = time.monotonic() + START_LIMIT_S
+        while True:
+            try:
+                return self._consumer.seek(tp)
+            except KafkaException as error:  # it was opened just now, and the client has not begun with it
+                if error.args[0].code() != Code._STATE or time.monotonic() > deadline:
+                    raise
+                time.sleep(START_AGAIN_S)
 
     def rest(self, partition: int, offset: int) -> None:
         """Deliver nothing more of it until `start`, and be at `offset`."""
