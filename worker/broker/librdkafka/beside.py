@@ -17,7 +17,7 @@ from worker.broker.limits import asking
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
 
-LIMIT_S = 5.0
+LIMIT_S = 10.0  # the loop stands still meanwhile
 POLL_MS = 200
 FETCH_BYTES = 256 << 10
 
