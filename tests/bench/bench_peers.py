@@ -1,0 +1,159 @@
+"""foldcast beside what else one would write or use: a loop by hand, quixstreams, faust, all exactly once.
+
+The same events and fields for all: 24 horizons, 3 quantiles; foldcast also with its default of 5 horizons and 5
+quantiles. Nobody learns; `--variant NAME SETTING=VALUE` adds another worker as it is set up. The peers are
+`tests/bench/peers`, from the packages of its streaming.lock, and step a GRU of 64 with the torch of this virtual
+environment. The loop by hand saves no state; the echo is kafka-python's, and forecasts nothing.
+
+First drains, as in bench_drain.py, of `--events`, or of a part of these where it takes long; then windows at each of
+`--rates`, as in bench_latency.py. Peers that commit by the clock do so twice a second in drains, and every 20 ms in
+windows. All variants take their turns in every round.
+"""
+
+import argparse
+import sys
+import sysconfig
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from bench_drain import COST, Echo, drain, record_bytes
+from bench_latency import Window
+from report import Report, options
+from stand import Sections, Stand, Subject, Worker, add_options, say, stand, variants
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".cache/peers-streaming/bin/python"
+OFF: Sections = {"fine_tune": {"enabled": "false"}}
+FAR: Sections = {"model": {"horizons": str([*range(1, 25)]), "quantiles": "[0.1, 0.5, 0.9]"}}
+OURS: dict[str, Sections] = {"foldcast 5x5": OFF, "foldcast 24x3": OFF | FAR}
+DRAIN_COMMIT_S, WINDOW_COMMIT_S = 0.5, 0.02
+Start = Callable[[], Subject]
+
+
+class Peer(Worker):
+    """A peer in a worker's place; its option is how often it commits."""
+
+    script = ""
+
+    @property
+    def program(self) -> list[str]:
+        return [str(PYTHON), "-u", str(ROOT / "tests/bench/peers" / self.script)]
+
+
+class ByHand(Peer):
+    script = "by_hand.py"
+
+
+class Quixstreams(Peer):
+    script = "with_quixstreams.py"
+
+
+class Faust(Peer):
+    script = "with_faust.py"
+
+
+# By name: what it is, and which part of the events it drains
+PEERS: dict[str, tuple[type[Peer], int]] = {
+    "by hand": (ByHand, 2),
+    "quixstreams": (Quixstreams, 4),
+    "faust": (Faust, 20),
+}
+PEER_WARM = 2  # events of each stream: their cost does not depend on what came before
+
+
+def peer(on: Stand, kind: type[Peer], commit_s: float) -> Subject:
+    cluster = on.cluster({})
+    cluster.environment |= {"PARTITIONS": str(on.partitions), "TORCH_PATH": sysconfig.get_path("purelib")}
+    return Subject(cluster, on.streams, kind, str(commit_s))
+
+
+def drains(on: Stand, given: argparse.Namespace, ours: dict[str, Sections]) -> Report:
+    report = Report(f"drains, {on.streams:,} streams, {on.partitions} partitions, one process")
+    weight = 0
+    for _ in range(given.runs):
+        turns: dict[str, tuple[Start, int, int]] = {
+            name: (partial(on.worker, tables), given.warm, given.events) for name, tables in ours.items()
+        }
+        for name, (kind, part) in PEERS.items():
+            turns[name] = partial(peer, on, kind, DRAIN_COMMIT_S), PEER_WARM, given.events // part
+        for name, (start, warm, count) in turns.items():
+            with start() as subject:
+                add(report, name, drain(subject, warm, count))
+                weight = weight or record_bytes(subject)
+        with Subject(on.cluster({}), on.streams, Echo, str(weight)) as subject:
+            add(report, "echo", drain(subject, PEER_WARM, given.events))
+    return report
+
+
+def add(report: Report, name: str, figures: dict[str, float]) -> None:
+    report.add(name, {measure: figures[measure] for measure in ("events/s", COST)})
+
+
+def windows(on: Stand, given: argparse.Namespace, ours: dict[str, Sections]) -> list[Report]:
+    """A report for each rate."""
+    with ExitStack() as stack:
+        subjects = {name: stack.enter_context(on.worker(tables)) for name, tables in ours.items()}
+        for name, (kind, _) in PEERS.items():
+            subjects[name] = stack.enter_context(peer(on, kind, WINDOW_COMMIT_S))
+        for name, subject in subjects.items():
+            say(f"warming up {name}")
+            subject.warm(given.warm if name in ours else PEER_WARM)
+        reports = {
+            rate: Report(f"latency at {rate:g} events/s, windows of {given.seconds:g} s") for rate in given.rates
+        }
+        for _ in range(given.runs):
+            for rate, report in reports.items():
+                for name, subject in subjects.items():
+                    figures = Window(subject, rate, given.seconds).run(given.settle)
+                    report.add(name, {measure: figures[measure] for measure in ("p50 ms", "p95 ms", "cores")})
+    return list(reports.values())
+
+
+def draw(path: Path, drained: Report, waited: list[Report]) -> None:
+    """A panel each of events/s, CPU and latency."""
+    from matplotlib.figure import Figure
+
+    panels = [("events/s", drained.medians("events/s")), (COST, drained.medians(COST))]
+    figure = Figure(figsize=(11, 2.6 if not waited else 4.8), layout="constrained")
+    axes = figure.subplots(2 if waited else 1, 2, squeeze=False).flat
+    for (title, medians), panel in zip(panels, axes, strict=False):
+        bars = panel.barh(list(medians), list(medians.values()))
+        panel.bar_label(bars, [f"{median:,.0f}" for median in medians.values()], padding=3)
+        panel.set(title=title, xlim=(0, 1.2 * max(medians.values())))
+        panel.invert_yaxis()
+    for report, rate_panel in zip(waited, list(figure.axes)[2:], strict=False):
+        p50, p95 = report.medians("p50 ms"), report.medians("p95 ms")
+        rate_panel.barh(list(p95), list(p95.values()), alpha=0.4, label="p95")
+        rate_panel.barh(list(p50), list(p50.values()), label="p50")
+        rate_panel.set(title=report.title.split(",")[0], xlabel="ms", xscale="log")
+        rate_panel.legend()
+        rate_panel.invert_yaxis()
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = options(__doc__, runs=3)
+    add_options(parser, streams=2000, partitions=8, warm=60)
+    parser.add_argument("--events", type=int, default=100_000, help="of a drain by a worker (%(default)s)")
+    parser.add_argument("--rates", type=float, nargs="*", default=[10, 100], help="events/s (%(default)s)")
+    parser.add_argument("--seconds", type=float, default=15.0, help="of a window (%(default)s)")
+    parser.add_argument("--settle", type=float, default=3.0, help="of these that do not count (%(default)s)")
+    parser.add_argument("--plot", type=Path, help="draw the medians: .svg or .png")
+    given = parser.parse_args()
+    if not PYTHON.exists():
+        raise SystemExit(f"{PYTHON} is not there: `make bench PEERS=1` installs the peers.")
+    ours = OURS | (variants(given.variant) if given.variant else {})
+    sys.setswitchinterval(0.001)  # sending and reading share this process
+    with stand(given.streams, given.partitions) as on:
+        drained = drains(on, given, ours)
+        waited = windows(on, given, ours) if given.rates else []
+    for report in (drained, *waited):
+        report.show(given.json)
+    if given.plot:
+        draw(given.plot, drained, waited)
+
+
+if __name__ == "__main__":
+    main()
