@@ -11,8 +11,8 @@ import numpy as np
 import orjson
 
 sys.path.append(os.environ["TORCH_PATH"])  # behind the peers' own packages
-import torch  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+import torch
+from torch import Tensor, nn
 
 HIDDEN, STEP_MS = 64, 60_000
 HORIZONS = np.arange(1, 25)
