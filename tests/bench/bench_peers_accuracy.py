@@ -1,7 +1,7 @@
 """foldcast's forecasts beside those of statsforecast, mlforecast with LightGBM, and river, on the same origins.
 
-Origins are every `--stride`th of the last events of each series, `--origins` in all, and the first `--series` series of
-a set. foldcast folds the whole file with the defaults, nothing else is told; the peers are told their season. No
+Origins are every `--stride`th of the last events of each series, at most `--origins` of them and none in its first half,
+and of a set the first `--series` series. foldcast folds the whole file with the defaults, nothing else is told; the peers are told their season. No
 covariates for anybody. Errors are means over series and origins by the last value's: of the mean, squared (`mse`) and
 absolute (`mae`); `pinball` is the mean pinball loss of the quantiles .025, .1, .5, .9 and .975 by the last value's
 absolute error (the mean stands for the .5 where a peer has no median). CPU is per origin, of all horizons; foldcast's
@@ -157,9 +157,9 @@ def of(error: Floats, power: int) -> list[float]:
 def main() -> None:
     parser = options(__doc__, runs=1)
     parser.add_argument("sets", nargs="*", default=[n for n in SETS if n != "airline"], help="which (all but airline)")
-    parser.add_argument("--series", type=int, default=10, help="of a set (%(default)s)")
-    parser.add_argument("--origins", type=int, default=200, help="of a series (%(default)s)")
-    parser.add_argument("--stride", type=int, default=1, help="events from an origin to the next (%(default)s)")
+    parser.add_argument("--series", type=int, default=4, help="of a set (%(default)s)")
+    parser.add_argument("--origins", type=int, default=40, help="of a series (%(default)s)")
+    parser.add_argument("--stride", type=int, default=17, help="events from an origin to the next (%(default)s)")
     parser.add_argument("--window", type=int, default=1000, help="events that statistical models see (%(default)s)")
     given: argparse.Namespace = parser.parse_args()
     if not PYTHON.exists():
