@@ -112,25 +112,28 @@ def windows(on: Stand, given: argparse.Namespace, ours: dict[str, Sections]) -> 
 
 
 def draw(path: Path, drained: Report, waited: list[Report]) -> None:
-    """A panel each of events/s, CPU and latency."""
+    """A panel each of events/s, CPU, and latency at each rate."""
+    from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    panels = [("events/s", drained.medians("events/s")), (COST, drained.medians(COST))]
-    figure = Figure(figsize=(11, 2.6 if not waited else 4.8), layout="constrained")
-    axes = figure.subplots(2 if waited else 1, 2, squeeze=False).flat
-    for (title, medians), panel in zip(panels, axes, strict=False):
-        bars = panel.barh(list(medians), list(medians.values()))
-        panel.bar_label(bars, [f"{median:,.0f}" for median in medians.values()], padding=3)
-        panel.set(title=title, xlim=(0, 1.2 * max(medians.values())))
-        panel.invert_yaxis()
-    for report, rate_panel in zip(waited, list(figure.axes)[2:], strict=False):
-        p50, p95 = report.medians("p50 ms"), report.medians("p95 ms")
-        rate_panel.barh(list(p95), list(p95.values()), alpha=0.4, label="p95")
-        rate_panel.barh(list(p50), list(p50.values()), label="p50")
-        rate_panel.set(title=report.title.split(",")[0], xlabel="ms", xscale="log")
-        rate_panel.legend()
-        rate_panel.invert_yaxis()
-    figure.savefig(path)
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "foldcast", "font.sans-serif": ["DejaVu Sans"]}):
+        rows = 1 + (len(waited) + 1) // 2
+        figure = Figure(figsize=(10, 2.4 * rows), layout="constrained")
+        panels = list(figure.subplots(rows, 2, squeeze=False).flat)
+        for measure, panel in zip(("events/s", COST), panels, strict=False):
+            medians = drained.medians(measure)
+            bars = panel.barh(list(medians), list(medians.values()))
+            panel.bar_label(bars, [f"{median:,.0f}" for median in medians.values()], padding=3)
+            panel.set(title=measure, xlim=(0, 1.2 * max(medians.values())))
+        for report, panel in zip(waited, panels[2:], strict=False):
+            for measure, alpha in (("p95 ms", 0.4), ("p50 ms", 1.0)):
+                medians = report.medians(measure)
+                panel.barh(list(medians), list(medians.values()), color="C0", alpha=alpha, label=measure)
+            panel.set(title=report.title.split(",")[0], xlabel="ms", xscale="log")
+            panel.legend()
+        for panel in panels:
+            panel.invert_yaxis()
+        figure.savefig(path, format="svg", metadata={"Date": None})
 
 
 def main() -> None:
@@ -140,7 +143,7 @@ def main() -> None:
     parser.add_argument("--rates", type=float, nargs="*", default=[10, 100], help="events/s (%(default)s)")
     parser.add_argument("--seconds", type=float, default=15.0, help="of a window (%(default)s)")
     parser.add_argument("--settle", type=float, default=3.0, help="of these that do not count (%(default)s)")
-    parser.add_argument("--plot", type=Path, help="draw the medians: .svg or .png")
+    parser.add_argument("--plot", type=Path, metavar="OUT.svg", help="draw the medians")
     given = parser.parse_args()
     if not PYTHON.exists():
         raise SystemExit(f"{PYTHON} is not there: `make bench PEERS=1` installs the peers.")

@@ -1,12 +1,12 @@
 """foldcast's forecasts beside those of statsforecast, mlforecast with LightGBM, and river, on the same origins.
 
-Origins are every `--stride`th of the last events of each series, at most `--origins` of them and none in its first half,
-and of a set the first `--series` series. foldcast folds the whole file with the defaults, nothing else is told; the peers are told their season. No
-covariates for anybody. Errors are means over series and origins by the last value's: of the mean, squared (`mse`) and
-absolute (`mae`); `pinball` is the mean pinball loss of the quantiles .025, .1, .5, .9 and .975 by the last value's
-absolute error (the mean stands for the .5 where a peer has no median). CPU is per origin, of all horizons; foldcast's
-is the command's less that of a start with nothing to do, learning included. `tests/bench/peers/forecasters.py` says how
-each peer is fitted, from the packages of its forecasting.lock.
+Origins are every `--stride`th of the last events of each series, at most `--origins` of them and none in its first
+half, and of a set the first `--series` series. foldcast folds the whole file with the defaults, nothing else is told;
+the peers are told their season. No covariates for anybody. Errors are means over series and origins by the last
+value's: of the mean, squared (`mse`) and absolute (`mae`); `pinball` is the mean pinball loss of the quantiles .025,
+.1, .5, .9 and .975, over all horizons, by the last value's absolute error (a peer's mean stands for its median too).
+CPU is per origin, of all horizons; foldcast's is the command's, learning included, less that of a start with nothing to
+do. `tests/bench/peers/forecasters.py` says how each peer is fitted, from the packages of its forecasting.lock.
 """
 
 import argparse
