@@ -71,7 +71,7 @@ def lightgbm(series: dict[str, np.ndarray], origins: list[int], far: int, season
         step_size=stride,
         refit=REFIT,
         level=LEVELS,
-        prediction_intervals=PredictionIntervals(n_windows=5, h=far),
+        prediction_intervals=PredictionIntervals(n_windows=min(20, origins[0] // 2 // far), h=far),
     )
     cost = (time.process_time() - began) / len(origins) / len(series)
     shape = len(origins), far, 1 + len(BANDS)
