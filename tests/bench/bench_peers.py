@@ -151,8 +151,9 @@ def main() -> None:
     sys.setswitchinterval(0.001)  # sending and reading share this process
     with stand(given.streams, given.partitions) as on:
         drained = drains(on, given, ours)
+        drained.show(given.json)
         waited = windows(on, given, ours) if given.rates else []
-    for report in (drained, *waited):
+    for report in waited:
         report.show(given.json)
     if given.plot:
         draw(given.plot, drained, waited)
