@@ -2,7 +2,7 @@
 
 The statistical models are fitted anew at every origin, to the `window` events up to it. LightGBM is one model of all
 series, on lags and differences as mlforecast's guide has them, fitted to all events up to an origin, anew every 10
-origins; its intervals are conformal. river's SNARIMAX learns every event in turn, with its own regressor; it has no
+origins; its intervals are conformal, of 5 windows. river's SNARIMAX learns every event in turn, with its own regressor; it has no
 intervals, and diverged on some series where it was given a day of lags or a moving average. All know the season
 (`seasons`, in events).
 """
@@ -71,7 +71,7 @@ def lightgbm(series: dict[str, np.ndarray], origins: list[int], far: int, season
         step_size=stride,
         refit=REFIT,
         level=LEVELS,
-        prediction_intervals=PredictionIntervals(n_windows=min(20, origins[0] // 2 // far), h=far),
+        prediction_intervals=PredictionIntervals(n_windows=min(5, origins[0] // 2 // far), h=far),
     )
     cost = (time.process_time() - began) / len(origins) / len(series)
     shape = len(origins), far, 1 + len(BANDS)
