@@ -2,9 +2,9 @@
 
 The statistical models are fitted anew at every origin, to the `window` events up to it. LightGBM is one model of all
 series, on lags and differences as mlforecast's guide has them, fitted to all events up to an origin, anew every 10
-origins; its intervals are conformal, of 5 windows. river's SNARIMAX learns every event in turn, with its own regressor; it has no
-intervals, and diverged on some series where it was given a day of lags or a moving average. All know the season
-(`seasons`, in events).
+origins; its intervals are conformal, of 5 windows. river's SNARIMAX learns every event in turn, with its own regressor;
+it has no intervals, and diverged where it was given a day of lags and a moving average. All know the season (`seasons`,
+in events).
 """
 
 import json
