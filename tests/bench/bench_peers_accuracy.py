@@ -6,7 +6,8 @@ the peers are told their season. No covariates for anybody. Errors are means ove
 value's: of the mean, squared (`mse`) and absolute (`mae`); `pinball` is the mean pinball loss of the quantiles .025,
 .1, .5, .9 and .975, over all horizons, by the last value's absolute error (a peer's mean stands for its median too).
 CPU is per origin, of all horizons; foldcast's is the command's, learning included, less that of a start with nothing to
-do: noise, where a file has some hundred events. `tests/bench/peers/forecasters.py` says how each peer is fitted, from the packages of its forecasting.lock.
+do: noise, where a file has some hundred events. `tests/bench/peers/forecasters.py` says how each peer is fitted, from
+the packages of its forecasting.lock.
 """
 
 import argparse
