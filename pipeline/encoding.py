@@ -10,9 +10,7 @@ from pipeline.compiled import kernel
 
 DIGITS = 9  # significant, whatever the size of the number
 LEAST = -5  # power of ten from which on a number is written without an exponent
-TENS = np.array(
-    [float(f"1e{power}") for power in range(LEAST, 16)]
-)  # from the last on it may be written with one again
+TENS = np.array([float(f"1e{power}") for power in range(LEAST, 16)])  # numbers below the last have no exponent either
 LONGEST = 20  # bytes of a number
 
 Bytes = npt.NDArray[np.uint8]
@@ -76,7 +74,7 @@ def write(
         ends[e] = at if known else -at
 
 
-def texts(numbers: Floats, between: Sequence[bytes]) -> list[bytes | None]:
+def written(numbers: Floats, between: Sequence[bytes]) -> list[bytes | None]:
     """Return each row of numbers (n, K) between K + 1 pieces of text, None where one is not finite or far from 1."""
     cuts = np.cumsum([0, *map(len, between)])
     out = np.empty(len(numbers) * (cuts[-1] + LONGEST * numbers.shape[1]), np.uint8)

@@ -8,12 +8,11 @@ import numpy as np
 import orjson
 
 from pipeline.arrays import Floats
-from pipeline.encoding import DIGITS, texts
+from pipeline.encoding import DIGITS, written
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from worker.broker.contract import Message, Topics
-from worker.broker.headers import offset_in
-from worker.broker.headers import texts as header_texts
+from worker.broker.headers import offset_in, texts
 
 EXACT_POWER = 22  # powers of ten up to here are exact in float64
 CONTENT_TYPE = ("content-type", b"application/json")
@@ -72,14 +71,14 @@ def _times(forecasts: Forecasts, method: Method) -> list[bytes]:
 
 def _texts(numbers: Floats, between: Sequence[bytes]) -> list[bytes]:
     """Return the numbers (n, K) of each row as JSON between K + 1 pieces of text."""
-    found = texts(numbers, between)
+    found = written(numbers, between)
     return [_text(row, between) if text is None else text for row, text in zip(numbers, found, strict=True)]
 
 
 def _text(numbers: Floats, between: Sequence[bytes]) -> bytes:
     """Return these numbers (K,) as JSON between the pieces of text, whatever they are."""
-    written = [orjson.dumps(number) for number in significant(numbers).tolist()]
-    return b"".join(chain.from_iterable(zip(between, [*written, b""], strict=True)))
+    ours = [orjson.dumps(number) for number in significant(numbers).tolist()]
+    return b"".join(chain.from_iterable(zip(between, [*ours, b""], strict=True)))
 
 
 def _expected(forecasts: Forecasts, levels: Sequence[float]) -> list[bytes]:
@@ -134,7 +133,7 @@ def published_offset(headers: Sequence[tuple[str, bytes]], topics: Topics, parti
 
 def publisher(headers: Sequence[tuple[str, bytes]], topics: Topics, partition: int) -> tuple[str, int] | None:
     """Return the group that a forecast names and the offset of its event, None where it is not of this input."""
-    facts = header_texts(headers)
+    facts = texts(headers)
     offset = event_offset(facts, topics, partition)
     if offset is None or GROUP not in facts or facts.get(SOURCE) != topics.source:
         return None

@@ -4,8 +4,8 @@ A worker is started on empty topics, fed one event of each of `--streams` stream
 writes an image of everything: the snapshot. It is started again, fed `--tail` events, killed, and started once more:
 that start is the restart, from the process's begin until it answers as ready. Then it is left idle.
 
-RSS is the worker's own, beside what the formula of the sizing page says: that of the worker without streams, its
-history, and for each stream the state (`starting` in the log has it) and `NAME` bytes. The trainer is not in it.
+RSS is the worker's own, without the trainer's. The formula beside it: the RSS without streams, the history, and for
+each stream its state (`starting` in the log has it) and `NAME` bytes.
 """
 
 import argparse

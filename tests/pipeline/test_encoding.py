@@ -5,7 +5,7 @@ import orjson
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipeline.encoding import texts
+from pipeline.encoding import written
 from worker.publish import significant
 
 
@@ -20,7 +20,7 @@ from worker.publish import significant
 def test_each_text_is_orjsons_of_the_rounded_number(numbers: list[float]) -> None:
     between = [b"<", *[b", "] * (len(numbers) - 1), b">"]
     row = np.array(numbers)
-    nothing, found, one = texts(np.array([np.full(len(numbers), np.nan), row, np.ones(len(numbers))]), between)
+    nothing, found, one = written(np.array([np.full(len(numbers), np.nan), row, np.ones(len(numbers))]), between)
     assert nothing is None
     assert one == b"<" + b", ".join([b"1.0"] * len(numbers)) + b">", "what is not written leaves nothing behind"
     rounded = b"<" + b", ".join(map(orjson.dumps, significant(row).tolist())) + b">"
@@ -29,4 +29,4 @@ def test_each_text_is_orjsons_of_the_rounded_number(numbers: list[float]) -> Non
 
 
 def test_of_no_rows_there_is_no_text() -> None:
-    assert texts(np.empty((0, 2)), [b"", b"", b""]) == []
+    assert written(np.empty((0, 2)), [b"", b"", b""]) == []

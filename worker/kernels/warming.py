@@ -9,7 +9,7 @@ from numba.core.event import Event, Listener, install_listener
 
 from pipeline.batch import Batch
 from pipeline.compiled import UNKEPT, compilations
-from pipeline.encoding import texts
+from pipeline.encoding import written
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
 from pipeline.network.cells import states
@@ -63,7 +63,7 @@ def warm(plan: Plan) -> tuple[int, int]:
         drop=np.zeros(EVENTS, np.int64),
     )
     shard.advance(batch)
-    texts(np.zeros((1, 1)), [b"", b""])
+    written(np.zeros((1, 1)), [b"", b""])
     shape = shard.network.shape
     hidden = np.zeros((1, shape.layers, states(shape.cell), shape.hidden_size), np.float32)
     nothing = Windows(
