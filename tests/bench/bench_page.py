@@ -2,10 +2,10 @@
 
 One worker drains `--events` again and again: with no client; with clients of another process, which answers at once
 with as many bytes; with clients that all look at one stream; and with clients that look at one each (A B C D A B C D
-...). The second variant shows what clients on the same machine take from a worker that they do not ask. It is held
-(SIGSTOP) while the events are produced, and let go together with the clients. The thread that answers is found by asking
-much of an idle worker; its CPU is what the kernel accounts to it, so Linux only. "refused" is the share of answers that
-were 503: ask later.
+...). The second variant shows what clients on the same machine take from a worker that they do not ask. The worker is
+held (SIGSTOP) while the events are produced, and let go together with the clients. The thread that answers is found by
+asking much of an idle worker; its CPU is what the kernel accounts to it, so Linux only. "refused" is the share of
+answers that were 503: ask later.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from stand import Stand, Subject, add_options, stand, variants
 SPREAD_S = 1.0
 # What the page asks for, and how many seconds after an answer it asks again; {} is the stream that was chosen
 ASKED = {
-    "/api/status": 1.9,
+    "/api/status": 0.9,
     "/api/streams/{}?horizon=1": 0.8,
     "/api/streams?sort=worst&limit=50": 3.9,
     "/api/history": 8.5,  # a sample comes every ten seconds
@@ -77,7 +77,7 @@ class Client(Thread):
 
 
 def answer_at_once(sizes: dict[str, int], port: Connection) -> None:
-    """Answer each of these paths with so many bytes, on a port that is sent first; the process is ended from outside."""
+    """Answer each of these paths with so many bytes, on a port that is sent first, until the process is ended."""
 
     class Answer(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"

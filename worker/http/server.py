@@ -21,7 +21,7 @@ class Bounds(NamedTuple):
     """What clients may take, all together and one by one."""
 
     connections: int = 64  # one more closes the oldest: a client that asks at once is answered before its turn comes
-    request_s: float = 5.0  # from accept to the end of the answer, however the bytes drop in; and until the next request
+    request_s: float = 5.0  # from accept to the end of the answer, however the bytes drop in; idle, to the next
     head_bytes: int = 16_384  # request line and headers
     backlog: int = 128  # of the kernel, for clients not yet accepted
 

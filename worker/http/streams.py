@@ -44,7 +44,7 @@ def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, li
     found = np.array([wanted in name.casefold() for name in overview.names], bool)
     order = np.argsort(SORTS[sort](overview), kind="stable")
     order = order[found[order]]
-    overall = _overall(overview)
+    overall = _rounded(_overall(overview))
     lasts = {i: recent.last_of(overview.partitions[i], overview.names[i]) for i in order[:limit].tolist()}
     shown = {i: last for i, last in lasts.items() if last is not None}  # another may have got its place meanwhile
     last = np.array([*shown.values()], published(method))
@@ -60,7 +60,7 @@ def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, li
             "time": int(last["time_ms"][k]),
             "value": float(last["value"][k]),
             "events": int(overview.figures["events"][i]),
-            "skill": _rounded(overall[i]),
+            "skill": overall[i],
             "outside": outside_[k],
             **qualities[k],
             "drops": _drops(overview.figures[i]),
@@ -81,12 +81,12 @@ def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, li
 def detailed(
     past: Past, partitions: list[int], method: Method, points: int, horizons: tuple[int, ...], said: Opinions | None
 ) -> Json:
-    """Return one stream with its last `points` events, what was forecast of them `horizons` before, and its forecast."""
+    """Return one stream: its last `points` events, what was forecast of them `horizons` before, the last forecast."""
     known = past.points[-points - max(method.horizons) :]  # those of which the shown ones were forecast, too
     shown = known[-points:]
     value = shown["value"]
     low, high = shown["expected"][:, 1], shown["expected"][:, 2]  # as they are kept: less the value
-    outside_ = np.where(np.isnan(low), None, (low > 0) | (high < 0)).tolist()
+    outside_ = _known((low > 0) | (high < 0), np.isnan(low))
     return {
         "stream": past.name,
         "partition": past.partition,
@@ -118,16 +118,23 @@ def _qualities(sums: Floats, method: Method) -> list[Json]:
         }
         for labels, skills, covered in zip(
             sums[:, LABELS].round(1).tolist(),
-            _known(skill(sums)),
-            _known(coverage(sums).swapaxes(1, 2)),
+            _rounded(skill(sums)),
+            _rounded(coverage(sums).swapaxes(1, 2)),
             strict=True,
         )
     ]
 
 
-def _known(numbers: Floats) -> Any:
-    """Return rounded numbers as lists; None stands where one is not known."""
-    return np.where(np.isnan(numbers), None, numbers.round(4)).tolist()
+def _rounded(numbers: Floats) -> Any:
+    """Return numbers with four decimals as lists; None stands where one is not known."""
+    return _known(numbers.round(4), np.isnan(numbers))
+
+
+def _known(array: Floats | Bools, unknown: Bools) -> Any:
+    """Return an array as lists, with None where its numbers are unknown."""
+    objects = array.astype(object)
+    objects[unknown] = None
+    return objects.tolist()
 
 
 def _drops(figures: np.void) -> Json:
@@ -139,10 +146,6 @@ def _last_drops(drops: Records) -> list[Json]:
         {"time": time_ms, "reason": DROPS[verdict - 1], "value": None if np.isnan(value) else value}
         for time_ms, value, verdict in drops.tolist()
     ]
-
-
-def _rounded(number: float | Floats) -> float | None:
-    return None if np.isnan(number) else round(float(number), 4)
 
 
 def _target_times(last: Records, method: Method) -> list[object]:
@@ -182,7 +185,8 @@ def _earlier(points: Records, method: Method, shown: int, horizons: tuple[int, .
     found: Json = {}
     for h in horizons:
         j = method.horizons.index(h)
-        made = np.column_stack([points["mean"][:, j], points["quantiles"][:, j]]) + points["value"][:, None]  # (n, 1 + Q)
+        made = np.column_stack([points["mean"][:, j], points["quantiles"][:, j]])  # (n, 1 + Q)
+        made = made + points["value"][:, None]
         curves = np.full((made.shape[1], n), np.nan)
         if n > h:
             known = breaks[h:] == breaks[:-h]

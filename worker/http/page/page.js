@@ -53,10 +53,10 @@ function showHistory(history) {
   return isNew ? 1000 * (history.every_s - 1.5) : 1500;
 }
 
-// The answers are made anew once a second; a stream is asked for a little more often, so that an event is on the page
-// within two seconds. The worker shares its time between all pages that are open: what changes slowly is asked for less.
+// The answers are made anew once a second; a little less, so that two waits are below two seconds. The list of streams
+// changes slowly, and is the dearest one to make.
 const polls = {
-  status: new Poll(() => "api/status", 1900, { got: showStatus, refused: refuseStatus, failed: doesNotAnswer }),
+  status: new Poll(() => "api/status", 900, { got: showStatus, refused: refuseStatus, failed: doesNotAnswer }),
   history: new Poll(() => "api/history", 2000, { got: showHistory, refused: well.refuseHistory }),
   list: new Poll(stream.listAddress, 3900, { got: stream.showList, refused: stream.refuseList }),
   stream: new Poll(stream.streamAddress, 800, { got: stream.showStream, refused: stream.refuseStream }),
