@@ -1,4 +1,4 @@
-"""TLS in front of a server that speaks none: whoever connects shakes hands here, and the bytes go on to another port."""
+"""TLS in front of a server that speaks none: whoever connects shakes hands here, and bytes go on to another port."""
 
 import socket
 import ssl

@@ -104,6 +104,6 @@ LOCKED = {**CLIENT, "ssl_keyfile": "client.locked.key"}
 
 @pytest.mark.parametrize("given", [LOCKED, {**LOCKED, "ssl_password": WRONG_PASSWORD}, {"ssl_cafile": "junk.pem"}])
 def test_files_that_cannot_be_used_are_refused_before_anybody_is_asked(files: Path, given: dict[str, Any]) -> None:
-    with pytest.raises(Refusal, match="certificates cannot be read .*: correct registry.ssl_cafile, ssl_cert") as error:
+    with pytest.raises(Refusal, match=r"certificates cannot be read .*: correct registry\.ssl_cafile") as error:
         RegistryClient(Registry(**settings(files, 1, given)), "avro")
     assert WRONG_PASSWORD not in str(error.value)
