@@ -51,7 +51,6 @@ NOT_RUN = {
     "python -m worker.demo.charts": "set-up has run it; tests/worker/demo/test_charts.py takes it apart",
     "make demo": "tests/kafka/test_demo.py runs a short one",
     "make test": "these are the tests",
-    "make bench PEERS=1": MEASURE,
     "python tests/bench/": MEASURE,
     ".venv/bin/python tests/bench/": MEASURE,
     "foldcast backtest trades.parquet": "the file is the reader's own",
