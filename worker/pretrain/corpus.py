@@ -14,7 +14,7 @@ from worker.backtest.run import QUIET_S
 from worker.pretrain.reading import Source
 
 EVENTS = 2_000  # of a series, at most
-LEARNT, HELD_OUT = 144, 24  # series of a family
+LEARNT, HELD_OUT = 96, 16  # series of a family
 PIECES = 12  # of a long series, at most; they are spread over it
 HELD_OUT_EVERY = 6  # series of open data, or the last where there are fewer
 
