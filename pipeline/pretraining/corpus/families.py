@@ -197,7 +197,7 @@ def _thermostat(pace: Floats, up: float, down: float) -> Floats:
 def prices(rng: Rng, clock: Clock) -> Series:
     """The exponential of a walk, whose steps have a size with memory: GARCH(1,1) (Bollerslev 1986)."""
     n = len(clock.time_ms)
-    old, new = rng.uniform(0.8, 0.93), rng.uniform(0.03, 0.06)
+    old, new = rng.uniform(0.8, 0.88), rng.uniform(0.06, 0.11)
     steps, variance = [], 1.0
     for e in noise(rng, n).tolist():
         steps.append(float(np.sqrt(variance)) * e)
