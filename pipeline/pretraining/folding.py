@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 
 from pipeline.batch import Batch
+from pipeline.corpus.clock import Series
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
-from pipeline.pretraining.corpus.clock import Series
 from pipeline.pretraining.sequences import Collector, Sequences
 from pipeline.shard import Shard
 

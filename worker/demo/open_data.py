@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pipeline.pretraining.corpus.clock import Series
+from pipeline.corpus.clock import Series
 from worker.demo.packages import Package, Say, quiet
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache" / "open-data"

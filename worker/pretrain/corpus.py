@@ -5,9 +5,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from tqdm import tqdm
 
+from pipeline.corpus.clock import Series
+from pipeline.corpus.families import FAMILIES, series
 from pipeline.method import Method
-from pipeline.pretraining.corpus.clock import Series
-from pipeline.pretraining.corpus.families import FAMILIES, series
 from pipeline.pretraining.folding import folded
 from pipeline.pretraining.sequences import Sequences
 from worker.backtest.run import QUIET_S

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.corpus.clock import Series
+from pipeline.corpus.families import FAMILIES
 from pipeline.method import Method
 from pipeline.network.checkpoint import Checkpoint
-from pipeline.pretraining.corpus.clock import Series
-from pipeline.pretraining.corpus.families import FAMILIES
 from worker import plan
 from worker.__main__ import main
 from worker.demo import open_data

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from pipeline.arrays import Floats, Ints
-from pipeline.pretraining.corpus.clock import DAY_MS, Clock
+from pipeline.corpus.clock import DAY_MS, Clock
 
 WAVES = 48  # random Fourier features of a smooth curve
 GRID = np.arange(200) / 200  # phases by which a profile is standardised

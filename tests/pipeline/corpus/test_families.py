@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from pipeline.arrays import Floats
-from pipeline.pretraining.corpus.clock import DAY_MS, Series
-from pipeline.pretraining.corpus.families import FAMILIES, series
-from pipeline.pretraining.corpus.shapes import recursive
+from pipeline.corpus.clock import DAY_MS, Series
+from pipeline.corpus.families import FAMILIES, series
+from pipeline.corpus.shapes import recursive
 
 MANY, EVENTS = 30, 1500
 

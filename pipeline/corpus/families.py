@@ -10,8 +10,8 @@ from zlib import crc32
 import numpy as np
 
 from pipeline.arrays import Floats
-from pipeline.pretraining.corpus.clock import Clock, Series, clock
-from pipeline.pretraining.corpus.shapes import Rng, arma, between, noise, profile, recursive, season, smooth, standard
+from pipeline.corpus.clock import Clock, Series, clock
+from pipeline.corpus.shapes import Rng, arma, between, noise, profile, recursive, season, smooth, standard
 
 LONGER = 4  # times as many events are made where some are left out
 Family = Callable[[Rng, Clock], Series]
