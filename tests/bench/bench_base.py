@@ -82,10 +82,11 @@ def errors(path: Path, start: Start, base: Path, most: int) -> dict[tuple[int, i
     alone = PARTS + part_names(plan.method).index("network")
     found = {}
     for age, scoring in scorings.items():
-        several = [tally.squared for tally in scoring.tallies.values() if tally.n.all()]
-        if several:
-            ratios = [squared[:, [FORECAST, alone]] / squared[:, [LAST]] for squared in several]
-            found[age] = np.mean(ratios, axis=0).T
+        squared = [tally.squared for tally in scoring.tallies.values() if tally.n.all()]
+        if squared:
+            mine, last = (np.array(squared)[:, :, parts] for parts in ([FORECAST, alone], [LAST]))
+            wrong = np.where(last > 0, last, np.nan)  # a series whose last value never is has no ratio
+            found[age] = np.nanmean(mine / wrong, axis=0).T
     return found
 
 

@@ -60,6 +60,8 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         model = settings.model.model_copy(update={"checkpoint": given.base})
         settings = settings.model_copy(update={"model": model})
     plan = Plan.of(settings)
+    if plan.base:
+        print(f"weights to begin with: {plan.base}", file=sys.stderr)
     schedule = Schedule(**CORPUS if given.corpus else {}, seed=settings.model.seed)
     if given.epochs is not None:
         schedule = replace(schedule, epochs=given.epochs)
