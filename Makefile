@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 CHARTS := worker/http/page/library/uPlot.js.gz
 
-.PHONY: setup demo test faults soak fuzz bench lint lock sbom clean
+.PHONY: setup demo test faults soak fuzz bench base lint lock sbom clean
 
 setup: $(SETUP) $(CHARTS)
 
@@ -54,6 +54,13 @@ endif
 	$(PYTHON) -m venv --clear .cache/peers-$*
 	.cache/peers-$*/bin/pip install --quiet --require-hashes -r $<
 	touch $@
+
+# The weights that model.checkpoint = "base" begins with, from nothing: docs/base.md says of what. Seeds and packages are
+# pinned. One process, within an hour; Ctrl-C keeps what is there, and the same goes on.
+base: setup
+	mkdir -p .cache
+	$(BIN)/foldcast pretrain --corpus --out .cache/base.safetensors
+	mv .cache/base.safetensors worker/base.safetensors
 
 # An hour of traffic and faults; SOAK="--minutes 10" for less, --help for all that can be set.
 soak: setup
