@@ -11,6 +11,7 @@ from pydantic import SecretStr
 
 from worker.broker.codecs import limit_batches
 from worker.broker.diagnosis import Attempts, check_here
+from worker.broker.parked import release_parked
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 
@@ -55,7 +56,9 @@ def _opened(secret: SecretStr | None) -> str | None:
 def open_consumer(kafka: Kafka, **own: object) -> KafkaConsumer:
     """A consumer without automatic commits. Raises as `open_producer`."""
     limit_batches(kafka.max_batch_mb)
-    return _open(kafka, KafkaConsumer, {"enable_auto_commit": False, **client_options(kafka), **own})
+    consumer = _open(kafka, KafkaConsumer, {"enable_auto_commit": False, **client_options(kafka), **own})
+    release_parked(consumer)
+    return consumer
 
 
 def open_producer(kafka: Kafka, **own: object) -> KafkaProducer:

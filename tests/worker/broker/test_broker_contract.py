@@ -382,6 +382,19 @@ def test_the_changelog_reads_to_its_end_tombstones_included(rig: Rig) -> None:
         read.close()
 
 
+def test_changelogs_longer_than_a_read_come_whole_when_they_are_read_in_turns(rig: Rig) -> None:
+    worker = joined(rig)
+    sizes = {0: 5000, 1: 1000}  # with kafka-python the second is read out while the first waits half read
+    for partition, size in sizes.items():
+        worker.commit([Message(rig.changelog, partition, b"page-%d" % i, b"x") for i in range(size)], {partition: 1})
+    reads = {partition: eventually(lambda: worker.broker.open_changelog(partition)) for partition in sizes}  # noqa: B023
+    rows, deadline = dict.fromkeys(sizes, 0), time.monotonic() + LIMIT_S
+    while not all(read.done for read in reads.values()) and time.monotonic() < deadline:
+        for partition, read in reads.items():
+            rows[partition] += len(read.read(0.2))
+    assert rows == sizes
+
+
 def test_the_input_is_read_beside_the_group_from_an_offset_to_its_end(rig: Rig) -> None:
     rig.feed(numbered(2, 5))
     worker = joined(rig)

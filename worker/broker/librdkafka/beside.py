@@ -1,9 +1,10 @@
 """What librdkafka has no answer to, asked through a consumer of kafka-python that joins nothing."""
 
+import math
 import time
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from kafka import KafkaConsumer
@@ -17,8 +18,9 @@ from worker.broker.limits import asking
 from worker.broker.security import open_consumer
 from worker.settings.kafka import Kafka
 
-LIMIT_S = 10.0  # the loop stands still meanwhile
-POLL_MS = 200
+ANSWER_S = 0.5  # without any progress the loop stands still so long
+LIMIT_S = 10.0  # without an answer, however often it was asked
+POLL_MS = 10  # it goes on for its whole time where only markers come (kafka-python 3.0.12)
 FETCH_BYTES = 256 << 10
 
 
@@ -68,11 +70,13 @@ class Gaps:
 
     def __init__(self, kafka: Kafka, consumer: KafkaConsumer) -> None:
         self._kafka, self._consumer, self._holes = kafka, consumer, Holes(consumer)
+        self._since: dict[int, float] = {}  # by partition: when it was looked at first without an answer
 
     def lost(self, gaps: Mapping[int, Gap]) -> dict[int, int]:
         """Return from how many offsets in the gap of each partition the log has lost the record.
 
-        Raises BrokerError, also where there is a record that has not come: librdkafka has passed it by.
+        A partition without an answer is missing: look again. Raises BrokerError where that lasts, and where there is a
+        record that has not come: librdkafka has passed it by.
         """
         topic, consumer = self._kafka.input_topic, self._consumer
         with asking(self._kafka, f"gaps of {topic}"):
@@ -88,22 +92,40 @@ class Gaps:
             finally:
                 consumer.pause(*consumer.assignment())
 
+    def forget(self, partitions: Iterable[int]) -> None:
+        """Begin anew to count for how long looks at these partitions have no answer."""
+        for partition in partitions:
+            self._since.pop(partition, None)
+
     def _read(self, gaps: dict[int, Gap]) -> dict[int, int]:
-        topic, lost, read = self._kafka.input_topic, dict[int, int](), Counter[int]()
-        deadline = time.monotonic() + LIMIT_S
-        while gaps:
-            if time.monotonic() > deadline:
-                raise NotYet(f"gaps of {topic} {gaps}: no answer yet", fix=no_answer(self._kafka))
+        lost, read = dict[int, int](), Counter[int]()
+        until = time.monotonic() + ANSWER_S
+        while gaps and time.monotonic() < until:
+            before = read.total()
             for tp, rows in self._consumer.poll(timeout_ms=POLL_MS).items():
                 if tp.partition in gaps:
                     read[tp.partition] += sum(row.offset < gaps[tp.partition].high for row in rows)
-            for partition, (low, high, records) in [*gaps.items()]:
-                tp = TopicPartition(topic, partition)
-                if self._consumer.position(tp, timeout_ms=0) >= high:
-                    self._consumer.pause(tp)
-                    del gaps[partition]
-                    if read[partition] != records:
-                        what = f"{topic}-{partition} has {read[partition]} records from {low} to {high}, {records} came"
-                        raise BrokerError(what, fix="if that comes back, set kafka.client to kafka-python")
-                    lost[partition] = self._holes.passed(partition, read[partition], high)
+            ended = {p: gap for p, gap in gaps.items() if self._position(p) >= gap.high}
+            for partition, gap in ended.items():
+                self._consumer.pause(TopicPartition(self._kafka.input_topic, partition))
+                del gaps[partition]
+                lost[partition] = self._judged(partition, gap, read[partition])
+            if ended or read.total() > before:
+                until = time.monotonic() + ANSWER_S
+        self.forget(lost)
+        first = min((self._since.setdefault(p, time.monotonic()) for p in gaps), default=math.inf)
+        if time.monotonic() - first > LIMIT_S:
+            raise NotYet(f"gaps of {self._kafka.input_topic} {gaps}: no answer yet", fix=no_answer(self._kafka))
         return lost
+
+    def _position(self, partition: int) -> int:
+        tp = TopicPartition(self._kafka.input_topic, partition)
+        position: int = self._consumer.position(tp, timeout_ms=0)
+        return position
+
+    def _judged(self, partition: int, gap: Gap, read: int) -> int:
+        if read != gap.records:
+            has = f"{self._kafka.input_topic}-{partition} has {read} records from {gap.low} to {gap.high}"
+            fix = "if that comes back, set kafka.client to kafka-python"
+            raise BrokerError(f"{has}, {gap.records} came", fix=fix)
+        return self._holes.passed(partition, read, gap.high)

@@ -3,7 +3,7 @@
 import time
 from contextlib import suppress
 from itertools import groupby
-from typing import Any, cast
+from typing import cast
 
 from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 from confluent_kafka import KafkaError as Code
@@ -25,6 +25,7 @@ from worker.broker.fixes import fix_for
 from worker.broker.librdkafka.beside import Gaps, gap, open_beside
 from worker.broker.librdkafka.errors import of_code, translated
 from worker.broker.librdkafka.membership import Membership, in_group
+from worker.broker.librdkafka.messages import records_of
 from worker.broker.librdkafka.options import consumer_properties, open_consumer
 from worker.broker.librdkafka.statistics import Statistics
 from worker.broker.limits import Patience, asking, within
@@ -118,15 +119,16 @@ class InputConsumer:
         self.started -= began | ended
         self._patience.forget(ended)
         self.offsets.forget(ended)
+        self._gaps.forget(ended)
         before, unreadable = {p: self._at[p] for p in self.started}, list[Unreadable]()
         if errors:
             fetched = self._sifted(fetched, unreadable)
         records: dict[int, Records] = {}
         for partition, run in groupby(fetched, Message.partition):
             if partition in self.started:
-                self._add(partition, _records([*run]), records)
+                self._add(partition, records_of([*run]), records)
         try:
-            lost = self._lost(before, records)
+            lost = self._lost(before, records, unreadable)
         except BrokerError:
             self._assignment.revoked(began | ended)  # they are still to be told
             raise
@@ -198,14 +200,20 @@ class InputConsumer:
         for parts, added in zip(whole, more, strict=True):
             parts += added
 
-    def _lost(self, before: dict[int, int], records: dict[int, Records]) -> dict[int, tuple[int, int]]:
-        """Look where offsets are missing from where each partition was to where it is. Raises BrokerError."""
+    def _lost(
+        self, before: dict[int, int], records: dict[int, Records], unreadable: list[Unreadable]
+    ) -> dict[int, tuple[int, int]]:
+        """Look where offsets are missing, and have read again what has no answer. Raises BrokerError."""
         gaps = {}
         for partition, low in before.items():
             offsets = records[partition].offsets if partition in records else []
             if found := gap(low, self._at[partition], offsets):
                 gaps[partition] = found
         lost = self._gaps.lost(gaps) if gaps else {}
+        for partition in gaps.keys() - lost.keys():
+            records.pop(partition, None)
+            unreadable[:] = [place for place in unreadable if place.partition != partition]
+            self.start(partition, before[partition])
         return {p: (number, self._at[p]) for p, number in lost.items() if number}
 
     def start(self, partition: int, offset: int) -> None:
@@ -288,13 +296,3 @@ class InputConsumer:
         if (beside := self._beside) is not None:
             with suppress(KafkaError, RuntimeError, TimeoutError):
                 within(CLOSE_LIMIT_S, lambda: beside.close(autocommit=False, timeout_ms=CLOSE_LIMIT_S * 1000))
-
-
-def _records(run: list[Any]) -> Records:  # messages, whose types leave room for more than a record has
-    return Records(
-        [message.offset() for message in run],
-        [message.timestamp()[1] for message in run],
-        [message.key() for message in run],
-        [message.value() for message in run],
-        [message.headers() or [] for message in run],
-    )
