@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
+from worker.broker.contract import BrokerError
+from worker.broker.librdkafka import beside
 from worker.broker.librdkafka.beside import gap
 from worker.broker.librdkafka.options import consumer_properties, open_consumer, properties
 from worker.broker.librdkafka.statistics import Statistics
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
-from worker.settings.worker import Worker
+from worker.settings.worker import Worker as WorkerSettings
 
 SECRET = "not-to-be-seen"
 
@@ -59,7 +62,7 @@ def test_what_it_lacks_is_refused_with_the_way_on(mechanism: str) -> None:
 def test_a_property_that_it_does_not_know_is_refused_by_name_and_its_value_not_shown() -> None:
     kafka = Kafka(client="librdkafka", client_options={"no.such": SECRET})
     with pytest.raises(Refusal) as refused:
-        open_consumer(kafka, consumer_properties(kafka, Worker()))
+        open_consumer(kafka, consumer_properties(kafka, WorkerSettings()))
     assert str(refused.value) == (
         "kafka.client_options cannot be used: librdkafka takes no such properties, or not their values: no.such; "
         "correct them, or leave them out"
@@ -67,7 +70,7 @@ def test_a_property_that_it_does_not_know_is_refused_by_name_and_its_value_not_s
 
 
 def test_a_property_that_the_worker_sets_is_refused() -> None:
-    own = consumer_properties(Kafka(), Worker()).keys() | properties(Kafka(client="librdkafka")).keys()
+    own = consumer_properties(Kafka(), WorkerSettings()).keys() | properties(Kafka(client="librdkafka")).keys()
     for name in own - {
         "check.crcs",
         "fetch.queue.backoff.ms",
@@ -109,6 +112,62 @@ def test_only_the_stretch_with_missing_offsets_is_read_once_more(
     low: int, high: int, offsets: list[int], stretch: tuple[int, int, int] | None
 ) -> None:
     assert gap(low, high, offsets) == stretch
+
+
+@pytest.mark.kafka
+def test_what_lies_behind_a_gap_that_nobody_answers_for_is_put_off(
+    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = KafkaRig(bootstrap, "librdkafka")
+    try:
+        rig.feed([(p, b"k", b"%d" % n, n) for p in (0, 1) for n in range(2)])
+        rig.feed_aborted([(0, b"k", b"no", 1)] * 3)
+        rig.feed([(0, b"k", b"%d" % n, n) for n in range(2)])
+        worker = Worker(rig.join("w1"))
+        drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+        with monkeypatch.context() as away:
+            away.setattr(worker.broker._consumer._beside, "poll", lambda timeout_ms: {})  # type: ignore[attr-defined]
+            for partition in (0, 1):
+                worker.broker.start(partition, 0)
+            drive(worker, until=lambda: 1 in worker.rows)
+            for _ in range(5):
+                worker.poll(0.2)
+            assert {offset for offset, *_ in worker.rows.get(0, ())} <= {0, 1}
+            assert len(worker.rows[1]) == 2, "the other one goes on"
+            away.setattr(beside, "LIMIT_S", 1.0)
+            with pytest.raises(BrokerError, match=f"gaps of {rig.input} .*: no answer yet"):
+                drive(worker, until=lambda: False)
+        worker.broker.renew()
+        worker.owned.clear()
+        worker.rows.clear()
+        drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+        worker.broker.start(0, 0)
+        drive(worker, until=lambda: len(worker.rows.get(0, ())) == 4)
+        assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6, 7]
+        assert worker.lost == {}
+    finally:
+        rig.close()
+
+
+@pytest.mark.kafka
+def test_what_was_put_off_comes_once_there_is_an_answer(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = KafkaRig(bootstrap, "librdkafka")
+    try:
+        rig.feed([(0, b"k", b"%d" % n, n) for n in range(2)])
+        rig.feed_aborted([(0, b"k", b"no", 1)] * 3)
+        rig.feed([(0, b"k", b"%d" % n, n) for n in range(2)])
+        worker = Worker(rig.join("w1"))
+        drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+        with monkeypatch.context() as away:
+            away.setattr(worker.broker._consumer._beside, "poll", lambda timeout_ms: {})  # type: ignore[attr-defined]
+            worker.broker.start(0, 0)
+            for _ in range(5):
+                worker.poll(0.2)
+        drive(worker, until=lambda: worker.count() == 4)
+        assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6, 7]
+        assert (worker.lost, worker.ended) == ({}, [])
+    finally:
+        rig.close()
 
 
 def report(answers: int, waiting: int = 0, owed: int = 0) -> str:
