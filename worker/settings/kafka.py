@@ -87,7 +87,8 @@ class Kafka(Section):
     ssl_password: SecretStr | None = Field(default=None, repr=False, description="opens the key; a secret")
     client: Literal["kafka-python", "librdkafka"] = Field(
         default="kafka-python",
-        description="what reads the input and writes transactions; `librdkafka` needs `foldcast[librdkafka]`",
+        description="what reads the input and writes transactions; `librdkafka` is experimental and needs "
+        "`foldcast[librdkafka]`",
     )
     client_options: dict[str, object] = Field(
         default={},

@@ -54,7 +54,7 @@ class InputConsumer:
         self._opened: set[int] = set()  # partitions that were started once since they are ours
         self._at: dict[int, int] = {}  # by started partition: all below it has been handed out or passed
         self._fetched: set[int] = set()  # partitions of which something came since their start
-        self.changes = 0
+        self.changes, self._in_group = 0, False
         self._max_poll_records = worker.max_poll_records
         self._patience, self._assignment, self.silence = Patience(), Lives(), Statistics(self._topic)
         self._consumer = open_consumer(kafka, {**consumer_properties(kafka, worker), "stats_cb": self.silence.take})
@@ -115,6 +115,7 @@ class InputConsumer:
         if errors:
             self._raise(fetched)
         metadata = self.metadata()
+        self._in_group = metadata is not None
         began, ended = self._assignment.take()
         self.started -= began | ended
         self._patience.forget(ended)
@@ -155,8 +156,9 @@ class InputConsumer:
                 continue
             if error.code() == Code._AUTO_OFFSET_RESET and partition not in self.started:
                 continue
-            # Of what is fatal only the words tell the reason (confluent-kafka 2.16.1)
-            fenced = error.code() == Code._FATAL and "fenced" in error.str()
+            # Of what is fatal only the words tell the reason (confluent-kafka 2.16.1). Who has no place fences itself
+            # where it joins again before a broker that was away has answered its first attempt
+            fenced = error.code() == Code._FATAL and "fenced" in error.str() and self._in_group
             raise self._failed(FencedInstanceIdError(error.str()) if fenced else of_code(error, self._topic))
 
     def _sifted(self, fetched: list[Message], unreadable: list[Unreadable]) -> list[Message]:
