@@ -11,7 +11,7 @@ from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
 from worker.broker.contract import BrokerError
 from worker.broker.librdkafka import beside
 from worker.broker.librdkafka.beside import gap
-from worker.broker.librdkafka.options import consumer_properties, open_consumer, properties
+from worker.broker.librdkafka.options import Log, consumer_properties, open_consumer, properties
 from worker.broker.librdkafka.statistics import Statistics
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
@@ -62,7 +62,7 @@ def test_what_it_lacks_is_refused_with_the_way_on(mechanism: str) -> None:
 def test_a_property_that_it_does_not_know_is_refused_by_name_and_its_value_not_shown() -> None:
     kafka = Kafka(client="librdkafka", client_options={"no.such": SECRET})
     with pytest.raises(Refusal) as refused:
-        open_consumer(kafka, consumer_properties(kafka, WorkerSettings()))
+        open_consumer(kafka, consumer_properties(kafka, WorkerSettings()), Log())
     assert str(refused.value) == (
         "kafka.client_options cannot be used: librdkafka takes no such properties, or not their values: no.such; "
         "correct them, or leave them out"

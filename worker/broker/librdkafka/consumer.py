@@ -26,7 +26,7 @@ from worker.broker.librdkafka.beside import Gaps, gap, open_beside
 from worker.broker.librdkafka.errors import of_code, translated
 from worker.broker.librdkafka.membership import Membership, in_group
 from worker.broker.librdkafka.messages import records_of
-from worker.broker.librdkafka.options import consumer_properties, open_consumer
+from worker.broker.librdkafka.options import Log, consumer_properties, open_consumer
 from worker.broker.librdkafka.statistics import Statistics
 from worker.broker.limits import Patience, asking, within
 from worker.broker.offsets import StableOffsets
@@ -54,10 +54,11 @@ class InputConsumer:
         self._opened: set[int] = set()  # partitions that were started once since they are ours
         self._at: dict[int, int] = {}  # by started partition: all below it has been handed out or passed
         self._fetched: set[int] = set()  # partitions of which something came since their start
-        self.changes, self._in_group = 0, False
+        self.changes, self._in_group, self._log = 0, False, Log()
         self._max_poll_records = worker.max_poll_records
         self._patience, self._assignment, self.silence = Patience(), Lives(), Statistics(self._topic)
-        self._consumer = open_consumer(kafka, {**consumer_properties(kafka, worker), "stats_cb": self.silence.take})
+        own = {**consumer_properties(kafka, worker), "stats_cb": self.silence.take}
+        self._consumer = open_consumer(kafka, own, self._log)
         self._beside: KafkaConsumer | None = None
         try:
             self._beside = beside = open_beside(kafka)
@@ -114,8 +115,7 @@ class InputConsumer:
         errors = any(message.error() is not None for message in fetched)
         if errors:
             self._raise(fetched)
-        metadata = self.metadata()
-        self._in_group = metadata is not None
+        self._in_group = (metadata := self.metadata()) is not None
         began, ended = self._assignment.take()
         self.started -= began | ended
         self._patience.forget(ended)
@@ -156,9 +156,9 @@ class InputConsumer:
                 continue
             if error.code() == Code._AUTO_OFFSET_RESET and partition not in self.started:
                 continue
-            # Of what is fatal only the words tell the reason (confluent-kafka 2.16.1). Who has no place fences itself
-            # where it joins again before a broker that was away has answered its first attempt
-            fenced = error.code() == Code._FATAL and "fenced" in error.str() and self._in_group
+            # Only the words tell what is fatal (confluent-kafka 2.16.1), and who joins anew may have fenced itself
+            alone = self._log.session_over or not self._in_group
+            fenced = error.code() == Code._FATAL and "fenced" in error.str() and not alone
             raise self._failed(FencedInstanceIdError(error.str()) if fenced else of_code(error, self._topic))
 
     def _sifted(self, fetched: list[Message], unreadable: list[Unreadable]) -> list[Message]:

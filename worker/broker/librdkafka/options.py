@@ -22,10 +22,15 @@ QUEUED_POLLS, QUEUED_BYTES = 5, 32 << 20  # of each partition that are fetched a
 RECONNECT_MS = 1000  # at most so long between two attempts to reach a broker; the library's 10 s is a long restart
 
 
-class _Quietly:
-    """Takes librdkafka's own log, which says nothing that a poll or a commit does not say."""
+class Log:
+    """Takes librdkafka's own log, which says nothing that a poll or a commit does not say, but for one thing."""
+
+    def __init__(self) -> None:
+        self.session_over = False  # once a session ended without an answer to its heartbeats
 
     def log(self, _: int, text: str, *arguments: object) -> None:
+        """Take a line, within a poll."""
+        self.session_over |= "SESSTMOUT" in arguments
         log.debug(text, *arguments)
 
 
@@ -93,10 +98,10 @@ def consumer_properties(kafka: Kafka, worker: Worker) -> dict[str, Any]:
     }
 
 
-def open_consumer(kafka: Kafka, own: dict[str, Any]) -> Consumer:
+def open_consumer(kafka: Kafka, own: dict[str, Any], log: Log) -> Consumer:
     """Return a consumer; it connects by itself. Raises Refusal."""
     try:
-        return Consumer(_whole(kafka, own), logger=_Quietly())
+        return Consumer(_whole(kafka, own), logger=log)
     except KafkaException as error:
         raise _refused(kafka, error) from error
 
@@ -104,7 +109,7 @@ def open_consumer(kafka: Kafka, own: dict[str, Any]) -> Consumer:
 def open_producer(kafka: Kafka, own: dict[str, Any]) -> Producer:
     """Return a producer; it connects by itself. Raises Refusal."""
     try:
-        return Producer(_whole(kafka, own), logger=_Quietly())
+        return Producer(_whole(kafka, own), logger=Log())
     except KafkaException as error:
         raise _refused(kafka, error) from error
 
