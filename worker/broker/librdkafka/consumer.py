@@ -157,7 +157,7 @@ class InputConsumer:
             if error.code() == Code._AUTO_OFFSET_RESET and partition not in self.started:
                 continue
             # Only the words tell what is fatal (confluent-kafka 2.16.1), and who joins anew may have fenced itself
-            alone = self._log.session_over or not self._in_group
+            alone = self._log.troubled or not self._in_group
             fenced = error.code() == Code._FATAL and "fenced" in error.str() and not alone
             raise self._failed(FencedInstanceIdError(error.str()) if fenced else of_code(error, self._topic))
 

@@ -19,6 +19,7 @@ FETCH_BYTES, ALL_FETCH_BYTES = 4 << 20, 50 << 20  # of a partition, and of all, 
 LEAST_BYTES = 8 << 20  # of an answer
 FETCH_MARGIN_BYTES = 1 << 10
 QUEUED_POLLS, QUEUED_BYTES = 5, 32 << 20  # of each partition that are fetched ahead
+TROUBLES = ("SESSTMOUT", "FAIL", "REQTMOUT")  # what such lines of its log begin with
 RECONNECT_MS = 1000  # at most so long between two attempts to reach a broker; the library's 10 s is a long restart
 
 
@@ -26,11 +27,11 @@ class Log:
     """Takes librdkafka's own log, which says nothing that a poll or a commit does not say, but for one thing."""
 
     def __init__(self) -> None:
-        self.session_over = False  # once a session ended without an answer to its heartbeats
+        self.troubled = False  # once a broker was away, or a session ended without an answer to its heartbeats
 
     def log(self, _: int, text: str, *arguments: object) -> None:
         """Take a line, within a poll."""
-        self.session_over |= "SESSTMOUT" in arguments
+        self.troubled |= not {*TROUBLES}.isdisjoint(arguments)
         log.debug(text, *arguments)
 
 

@@ -9,6 +9,7 @@ from confluent_kafka import Message as Record
 from confluent_kafka import Producer, TopicPartition
 from kafka.errors import (
     AuthorizationError,
+    FencedInstanceIdError,
     IllegalGenerationError,
     KafkaError,
     KafkaTimeoutError,
@@ -175,7 +176,10 @@ class TransactionalProducer:
     def _flush(self, deadline: float) -> None:
         waiting = self._ask("flush", left(deadline))
         if self._undelivered:  # offsets would be sent all the same, and only the commit fail (librdkafka 2.16.0)
-            raise next(iter(self._undelivered.values()))
+            reasons = [reason for reason in self._undelivered.values() if "_PURGE_" not in str(reason)]
+            if not reasons:
+                self._ask("begin_transaction")  # says why the transaction failed, for which all was purged
+            raise next(iter(reasons or self._undelivered.values()))
         if waiting:
             raise KafkaTimeoutError("a record was not acknowledged in time")
 
@@ -187,7 +191,9 @@ class TransactionalProducer:
 
     def _failed(self, error: Exception, outcome: str) -> CommitError:
         fix = fix_for(error, self._kafka, "Write")
-        return CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=is_fenced(error), fix=fix)
+        # Another of its name has fenced the producer first: the member was fenced by itself, as it joined anew
+        fenced = is_fenced(error) and not isinstance(error, FencedInstanceIdError)
+        return CommitError(f"transaction {outcome}: {error!r}", outcome=outcome, fenced=fenced, fix=fix)
 
     def _group_offsets(self, offsets: Mapping[int, int]) -> list[TopicPartition]:
         return [TopicPartition(self._kafka.input_topic, p, offset) for p, offset in offsets.items()]
