@@ -19,6 +19,7 @@ from pipeline.parts import (
     covariates,
     experts,
     features,
+    fine,
     intervals,
     linear,
     mixture,
@@ -38,6 +39,7 @@ PARTS: tuple[Part, ...] = (
     spikes.PART,
     scales.PART,
     season.PART,
+    fine.PART,
     weekly.PART,
     features.PART,
     covariates.PART,
@@ -122,6 +124,7 @@ def _worked_with(method: Method) -> list[Field]:
         ("width", "f8", (z,)),  # of the band, in horizon scales
         ("edges", "f8", (z, q)),  # of its quantiles as they are kept: widths times the unit, whole, increasing
         ("parts", "f8", (z, len(experts.part_names(method)))),  # forecasts of single experts
+        ("fine", "?"),  # whether the event's own part of the day was seen before
         ("x", "f4", (method.inputs,)),  # what the network sees
         ("phi", "f4", (companion.width(method) if method.has_companion else linear.width(method),)),  # regressors
         ("absurd", "?"),  # the value before was a mad one among the first
