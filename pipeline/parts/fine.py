@@ -156,15 +156,20 @@ def look_ahead(rows: Rows, events: Events, fixed: Fixed) -> None:
 
 @kernel
 def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
-    """Let the mixture's profile be the one shifted from today's."""
+    """Let the mixture's profile be the one shifted from today's, and reach as far as that goes."""
     for b in range(len(events)):
-        if events[b]["fine"]:
-            own = events[b]["profile_move"]
-            shifted = events[b]["profile_shift_move"]
+        event = events[b]
+        if event["fine"]:
+            row = rows[event["row"]]
+            reach = row["reach"]
+            scale = row["scale"]
+            own = event["profile_move"]
+            shifted = event["profile_shift_move"]
             for j in range(len(own)):
                 before = own[j]
                 own[j] = shifted[j]
                 shifted[j] = before
+                reach[j] = max(reach[j], abs(own[j]) * scale[j])
 
 
 PART = Part(fields, takes_part=lambda method: method.full, learn=(learn,), look_ahead=(look_ahead,), forecast=(move,))
