@@ -15,8 +15,10 @@ import numpy as np
 from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts import experts
 from pipeline.parts.part import Part
 from pipeline.parts.season import DAY, DAY_MS, PROFILE_RATE
+from pipeline.parts.stack import CLIP
 
 BYTES = 1_440  # one or two for each part
 MIDDLE = (0, 128, 32_768)  # the code of the base, by bytes of a part; from 1 to one less than twice that, 0: never seen
@@ -25,11 +27,13 @@ STREAK = 20  # steps in a row that must agree
 UNIT = 1 / 8  # step scales, of 8 bits
 WIDE_UNIT = 1 / 64  # of 16
 ROOM = 1.5  # times the values' range, when the unit is chosen anew
+START = 5.0  # of both sums
+MEMORY = 500.0  # labels
 TURN = 0.6180339887498949  # of the rounding, a day
 TURN_PART = 0.7548776662466927  # a part
 
 
-def fields(_method: Method) -> list[Field]:
+def fields(method: Method) -> list[Field]:
     """The table, its grid in time, and what its codes stand for."""
     return [
         ("fine", "u1", (BYTES,)),
@@ -38,7 +42,14 @@ def fields(_method: Method) -> list[Field]:
         ("fine_unit", "f4"),
         ("fine_parts", "i2"),  # F; 0: none yet
         ("fine_streak", "u1"),
+        ("fine_lasting", "f4", (len(method.horizons), 2)),  # sums of labels by differences, and of their squares
+        ("fine_away", method.ring, (method.pending_size,)),  # what waits: z - pprev in horizon scales, 0 unknown
     ]
+
+
+def initialise(_method: Method, row: np.void) -> None:
+    """Let differences last at first."""
+    row["fine_lasting"][:] = START
 
 
 @kernel
@@ -155,21 +166,60 @@ def look_ahead(rows: Rows, events: Events, fixed: Fixed) -> None:
 
 
 @kernel
-def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
-    """Let the mixture's profile be the one shifted from today's, and reach as far as that goes."""
+def learn_lasting(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Learn from labels how much of what z was above the profile is left."""
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    unit = fixed[0]["stack_unit"]
+    column = fixed[0]["shifted_column"]
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        label = events[b]["label"]
+        lasting = row["fine_lasting"]
+        away = row["fine_away"]
+        inputs = row["stack_inputs"]
+        for j in range(len(horizons)):
+            place = start[j] + n % horizons[j]
+            u = away[place] / unit
+            shifted = inputs[place, column] / unit
+            if u != 0.0 and abs(label[j]) < CLIP and abs(shifted) < CLIP:
+                lasting[j, 0] += u * (label[j] - shifted + u) - lasting[j, 0] / MEMORY
+                lasting[j, 1] += u * u - lasting[j, 1] / MEMORY
+
+
+@kernel
+def move(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Shift the profile's forecast by what is left of today's difference, and let moves reach as far as it goes."""
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    unit = fixed[0]["stack_unit"]
     for b in range(len(events)):
         event = events[b]
-        if event["fine"]:
-            row = rows[event["row"]]
-            reach = row["reach"]
-            scale = row["scale"]
-            own = event["profile_move"]
-            shifted = event["profile_shift_move"]
-            for j in range(len(own)):
-                before = own[j]
-                own[j] = shifted[j]
-                shifted[j] = before
+        row = rows[event["row"]]
+        reach = row["reach"]
+        scale = row["scale"]
+        lasting = row["fine_lasting"]
+        away = row["fine_away"]
+        own = event["profile_move"]
+        shifted = event["profile_shift_move"]
+        for j in range(len(own)):
+            place = start[j] + event["n"] % horizons[j]
+            away[place] = 0
+            if event["fine"]:
+                u = shifted[j] - own[j]
+                if abs(u) < CLIP:
+                    away[place] = np.rint(u * unit)
+                own[j] += min(max(lasting[j, 0] / lasting[j, 1], 0.0), 1.0) * u
                 reach[j] = max(reach[j], abs(own[j]) * scale[j])
 
 
-PART = Part(fields, takes_part=lambda method: method.full, learn=(learn,), look_ahead=(look_ahead,), forecast=(move,))
+PART = Part(
+    fields,
+    initialise,
+    fixed=lambda method: {"shifted_column": experts.stacked(method).index("profile_shift")},
+    takes_part=lambda method: method.full,
+    learn=(learn, learn_lasting),
+    look_ahead=(look_ahead,),
+    forecast=(move,),
+)
