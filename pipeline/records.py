@@ -125,6 +125,8 @@ def _worked_with(method: Method) -> list[Field]:
         ("edges", "f8", (z, q)),  # of its quantiles as they are kept: widths times the unit, whole, increasing
         ("parts", "f8", (z, len(experts.part_names(method)))),  # forecasts of single experts
         ("fine", "?"),  # whether the event's own part of the day was seen before
+        ("fine_place", "f8"),  # of the event among the parts of the day, from 0 to their number; -1: none
+        ("fine_mean", "f8"),  # what the part at that place is to be
         ("x", "f4", (method.inputs,)),  # what the network sees
         ("phi", "f4", (companion.width(method) if method.has_companion else linear.width(method),)),  # regressors
         ("absurd", "?"),  # the value before was a mad one among the first
