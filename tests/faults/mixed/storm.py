@@ -95,6 +95,9 @@ def storm(
     With `several` a message has more than one target, as `nested` has it.
     """
     rng, port = random.Random(seed), free_port()
+    home.mkdir(parents=True, exist_ok=True)
+    checkpoint = home / "weights"
+    random_weights(load(None, {}), checkpoint)
     # The usual session, not the short one of other tests: where a broker that was killed is fenced again while it loads
     # its group offsets, Kafka 4.3.1 goes on with old ones (docs/guarantees.md)
     session = {"broker.session.timeout.ms": "9000"}
@@ -103,8 +106,6 @@ def storm(
     )
     inner = int(kafka.listeners["PROXIED"].rpartition(":")[2])
     kafka.listeners["PROXIED"] = f"127.0.0.1:{port}"
-    checkpoint = home / "weights"
-    random_weights(load(None, {}), checkpoint)
     try:
         with (
             Proxy(port, inner, seed) as proxy,
