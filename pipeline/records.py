@@ -159,6 +159,7 @@ def fixed(method: Method) -> Fixed:
         "spans": method.spans,  # (K,)
         "fractions": method.fraction_places,  # (5,) their places among the spans; the first is 1
         "slots": method.season_slots,
+        "least": method.least,  # the floor
         "root": method.root,  # the code of a bounded move's bound
     }
     for part in parts_of(method):

@@ -126,7 +126,7 @@ class Plain:
         spans = m.spans.tolist()
         self.q1, self.qh = Mean(500, 64), {h: Mean(500, 64) for h in spans}
         self.m5, self.v5, self.m2, self.mS = Mean(500), Mean(500), Mean(200), Mean(m.season_slots)
-        self.unit2, self.rho, self.suspect = 0.0, 0.75, None
+        self.unit2, self.rho, self.suspect, self.below = 0.0, 0.75, None, False
         self.hidden = np.zeros((1, m.layers, states(m.cell), m.hidden_size), np.float32)
         F = 9 + len(m.fractions) + 6
         self.A = Least(F, Z, 0.999, 1.0)
@@ -164,6 +164,7 @@ class Plain:
         elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
         step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
         z = self.hold(raw, elapsed <= 3 * step)
+        self.below |= z < self.m.least
         base = raw if self.rho == 0.75 else z
         self.season.settle(n, ms, elapsed, step)
         self.score(n, z)
@@ -321,8 +322,11 @@ class Plain:
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):
                 o[name].append(value)
+        least = -np.inf if self.below else self.m.least
+        lowest = [(least - z) / c if c > 0 else -np.inf for c in o["c"]]
+        o["said"] = np.maximum(o["said"], lowest)
         self.origin.append(o)
         o["unsure"] = np.full(len(self.hs), base != z)
-        mean = base + np.array(o["said"]) * o["c"]
+        mean = np.maximum(base + np.array(o["said"]) * o["c"], least)
         width = np.where(o["c"] > 0, o["width"], 0)
-        return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]
+        return mean, np.maximum(mean[:, None] + np.sort(self.q, axis=1) * width[:, None], least)
