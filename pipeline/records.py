@@ -120,7 +120,7 @@ def _worked_with(method: Method) -> list[Field]:
         ("moves", "f8", (len(experts.moves(method)), z)),  # of every expert; by name too: `<name>_move` (Z,)
         ("mixed_move", "f8", (z,)),  # as it is published
         ("width", "f8", (z,)),  # of the band, in horizon scales
-        ("edges", "f8", (z, q)),  # of its quantiles as they are kept: widths times the unit, whole, increasing
+        ("edges", "f8", (z, q)),  # of its quantiles: widths times the unit, increasing; whole, the median apart
         ("parts", "f8", (z, len(experts.part_names(method)))),  # forecasts of single experts
         ("x", "f4", (method.inputs,)),  # what the network sees
         ("phi", "f4", (companion.width(method) if method.has_companion else linear.width(method),)),  # regressors

@@ -115,6 +115,7 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
         mean = event["mean"]
         quantiles = event["quantiles"]
         last = edges.shape[1] - 1
+        middle = last // 2
         scale = row["scale"]
         unit = row["pending_unit"]
         move = row["pending_move"]
@@ -136,6 +137,9 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
             for q in range(last + 1):
                 edges[j, q] = max(edges[j, q], bottom)
                 quantiles[j, q] = max(mean[j] + edges[j, q] / edge_unit * size, least)
+            lower, upper = (-np.inf, np.inf) if last == 0 else (quantiles[j, middle - 1], quantiles[j, middle + 1])
+            if abs(quantiles[j, middle] - base) * edge_unit <= size and lower <= base <= upper:
+                quantiles[j, middle] = base  # it was meant
             for k in range(band.shape[1] // 2):
                 band[place, 2 * k] = edges[j, k]
                 band[place, 2 * k + 1] = edges[j, last - k]
