@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 SETUP := $(VENV)/.setup
 CHARTS := worker/http/page/library/uPlot.js.gz
 
-.PHONY: setup demo test faults soak fuzz bench lint lock sbom clean
+.PHONY: setup demo test faults soak fuzz bench base lint lock sbom clean
 
 setup: $(SETUP) $(CHARTS)
 
@@ -35,12 +35,32 @@ faults: setup
 	$(BIN)/python -m tests.faults.mixed $(FAULTS)
 
 # A short round of what costs time, several minutes on two cores; docs/benchmarks.md has the long ones.
+# make bench PEERS=1: foldcast beside what else one would use, half an hour and more
+PEER_VENVS := .cache/peers-streaming/.installed .cache/peers-forecasting/.installed
 LEARNING := --variant off FOLDCAST_FINE_TUNE__ENABLED=false --variant on FOLDCAST_FINE_TUNE__ENABLED=true
-bench: setup
+bench: setup $(if $(PEERS),$(PEER_VENVS))
+ifdef PEERS
+	$(BIN)/python tests/bench/bench_peers.py
+	$(BIN)/python tests/bench/bench_peers_accuracy.py
+else
 	$(BIN)/python tests/bench/bench_fold.py --runs 3
 	$(BIN)/python tests/bench/bench_restore.py --runs 3
 	$(BIN)/python tests/bench/bench_drain.py --runs 2 $(LEARNING)
 	$(BIN)/python tests/bench/bench_latency.py --runs 2 --seconds 10 --events 60000 $(LEARNING)
+endif
+
+# Peers have virtual environments of their own; those on Kafka take torch alone from ours
+.cache/peers-%/.installed: tests/bench/peers/%.lock
+	$(PYTHON) -m venv --clear .cache/peers-$*
+	.cache/peers-$*/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+# The weights that model.checkpoint = "base" begins with, from nothing: docs/base.md says of what. Seeds and packages are
+# pinned. One process, within an hour; Ctrl-C keeps what is there, and the same goes on.
+base: setup
+	mkdir -p .cache
+	$(BIN)/foldcast pretrain --corpus --out .cache/base.safetensors
+	mv .cache/base.safetensors worker/base.safetensors
 
 # An hour of traffic and faults; SOAK="--minutes 10" for less, --help for all that can be set.
 soak: setup
@@ -62,13 +82,17 @@ lint: setup
 
 # Exact versions with hashes. torch.lock holds torch and what it brings, the others leave that out;
 # requirements.lock is what an image needs, test.lock the same and the test tools, fuzz.lock the fuzzer alone,
-# sbom.lock what writes the bill of materials.
+# sbom.lock what writes the bill of materials, the bench's own what foldcast is measured beside.
 LOCK := --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --python-version 3.11
 lock: setup
 	$(BIN)/pip install --quiet uv
 	echo 'torch==2.13.0' | $(BIN)/uv pip compile - $(LOCK) -o torch.lock
 	echo 'atheris==3.0.0' | $(BIN)/uv pip compile - $(LOCK) -o fuzz.lock
 	echo 'cyclonedx-bom==7.5.0' | $(BIN)/uv pip compile - $(LOCK) -o sbom.lock
+	printf '%s\n' quixstreams==3.28.1 faust-streaming==0.15.3 orjson==3.13.0 numpy==2.4.6 | \
+		$(BIN)/uv pip compile - $(LOCK) -o tests/bench/peers/streaming.lock
+	printf '%s\n' statsforecast==2.1.1 mlforecast==1.1.0 lightgbm==4.7.0 river==0.26.1 | \
+		$(BIN)/uv pip compile - $(LOCK) -o tests/bench/peers/forecasting.lock
 	without=$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' torch.lock); \
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -c torch.lock $$without -o requirements.lock; \
 	$(BIN)/uv pip compile pyproject.toml --extra test $(LOCK) -c torch.lock -c requirements.lock $$without -o test.lock

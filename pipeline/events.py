@@ -17,6 +17,7 @@ from pipeline.batch import OUTSIDE, SENTINEL, Batch, Rejected, interleaved
 from pipeline.decoding.numbers import Numbers
 from pipeline.decoding.paths import WHOLE, Kind, labels_of, layout, walk
 from pipeline.decoding.schemas import framing
+from pipeline.decoding.steps import Steps
 from pipeline.decoding.times import YEAR_MS, Times, from_epoch, from_iso, likely
 
 NAME_BYTES = 255
@@ -82,6 +83,7 @@ class Decoder:
         """`name_bytes` is the most that a name may have."""
         self.form = form
         self.other_keys = 0
+        self.steps = Steps()  # between the first events, those of rejected records aside
         self._name_bytes = name_bytes
         self._flat = False
         self._each = {
@@ -140,6 +142,8 @@ class Decoder:
                 covariates.append(given)
             if not plain and self._drop:
                 drops[len(kept) - 1], self._drop = self._drop, 0
+        if self.steps.open:
+            self.steps.take(names, times)
         companions = np.array(covariates, np.float64).reshape(len(kept), len(self.form.covariates))
         companions[np.abs(companions) > LARGEST] = math.nan
         batch = Batch(
@@ -172,6 +176,8 @@ class Decoder:
             for each in rejected:
                 faults[each.place][label] = each
         self.other_keys = next(iter(self._each.values())).other_keys
+        if self.steps.open:
+            self.steps.take(batches[0].name, batches[0].time_ms.tolist())
         merged = (_one_of(faults[place], len(self._each)) for place in sorted(faults))
         return interleaved(batches), [each for each in merged if each is not None]
 

@@ -20,6 +20,9 @@ from worker.refusal import Refusal, printable
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
+BASE, NO_BASE = "base", "none"  # in place of a checkpoint's file
+BASE_FILE = Path(__file__).with_name("base.safetensors")  # what `make base` makes
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -32,7 +35,7 @@ class Plan:
     checkpoint: bytes | None
     start: str  # "earliest" | "latest": where a new group begins
     skip_gaps: bool  # go on where the input has lost records that the fold needs
-    base: str = ""  # the checkpoint in words; empty: none
+    base: str = ""  # the checkpoint in words, or why it is not begun with; empty: none is asked for
 
     @classmethod
     def of(cls, settings: Settings) -> "Plan":
@@ -66,6 +69,8 @@ class Plan:
             found.check({"features": ",".join(features.names(self.method))})
             self.network()
         except Misfit as misfit:
+            if path == BASE:  # it is for the defaults, and whoever changes them has not asked for it
+                return replace(self, checkpoint=None, base=f"nothing, as the base does not fit: {misfit}")
             fix = "set [model] as it was trained, or pretrain another"
             raise Refusal(f"model.checkpoint does not fit: {misfit}; {fix}") from misfit
         except ValueError as error:
@@ -112,9 +117,14 @@ def schedule_of(settings: Settings) -> Schedule:
 def _checkpoint(settings: Settings) -> bytes | None:
     """First weights from a file. Raises Refusal where it is not there."""
     path = settings.model.checkpoint
-    if path is None:
+    if path in (None, NO_BASE):
         return None
     try:
-        return Path(path).read_bytes()
+        return (BASE_FILE if path == BASE else Path(path)).read_bytes()
     except OSError as error:
+        if path == BASE:
+            raise Refusal(
+                f"model.checkpoint is base, which this installation is without ({error}): `make base` makes it in a "
+                "checkout; name another file, or none"
+            ) from error
         raise Refusal(f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out") from error

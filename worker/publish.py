@@ -2,17 +2,18 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import chain
 
 import numpy as np
 import orjson
 
 from pipeline.arrays import Floats
+from pipeline.encoding import DIGITS, written
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from worker.broker.contract import Message, Topics
 from worker.broker.headers import offset_in, texts
 
-DIGITS = 9  # significant, whatever the size of the number
 EXACT_POWER = 22  # powers of ten up to here are exact in float64
 CONTENT_TYPE = ("content-type", b"application/json")
 ID, GROUP, SOURCE = "foldcast-id", "foldcast-group", "foldcast-source"
@@ -37,35 +38,61 @@ def significant(array: Floats) -> Floats:
 
 def forecast_bodies(forecasts: Forecasts, method: Method, version: str, ids: Sequence[str]) -> list[bytes]:
     """Return each forecast as JSON, with the id at its place in `ids`."""
-    mean = significant(forecasts.mean)  # (n, Z)
-    quantiles = np.ascontiguousarray(significant(forecasts.quantiles).transpose(0, 2, 1))  # (n, Q, Z)
-    expected = significant(forecasts.expected).tolist()
-    times = forecasts.time_ms[:, None] + method.horizon_array * forecasts.step_ms[:, None]
-    times_of = [row if step else None for row, step in zip(times, forecasts.step_ms.tolist(), strict=True)]
-    names, levels = [repr(q) for q in method.quantiles], method.band_levels[:1]
+    n, separators = len(forecasts.name), [b","] * (len(method.horizons) - 1)
+    names = [b',"mean":[', *(b',"%b":[' % repr(q).encode() for q in method.quantiles)]
+    names[1] = b',"quantiles":{' + names[1][1:]
+    between = [piece for name in names for piece in (b"]" + name, *separators)]
+    between[0] = between[0].removeprefix(b"]")
+    ahead = np.concatenate([forecasts.mean[:, None], forecasts.quantiles.transpose(0, 2, 1)], 1)  # (n, 1 + Q, Z)
+    columns = (
+        ids,
+        forecasts.name,
+        forecasts.time_ms.tolist(),
+        forecasts.value.tolist(),
+        _times(forecasts, method),
+        _texts(ahead.reshape(n, len(between)), [*between, b']},"expected":']),
+        _expected(forecasts, method.band_levels[:1]),
+    )
+    horizons, last = b',"horizons":' + orjson.dumps(method.horizons), b',"model":' + orjson.dumps(version) + b"}"
     bodies = []
-    for i, (time_ms, value) in enumerate(zip(forecasts.time_ms.tolist(), forecasts.value.tolist(), strict=True)):
-        body = {
-            "id": ids[i],
-            "stream": forecasts.name[i],
-            "time": time_ms,
-            "value": value,
-            "horizons": method.horizons,
-            "times": times_of[i],
-            "mean": mean[i],
-            "quantiles": dict(zip(names, quantiles[i], strict=True)),
-            "expected": _expected(expected[i], value, levels),
-            "model": version,
-        }
-        bodies.append(orjson.dumps(body, option=orjson.OPT_SERIALIZE_NUMPY))
+    for own, name, time_ms, value, times, numbers, expected in zip(*columns, strict=True):
+        first = orjson.dumps({"id": own, "stream": name, "time": time_ms, "value": value})
+        bodies.append(b"".join((first[:-1], horizons, times, numbers, expected, last)))
     return bodies
 
 
-def _expected(earlier: list[float], value: float, levels: Sequence[float]) -> dict[str, object] | None:
-    mean, low, high = earlier
-    if math.isnan(mean) or not levels:
-        return None
-    return {"mean": mean, "low": low, "high": high, "level": levels[0], "outside": outside(earlier, value)}
+def _times(forecasts: Forecasts, method: Method) -> list[bytes]:
+    """Return the times of what each forecast is of as JSON, null while the stream has no step."""
+    times = forecasts.time_ms[:, None] + method.horizon_array * forecasts.step_ms[:, None]
+    rows = orjson.dumps(times, option=orjson.OPT_SERIALIZE_NUMPY)[2:-2].split(b"],[") if len(times) else []
+    steps = forecasts.step_ms.tolist()
+    return [b',"times":[%b]' % row if step else b',"times":null' for row, step in zip(rows, steps, strict=True)]
+
+
+def _texts(numbers: Floats, between: Sequence[bytes]) -> list[bytes]:
+    """Return the numbers (n, K) of each row as JSON between K + 1 pieces of text."""
+    found = written(numbers, between)
+    return [_text(row, between) if text is None else text for row, text in zip(numbers, found, strict=True)]
+
+
+def _text(numbers: Floats, between: Sequence[bytes]) -> bytes:
+    """Return these numbers (K,) as JSON between the pieces of text, whatever they are."""
+    ours = [orjson.dumps(number) for number in significant(numbers).tolist()]
+    return b"".join(chain.from_iterable(zip(between, [*ours, b""], strict=True)))
+
+
+def _expected(forecasts: Forecasts, levels: Sequence[float]) -> list[bytes]:
+    """Return the earlier forecast of each event as JSON, null where there is none."""
+    if not levels:
+        return [b"null"] * len(forecasts.name)
+    there = ~np.isnan(forecasts.expected[:, 0])
+    earlier = np.where(there[:, None], forecasts.expected, 0.0)
+    low, high = significant(earlier[:, 1:]).T
+    inside = (low <= forecasts.value) & (forecasts.value <= high)
+    last = b',"level":' + orjson.dumps(levels[0]) + b',"outside":'
+    found = _texts(earlier, [b'{"mean":', b',"low":', b',"high":', last])
+    ends = [(b"true}", b"false}")[within] for within in inside.tolist()]
+    return [text + end if some else b"null" for text, end, some in zip(found, ends, there.tolist(), strict=True)]
 
 
 def outside(earlier: list[float], value: float) -> bool | None:

@@ -31,7 +31,7 @@ CHECKPOINT, RATE, LEARNS = (
     "FOLDCAST_FINE_TUNE__LEARNING_RATE",
     "FOLDCAST_FINE_TUNE__ENABLED",
 )
-BASE = {CHECKPOINT: "base"}
+BASE = {CHECKPOINT: "./base"}
 STARTS: dict[str, dict[str, str]] = {
     "cold": {},
     "from the base": BASE,

@@ -20,7 +20,7 @@ class Report:
     """Collects runs from the constructor on; `show` ends it."""
 
     def __init__(self, title: str) -> None:
-        self._title = title
+        self.title = title
         self._load_before = os.getloadavg()[0]
         self._runs: dict[str, dict[str, list[float]]] = {}
 
@@ -38,15 +38,19 @@ class Report:
             if variant != to:
                 measures[measure] = [a / b for a, b in zip(reference, measures[of], strict=True)]
 
+    def medians(self, measure: str) -> dict[str, float]:
+        """By variant, of those that have it."""
+        return {name: statistics.median(runs[measure]) for name, runs in self._runs.items() if measure in runs}
+
     def show(self, as_json: bool) -> None:
         """To standard output."""
         load = {"before": self._load_before, "after": os.getloadavg()[0]}
         command = shlex.join(["python", *sys.orig_argv[1:]])
         if as_json:
-            print(json.dumps({"title": self._title, "command": command, "load": load, "runs": self._runs}))
+            print(json.dumps({"title": self.title, "command": command, "load": load, "runs": self._runs}))
             return
         words = f"{load['before']:.2f} before, {load['after']:.2f} after, {os.cpu_count()} CPUs"
-        print(f"\n{self._title}\n  command  {command}\n  load     {words}\n")
+        print(f"\n{self.title}\n  command  {command}\n  load     {words}\n")
         rows = [("variant", "measure", "median", "runs")]
         for variant, measures in self._runs.items():
             for measure, runs in measures.items():

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import orjson
 import pytest
@@ -20,6 +21,8 @@ from tests.rigs.apicurio import WHAT_TO_INSTALL, Apicurio, can_run
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster
 from tests.rigs.ports import free_port
 from tests.rigs.schemas import framed
+from tests.rigs.secured_kafka import make_certificates
+from tests.rigs.tls_front import tls_front
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
 from worker.check import findings
@@ -161,6 +164,20 @@ def test_a_text_schema_with_an_import_is_compiled(
     number = client.register_schema(unique, Schema(text, "PROTOBUF", [reference]))
     schema = RegistryClient(Registry(url=registry.url), "protobuf").schema(number)
     assert reader_of("protobuf")(schema)(b"\0\x0a\x09\x09" + bytes(6) + b"\x04\x40") == {"at": {"value": 2.5}}
+
+
+def test_behind_tls_it_is_asked_with_the_workers_certificate(
+    registry: Apicurio, client: SchemaRegistryClient, unique: str, tmp_path: Path
+) -> None:
+    make_certificates(tmp_path)
+    number = client.register_schema(unique, Schema('"double"', "AVRO"))
+    named = {"ssl_cafile": "ca.pem", "ssl_certfile": "client.pem", "ssl_keyfile": "client.key"}
+    files = {name: str(tmp_path / file) for name, file in named.items()}
+    address = urlsplit(registry.url)
+    with tls_front(tmp_path, "good", address.port or 0, clients_signed_by="ca") as port:
+        asks = RegistryClient(Registry(url=f"https://127.0.0.1:{port}{address.path}", **files), "avro")
+        asks.verify()
+        assert json.loads(asks.schema(number).definition) == "double"
 
 
 def test_a_registry_that_is_killed_costs_no_event(

@@ -85,11 +85,16 @@ class Worker:
         self._process: subprocess.Popen[str] | None = None
         self._reader: Thread | None = None
 
+    @property
+    def program(self) -> list[str]:
+        """What is started, without its options."""
+        return [sys.executable, "-u", "-m", self.module, "run"]
+
     def start(self) -> None:
         """Returns at once."""
         self.life = Life()
         self._process = subprocess.Popen(
-            [sys.executable, "-u", "-m", self.module, "run", *self._options],
+            [*self.program, *self._options],
             env={**self._cluster.environment, "FOLDCAST_KAFKA__INSTANCE_ID": self.name, **self.environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1008,3 +1008,19 @@ def test_two_streams_of_one_name_in_two_partitions_are_counted() -> None:
         rig.cluster.produce(partition, None, b'{"stream":"same","time":60,"value":1}', 60_000)
         rig.drain()
     assert rig.sample("streams_in_two_partitions_total") == 1
+
+
+@pytest.mark.parametrize(("step_ms", "doubts"), [(1, 1), (60_000, 0)])
+def test_a_worker_asks_once_about_steps_of_milliseconds(
+    step_ms: int, doubts: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    rig = Rig(partitions=2, streams=1)
+    rig.start()
+    for n in range(60):
+        time_ms = 1_600_000_000_000 + n * step_ms
+        for partition in range(2):
+            body = b'{"stream":"s%d","time":%d,"value":1}' % (partition, time_ms)
+            rig.cluster.produce(partition, None, body, time_ms)
+    rig.drain()
+    told = [record for record in caplog.records if "is the unit right?" in record.getMessage()]
+    assert [record.levelname for record in told] == ["WARNING"] * doubts

@@ -7,6 +7,7 @@ import struct
 from itertools import pairwise
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
@@ -157,6 +158,35 @@ def test_no_number_of_a_forecast_is_ever_missing_or_infinite(values: list[float]
             assert all(isinstance(n, int | float) for n in numbers(body[name])), body
         if body["expected"] is not None:
             assert all(isinstance(n, int | float) for n in numbers(body["expected"])), body
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-7, 1e-30, 1e13, 1e25, np.inf])
+def test_a_body_is_what_orjson_makes_of_the_rounded_numbers(unit: float) -> None:
+    forecasts, _ = fold([event(n, n % 7 + n / 3, f'"{n % 2}",\n') for n in range(60)])
+    for field in ("mean", "quantiles", "expected", "value"):
+        forecasts.events[field][1:] *= unit
+    messages = forecast_messages(forecasts, METHOD, VERSION, TOPICS, 3)
+    assert len(messages) == 60
+    for message, own in zip(messages, forecasts.events, strict=True):
+        assert message.value is not None
+        mean, low, high = significant(own["expected"]).tolist()
+        outside = not low <= own["value"] <= high
+        expected = {"mean": mean, "low": low, "high": high, "level": 0.95, "outside": outside}
+        times = [own["time_ms"].item() + h * own["step_ms"].item() for h in METHOD.horizons]
+        quantiles = significant(own["quantiles"]).T.tolist()
+        body = {
+            "id": f"readings-3-{own['offset']}",
+            "stream": f'"{own["offset"] % 2}",\n',
+            "time": own["time_ms"].item(),
+            "value": own["value"].item(),
+            "horizons": METHOD.horizons,
+            "times": times if own["step_ms"] else None,
+            "mean": significant(own["mean"]).tolist(),
+            "quantiles": dict(zip(map(repr, METHOD.quantiles), quantiles, strict=True)),
+            "expected": None if math.isnan(mean) else expected,
+            "model": VERSION,
+        }
+        assert message.value == orjson.dumps(body)
 
 
 # ---- digits

@@ -23,6 +23,7 @@ from pipeline.backtest.scores import overall_skill, scores
 from pipeline.backtest.scoring import History, Scoring, Sink, Trace
 from pipeline.backtest.tally import Tallies
 from pipeline.batch import DROPS
+from pipeline.decoding.steps import Steps
 from pipeline.shard import Shard
 from worker import __version__
 from worker.backtest import export, plot
@@ -80,6 +81,7 @@ class Pass:
     histories: dict[str, History] = field(default_factory=dict)
     updates: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
+    doubt: str | None = None  # about the unit of times
     first: dict[str, Refused] = field(default_factory=dict)  # by reason
 
     def refuse(self, record: Refused) -> None:
@@ -175,6 +177,8 @@ def tell_refused(whole: Pass, shards: Sequence[Shard], place: str = ROW) -> None
     """Print, on standard error, what was refused and what was dropped; `place` is what a record's place counts."""
     for reason, number in whole.refused.items():
         print(f"{number:,} refused ({reason}), the first in {_told(whole.first[reason], place)}", file=sys.stderr)
+    if whole.doubt is not None:
+        print(whole.doubt, file=sys.stderr)
     dropped = _dropped(shards)
     if any(dropped.values()):
         late = "; rows must be in time order" if dropped["late"] else ""
@@ -201,6 +205,7 @@ def fold(
     """Fold the file once; `keep` and `sink` as `Scoring` has them. Raises BacktestError and HistoryError."""
     scoring = Scoring(plan.method, *asked.rows, keep, sink)
     done = Pass()
+    plan.decoder.steps = steps = Steps()  # of this file
     name = f"{path.name} {what}".strip()
     try:
         total = path.stat().st_size
@@ -216,6 +221,7 @@ def fold(
     except HistoryError as error:
         raise HistoryError(f"{path}: {error}") from error
     done.tallies, done.traces, done.histories = scoring.tallies, scoring.traces, scoring.histories
+    done.doubt = steps.doubt(plan.decoder.form.time_field, ended=True)
     done.updates = sum((trainer.counts for trainer in trainers), Counter())
     if not done.tallies:
         refused = next((f"; {sum(done.refused.values()):,} refused, {_told(r)}" for r in done.first.values()), "")

@@ -93,7 +93,7 @@ class Api:
         return self._seen[1]
 
     def _stream(self, name: str, query: str) -> Json:
-        given = _parameters(query, "points")
+        given = _parameters(query, "points", "horizon")
         self._must_remember()
         points = _number(given, "points", POINTS, MOST_POINTS)
         pasts = self._recent.pasts(name)
@@ -103,8 +103,13 @@ class Api:
                 "this worker remembers no stream of that name: it has not been forecast since the worker started, "
                 "another worker has its partition, or history.streams is too small for all",
             )
+        horizons = self._method.horizons
+        if "horizon" in given:
+            horizons = tuple(h for h in horizons if str(h) == given["horizon"])
+            if not horizons:
+                raise _NoAnswerError(400, f"horizon is one of {', '.join(map(str, self._method.horizons))}")
         said = self._experts.ask(pasts[0].partition, name)
-        return detailed(pasts[0], [past.partition for past in pasts], self._method, points, said)
+        return detailed(pasts[0], [past.partition for past in pasts], self._method, points, horizons, said)
 
     def _must_remember(self) -> None:
         if not self._recent.streams:

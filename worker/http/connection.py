@@ -1,4 +1,4 @@
-"""One client from accept to close: its request comes in pieces, the answer leaves in pieces, and nothing waits."""
+"""One client from accept to close: its requests come in pieces, answers leave in pieces, and nothing waits."""
 
 from selectors import EVENT_READ, EVENT_WRITE
 from socket import SHUT_WR, socket
@@ -23,35 +23,47 @@ class Connection:
         self._pages, self._head_bytes = pages, head_bytes
         self._head = bytearray()
         self._unsent: memoryview | None = None  # None: the request is not whole yet
+        self._stays = False  # for another request, once this answer is sent
         self._unread_bytes = UNREAD_BYTES
+
+    @property
+    def idle(self) -> bool:
+        """Whether it has had an answer and has not begun to ask again."""
+        return self._stays and self._unsent is None and not self._head
 
     def go_on(self) -> int:
         """Read and write without waiting. Return the event to wait for, 0 at the end. Raises OSError where it left."""
         try:
-            self._go_on()
+            return self._go_on()
         except BlockingIOError:
             return EVENT_WRITE if self._unsent else EVENT_READ
-        return 0
 
-    def _go_on(self) -> None:
+    def _go_on(self) -> int:
         while self._unsent is None:
             piece = self.client.recv(PIECE_BYTES)
             if not piece:
-                return  # it left before it had asked
+                return 0  # it left before it had asked
             self._take(piece)
         while self._unsent:
             self._unsent = self._unsent[self.client.send(self._unsent) :]
-            if not self._unsent:
+            if not self._unsent and not self._stays:
                 self.client.shutdown(SHUT_WR)
+        if self._stays:
+            self._unsent = None
+            return EVENT_READ  # the next request is not looked for here: each call lets the loop's thread in between
         while self._unread_bytes > 0 and (piece := self.client.recv(PIECE_BYTES)):
             self._unread_bytes -= len(piece)
+        return 0
 
     def _take(self, piece: bytes) -> None:
         """Take a piece of the request; where that makes it whole, or too long, there is an answer to send."""
         looked_at = max(0, len(self._head) - 3)  # the end may begin in the piece before
         self._head += piece
         end = END.search(self._head, looked_at)
+        self._stays = False
         if (end.start() if end else len(self._head)) > self._head_bytes:
             self._unsent = memoryview(too_large(self._head_bytes))
         elif end:
-            self._unsent = memoryview(answer_to(bytes(self._head[: end.start()]), self._pages))
+            answer, stays = answer_to(bytes(self._head[: end.start()]), self._pages)
+            self._unsent, self._stays = memoryview(answer), stays and end.end() == len(self._head)
+            self._head.clear()

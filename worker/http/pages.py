@@ -30,6 +30,7 @@ class Pages:
     ) -> None:
         self._registry, self._status, self._pulse, self._stalled_after_s = registry, status, pulse, stalled_after_s
         self._api, self._assets = api, Assets()
+        self._told: tuple[dict[str, object], bytes] = {}, b"{}"  # a page of the loop's, and the same as JSON
 
     def answer(self, path: str, accept: str, encodings: str = "") -> Answer:
         """Return the answer to a GET of `path` by a client that accepts types `accept`, packed as in `encodings`."""
@@ -45,7 +46,7 @@ class Pages:
                 ready = bool(page["ready"])
                 return Answer(200 if ready else 503, TEXT, b"ready\n" if ready else f"{page['reason']}\n".encode())
             case "/api/status":
-                return Answer(200, JSON, json.dumps(self._status()).encode())
+                return Answer(200, JSON, self._status_json())
             case "/" if wants_html(accept):
                 return self._assets.index(encodings)
             case "/":
@@ -56,6 +57,13 @@ class Pages:
             case _:
                 answer = self._api.answer(path) if self._api else None
                 return answer or failure(path, 404, THERE_ARE)
+
+    def _status_json(self) -> bytes:
+        """Return the loop's page, which is replaced as a whole: one that was told before need not be written again."""
+        page = self._status()
+        if page is not self._told[0]:
+            self._told = page, json.dumps(page).encode()
+        return self._told[1]
 
     def _metrics(self, accept: str) -> Answer:
         try:

@@ -11,22 +11,28 @@ from worker.http.pages import Pages
 log = logging.getLogger(__name__)
 
 METHODS = ("GET", "HEAD")
+LOOKED_AT = ("accept", "accept-encoding", "connection", "content-length", "transfer-encoding")
 END = re.compile(rb"\r?\n\r?\n")  # of request line and headers
 # A lone carriage return, or another control character, could end a line of the answer that repeats it
 CONTROL = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def answer_to(head: bytes, pages: Pages) -> bytes:
-    """Return the whole answer to a request, whose line and headers are `head`; its body, if any, says nothing."""
+def answer_to(head: bytes, pages: Pages) -> tuple[bytes, bool]:
+    """Return the whole answer to a request, whose line and headers are `head`, and whether its client may ask again.
+
+    A body, if there is any, says nothing. The connection stays for what the page asks again and again, and only where
+    the request surely ends with its head.
+    """
     lines = re.split(r"\r?\n", head.decode("latin-1"))
     words = lines[0].split(" ")
     if len(words) != 3 or not words[2].startswith("HTTP/1.") or CONTROL.search(head):
-        return _bytes(failure("", 400, "this is no request of HTTP/1.0 or HTTP/1.1"))
+        return _bytes(failure("", 400, "this is no request of HTTP/1.0 or HTTP/1.1")), False
     method, path, _ = words
     if method not in METHODS:
-        return _bytes(failure(path, 405, "there are GET and HEAD"))
-    accept, encodings = (_values(lines[1:], name) for name in ("accept", "accept-encoding"))
-    return _bytes(_page(path, accept, encodings, pages), bodiless=method == "HEAD")
+        return _bytes(failure(path, 405, "there are GET and HEAD")), False
+    accept, encodings, connection, *body = (_values(lines[1:], name) for name in LOOKED_AT)
+    stays = path.startswith("/api/") and words[2] == "HTTP/1.1" and "close" not in connection.lower() and not any(body)
+    return _bytes(_page(path, accept, encodings, pages), method == "HEAD", stays), stays
 
 
 def too_large(most_bytes: int) -> bytes:
@@ -48,14 +54,14 @@ def _values(fields: list[str], wanted: str) -> str:
     return ",".join(value.strip() for name, _, value in pairs if name.lower() == wanted)
 
 
-def _bytes(answer: Answer, bodiless: bool = False) -> bytes:
+def _bytes(answer: Answer, bodiless: bool = False, stays: bool = False) -> bytes:
     lines = [
         f"HTTP/1.0 {answer.status} {HTTPStatus(answer.status).phrase}",
         f"Content-Type: {answer.content_type}",
         f"Content-Length: {len(answer.body)}",
         f"Date: {formatdate(usegmt=True)}",
         "X-Content-Type-Options: nosniff",
-        "Connection: close",
+        f"Connection: {'keep-alive' if stays else 'close'}",
         *(f"{name}: {value}" for name, value in answer.headers),
     ]
     if answer.status == 405:

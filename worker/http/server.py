@@ -21,7 +21,7 @@ class Bounds(NamedTuple):
     """What clients may take, all together and one by one."""
 
     connections: int = 64  # one more closes the oldest: a client that asks at once is answered before its turn comes
-    request_s: float = 5.0  # from accept to the end of the answer, however the bytes drop in
+    request_s: float = 5.0  # from accept to the end of the answer, however the bytes drop in; idle, to the next
     head_bytes: int = 16_384  # request line and headers
     backlog: int = 128  # of the kernel, for clients not yet accepted
 
@@ -46,7 +46,9 @@ class Server:
         self._selector = DefaultSelector()
         self._selector.register(self._listener, EVENT_READ)
         self._selector.register(self._woken, EVENT_READ)
-        self._open: dict[Connection, None] = {}  # the oldest first, which is the first to be late too
+        # The oldest first, which is the first to be late too; those that had an answer make room before all others
+        self._open: dict[Connection, None] = {}
+        self._idle: dict[Connection, None] = {}
         self._closing = False
         self._thread = Thread(target=self._serve, name="http", daemon=True)
         self._thread.start()
@@ -58,7 +60,7 @@ class Server:
         self._closing = True
         self._waking.send(b"\0")
         self._thread.join()
-        for connection in list(self._open):
+        for connection in [*self._idle, *self._open]:
             self._end(connection)
         for ours in (self._selector, self._listener, self._waking, self._woken):
             ours.close()
@@ -76,7 +78,8 @@ class Server:
 
     def _patience_s(self) -> float | None:
         """Return seconds until the oldest connection is late, None where there is none."""
-        return next((max(0.0, oldest.ends_at_s - time.monotonic()) for oldest in self._open), None)
+        oldest = [next(iter(some)).ends_at_s for some in (self._idle, self._open) if some]
+        return max(0.0, min(oldest) - time.monotonic()) if oldest else None
 
     def _accept(self) -> None:
         """Accept who waits, but fewer than may be open: a connection lives through one more look at what it sent."""
@@ -89,8 +92,8 @@ class Server:
                 if accepted == 0:  # else perhaps nobody waits: the kernel looks for a descriptor before a client
                     self._not_accepted(error)
                 return
-            while len(self._open) >= self._bounds.connections:
-                self._end(next(iter(self._open)))
+            while len(self._idle) + len(self._open) >= self._bounds.connections:
+                self._end(self._next_to_leave())
             ends_at_s = time.monotonic() + self._bounds.request_s
             connection = Connection(client, self._pages, self._bounds.head_bytes, ends_at_s)
             self._open[connection] = None
@@ -101,10 +104,13 @@ class Server:
         log.debug("a client could not be accepted: %s", error)
         if error.errno not in (errno.EMFILE, errno.ENFILE):
             return
-        if self._open:
-            self._end(next(iter(self._open)))
+        if self._idle or self._open:
+            self._end(self._next_to_leave())
         else:
             time.sleep(PAUSE_S)  # the client still waits, so the selector would not
+
+    def _next_to_leave(self) -> Connection:
+        return next(iter(self._idle or self._open))
 
     def _go_on(self, connection: Connection) -> None:
         try:
@@ -114,7 +120,12 @@ class Server:
             awaited = 0
         if awaited == 0:
             self._end(connection)
-        elif connection.awaited == 0:
+            return
+        if connection.idle or connection in self._idle:  # it had its answer, or asks again: its time begins anew
+            connection.ends_at_s = time.monotonic() + self._bounds.request_s
+            self._leave(connection)
+            (self._idle if connection.idle else self._open)[connection] = None
+        if connection.awaited == 0:
             self._selector.register(connection.client, awaited, connection)
         elif connection.awaited != awaited:
             self._selector.modify(connection.client, awaited, connection)
@@ -124,10 +135,14 @@ class Server:
         if connection.awaited:
             self._selector.unregister(connection.client)
         connection.client.close()
-        del self._open[connection]
+        self._leave(connection)
+
+    def _leave(self, connection: Connection) -> None:
+        self._idle.pop(connection, None)
+        self._open.pop(connection, None)
 
     def _end_late(self) -> None:
         now_s = time.monotonic()
-        for connection in [late for late in self._open if late.ends_at_s <= now_s]:
+        for connection in [late for late in [*self._idle, *self._open] if late.ends_at_s <= now_s]:
             log.debug("a client took longer than %s s", self._bounds.request_s)
             self._end(connection)

@@ -1,6 +1,7 @@
 """What is remembered of streams as JSON: all of them in short, or one with its points."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -43,12 +44,15 @@ def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, li
     found = np.array([wanted in name.casefold() for name in overview.names], bool)
     order = np.argsort(SORTS[sort](overview), kind="stable")
     order = order[found[order]]
-    overall = _overall(overview)
+    overall = _rounded(_overall(overview))
     lasts = {i: recent.last_of(overview.partitions[i], overview.names[i]) for i in order[:limit].tolist()}
     shown = {i: last for i, last in lasts.items() if last is not None}  # another may have got its place meanwhile
     last = np.array([*shown.values()], published(method))
     times, mean = _target_times(last, method), significant(last["mean"])
     low, high = significant(last["quantiles"][..., 0]), significant(last["quantiles"][..., -1])
+    places = [*shown]
+    qualities = _qualities(overview.sums[places], method)
+    outside_ = outside(overview.sums[places]).round(4).tolist()
     streams = [
         {
             "stream": overview.names[i],
@@ -56,9 +60,9 @@ def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, li
             "time": int(last["time_ms"][k]),
             "value": float(last["value"][k]),
             "events": int(overview.figures["events"][i]),
-            "skill": _rounded(overall[i]),
-            "outside": _rounded(outside(overview.sums[i])),
-            **_quality(overview.sums[i], method),
+            "skill": overall[i],
+            "outside": outside_[k],
+            **qualities[k],
             "drops": _drops(overview.figures[i]),
             "forecast": {"times": times[k], "mean": mean[k], "low": low[k], "high": high[k]},
         }
@@ -74,13 +78,15 @@ def listed(recent: RecentStreams, overview: Overview, sort: str, search: str, li
     }
 
 
-def detailed(past: Past, partitions: list[int], method: Method, points: int, said: Opinions | None) -> Json:
-    """Return one stream with its last `points` events, the forecasts that were made of them, and its last forecast."""
+def detailed(
+    past: Past, partitions: list[int], method: Method, points: int, horizons: tuple[int, ...], said: Opinions | None
+) -> Json:
+    """Return one stream: its last `points` events, what was forecast of them `horizons` before, the last forecast."""
     known = past.points[-points - max(method.horizons) :]  # those of which the shown ones were forecast, too
     shown = known[-points:]
     value = shown["value"]
     low, high = shown["expected"][:, 1], shown["expected"][:, 2]  # as they are kept: less the value
-    outside_ = [None if np.isnan(a) else not a <= 0 <= b for a, b in zip(low.tolist(), high.tolist(), strict=True)]
+    outside_ = _known((low > 0) | (high < 0), np.isnan(low))
     return {
         "stream": past.name,
         "partition": past.partition,
@@ -88,28 +94,47 @@ def detailed(past: Past, partitions: list[int], method: Method, points: int, sai
         "horizons": method.horizons,
         "levels": method.band_levels,
         "events": int(past.figures["events"]),
-        **_quality(past.sums, method),
+        **_qualities(past.sums[None], method)[0],
         "drops": _drops(past.figures),
         "last_drops": _last_drops(past.drops),
         "times": shown["time_ms"].copy(),
         "values": value.copy(),
         "outside": outside_,
-        "earlier": _earlier(known, method, points),
+        "earlier": _earlier(known, method, points, horizons),
         "gaps": _gaps(known, points),
         "forecast": _forecast(past.last, method),
         "experts": None if said is None else _experts(said, method),
     }
 
 
-def _quality(sums: Floats, method: Method) -> Json:
-    """Return recent labels, skill and coverage of one stream by horizon."""
-    skills, covered, labels = skill(sums), coverage(sums), sums[LABELS]
+def _qualities(sums: Floats, method: Method) -> list[Json]:
+    """Return recent labels, skill and coverage by horizon of streams with these sums (n, HITS + bands, Z)."""
     horizons = [str(h) for h in method.horizons]
-    return {
-        "labels": dict(zip(horizons, np.round(labels, 1).tolist(), strict=True)),
-        "skills": dict(zip(horizons, map(_rounded, skills), strict=True)),
-        "coverage": {h: [_rounded(share) for share in covered[:, j]] for j, h in enumerate(horizons)},
-    }
+    return [
+        {
+            "labels": dict(zip(horizons, labels, strict=True)),
+            "skills": dict(zip(horizons, skills, strict=True)),
+            "coverage": dict(zip(horizons, covered, strict=True)),
+        }
+        for labels, skills, covered in zip(
+            sums[:, LABELS].round(1).tolist(),
+            _rounded(skill(sums)),
+            _rounded(coverage(sums).swapaxes(1, 2)),
+            strict=True,
+        )
+    ]
+
+
+def _rounded(numbers: Floats) -> Any:
+    """Return numbers with four decimals as lists; None stands where one is not known."""
+    return _known(numbers.round(4), np.isnan(numbers))
+
+
+def _known(array: Floats | Bools, unknown: Bools) -> Any:
+    """Return an array as lists, with None where its numbers are unknown."""
+    objects = array.astype(object)
+    objects[unknown] = None
+    return objects.tolist()
 
 
 def _drops(figures: np.void) -> Json:
@@ -121,10 +146,6 @@ def _last_drops(drops: Records) -> list[Json]:
         {"time": time_ms, "reason": DROPS[verdict - 1], "value": None if np.isnan(value) else value}
         for time_ms, value, verdict in drops.tolist()
     ]
-
-
-def _rounded(number: float | Floats) -> float | None:
-    return None if np.isnan(number) else round(float(number), 4)
 
 
 def _target_times(last: Records, method: Method) -> list[object]:
@@ -157,18 +178,19 @@ def _follows(points: Records) -> Bools:
     return follows
 
 
-def _earlier(points: Records, method: Method, shown: int) -> Json:
+def _earlier(points: Records, method: Method, shown: int, horizons: tuple[int, ...]) -> Json:
     """Return by horizon what was forecast so many events before each of the last `shown`; null: not known."""
     breaks = (~_follows(points)).cumsum()
     n, inner = len(points), method.quantiles[1:-1]
-    made = np.concatenate([points["mean"][..., None], points["quantiles"]], axis=2)  # (n, Z, 1 + Q)
-    made = made + points["value"][:, None, None]
     found: Json = {}
-    for j, h in enumerate(method.horizons):
-        curves = np.full((made.shape[2], n), np.nan)
+    for h in horizons:
+        j = method.horizons.index(h)
+        made = np.column_stack([points["mean"][:, j], points["quantiles"][:, j]])  # (n, 1 + Q)
+        made = made + points["value"][:, None]
+        curves = np.full((made.shape[1], n), np.nan)
         if n > h:
             known = breaks[h:] == breaks[:-h]
-            curves[:, h:] = np.where(known, made[:-h, j].T, np.nan)
+            curves[:, h:] = np.where(known, made[:-h].T, np.nan)
         mean, low, *between = significant(curves[:, -shown:])
         high = between.pop() if between else low
         found[str(h)] = {

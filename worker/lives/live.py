@@ -172,7 +172,11 @@ class Live:
                 )
 
     def _decoded(self, records: Records) -> tuple[Batch, list[Rejected]]:
-        return self.plan.decoder.decode(*records[:4])
+        decoder = self.plan.decoder
+        decoded = decoder.decode(*records[:4])
+        if (doubt := decoder.steps.doubt(decoder.form.time_field)) is not None:
+            log.warning("%s", doubt)
+        return decoded
 
     def _fold(self, batch: Batch, judge: Judge, lap: Callable[[str], object]) -> Forecasts:
         forecasts = self.shard.advance(batch)

@@ -58,6 +58,8 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
         brought = f"{state.epoch} epochs brought nothing on held-out time"
         raise Refusal(f"{brought}: {out} is not written; give a longer history or other streams")
     print("\n".join(_report(header["data"], before, score(network, state.best, data), network)))
+    if len(sources) > 1:
+        print("\n".join(_by_source(sources, network, state)))
     print(f"{out}: {state.best_updates:,} updates in {state.best_epoch} epochs; start from it with model.checkpoint")
     return 0
 
@@ -107,3 +109,12 @@ def _report(words: str, before: Score, after: Score, network: Network) -> Iterat
         yield " ".join([f"{h:>7}", f"{row['labels']:>10,}", *cells])
     yield "squared error of the network alone on held-out time by the last value's, in horizon scales; 1 is as good"
     yield "that time also chose the epoch: expect a little less skill on what is new"
+
+
+def _by_source(sources: Sequence[Source], network: Network, state: State) -> Iterator[str]:
+    """Each source's own held-out error by the last value's, at each horizon."""
+    yield " ".join([f"{'held out of':24}", f"{'labels':>10}", *(f"{h:>7}" for h in network.shape.horizons)])
+    for source in sources:
+        found = score(network, state.best, source.sequences)
+        errors = (f"{'-':>7}" if math.isnan(ratio) else f"{ratio:>7.3f}" for ratio in found.ratio.tolist())
+        yield " ".join([f"{source.name:24}", f"{found.labels.sum():>10,}", *errors])

@@ -4,19 +4,18 @@ import base64
 import binascii
 import json
 import math
-import ssl
 import time
 from collections.abc import Callable
 from functools import partial
 from http.client import HTTPException
 from typing import Any
-from urllib.error import HTTPError
+from urllib.error import HTTPError, URLError
 from urllib.parse import quote
-from urllib.request import HTTPRedirectHandler, HTTPSHandler, OpenerDirector, Request, build_opener
+from urllib.request import HTTPRedirectHandler, HTTPSHandler, Request, build_opener
 
 from pipeline.decoding.schemas import MAIN, Schema, SchemasAway, StillAsking, UnknownSchema
-from worker.refusal import Refusal
 from worker.registry.protoc import compiled
+from worker.registry.tls import context_of, fix_for
 from worker.settings.registry import Registry
 
 KINDS = {"avro": "AVRO", "protobuf": "PROTOBUF", "json_schema": "JSON"}  # by events.format, as a registry calls them
@@ -48,7 +47,8 @@ class RegistryClient:
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         if settings.token is not None:
             self._headers["Authorization"] = f"Bearer {settings.token.get_secret_value()}"
-        self._opener = _opener(settings)
+        self._settings = settings
+        self._opener = build_opener(HTTPSHandler(context=context_of(settings)), _NoRedirect())
         self._away: tuple[float, _Verdict] | None = None
         self._unknown: dict[int, tuple[float, _Verdict]] = {}
         self._believed_until = math.inf if alone else 0.0
@@ -155,8 +155,9 @@ class RegistryClient:
         except HTTPError as error:
             raise self._meaning(error, path) from None
         except (OSError, HTTPException) as error:
-            why = getattr(error, "reason", None) or str(error) or type(error).__name__
-            fix = "start it, or correct registry.url and the way there"
+            cause = error.reason if isinstance(error, URLError) else error
+            fix = fix_for(cause, self._settings) if isinstance(cause, OSError) else None
+            why, fix = str(cause) or type(error).__name__, fix or "start it, or correct registry.url and the way there"
             raise SchemasAway(f"the schema registry at {self.url} does not answer: {why}", fix) from None
         except (ValueError, RecursionError):
             raise self._no_registry("an answer is no JSON") from None
@@ -190,15 +191,3 @@ class _NoRedirect(HTTPRedirectHandler):
 
     def redirect_request(self, *_: Any) -> None:
         return None
-
-
-def _opener(settings: Registry) -> OpenerDirector:
-    try:
-        context = ssl.create_default_context(cafile=settings.ssl_cafile)
-        if settings.ssl_certfile is not None:
-            password = settings.ssl_password.get_secret_value() if settings.ssl_password else ""
-            context.load_cert_chain(settings.ssl_certfile, settings.ssl_keyfile, password)
-    except OSError as error:
-        names = "registry.ssl_cafile, ssl_certfile, ssl_keyfile or ssl_password"
-        raise Refusal(f"the registry's certificates cannot be read ({error}): correct {names}") from None
-    return build_opener(HTTPSHandler(context=context), _NoRedirect())

@@ -48,7 +48,8 @@ class Model(Section):
     )
     checkpoint: Name | None = Field(
         default=None,
-        description="weights to begin with, a file of `foldcast pretrain`; state that is there keeps its own",
+        description="weights to begin with: a file of `foldcast pretrain`, `none`, or `base`, those of `make base`, "
+        "but none where they do not fit; state that is there keeps its own",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="draws the first weights where there is no checkpoint")
 

@@ -25,7 +25,8 @@ STATUS: dict[str, object] = {"ready": False, "reason": "not joined"}
 PAGES = Pages(METRICS.registry, lambda: STATUS, Pulse(), 60.0, Api(METRICS, Hour(METRICS), Experts(), lambda: STATUS))
 HEAD = re.compile(
     rb"HTTP/1\.0 (200|400|404|405|503) [A-Za-z ]+\r\nContent-Type: [^\r\n]+\r\nContent-Length: (\d+)\r\n"
-    rb"Date: [^\r\n]+\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n(Allow: GET, HEAD\r\n)?"
+    rb"Date: [^\r\n]+\r\nX-Content-Type-Options: nosniff\r\nConnection: (?P<stays>close|keep-alive)\r\n"
+    rb"(Allow: GET, HEAD\r\n)?"
     rb"(Cache-Control: [^\r\n]+\r\nContent-Security-Policy: [^\r\n]+\r\nReferrer-Policy: no-referrer\r\n)?"
     rb"(Vary: Accept(, Accept-Encoding|-Encoding)?\r\n)?(?P<packed>Content-Encoding: gzip\r\n)?\r\n"
 )
@@ -33,10 +34,11 @@ HEAD = re.compile(
 
 def one(data: bytes) -> None:
     """Answer the bytes."""
-    answer = answer_to(data, PAGES)
+    answer, stays = answer_to(data, PAGES)
     head = HEAD.match(answer)
     promise(head is not None, f"an answer has our headers only: {answer[:300]!r}")
     assert head is not None
+    promise(stays == (head["stays"] == b"keep-alive"), "a client learns whether it may ask again")
     body = answer[head.end() :]
     promise(len(body) in (0 if data.startswith(b"HEAD ") else int(head[2]), int(head[2])), "its length is told")
     (gzip.decompress(body) if head["packed"] and body else body).decode()

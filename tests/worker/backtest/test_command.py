@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from worker.__main__ import main
 from worker.backtest.table import WHAT
@@ -130,6 +132,23 @@ def test_options_that_make_no_sense_are_wrong_usage(
 def test_columns_that_are_not_there_are_named(history: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["backtest", history, "--id", "series"]) == 1
     assert "there is no column 'series' (--id) among 'unique_id', 'ds', 'y'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+@pytest.mark.parametrize(("step_ms", "doubts"), [(60, 1), (60_000, 0)])
+def test_steps_of_milliseconds_are_asked_about_once_a_file(
+    tmp_path: Path, kind: str, step_ms: int, doubts: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, times = tmp_path / f"history.{kind}", [1000 * BEGIN_S + step_ms * i for i in range(60)]
+    if kind == "csv":
+        path.write_text("stream,time,value\n" + "".join(f"s,{ms},{i % 7}\n" for i, ms in enumerate(times)))
+    else:
+        table = pyarrow.table({"stream": ["s"] * 60, "time": times, "value": [i % 7 for i in range(60)]})
+        parquet.write_table(table, path)
+    assert main(["backtest", str(path), "--ablate"]) == 0
+    err = capsys.readouterr().err
+    assert err.count(f"steps of {step_ms} ms: ") == doubts
+    assert err.count("is the unit right?") == doubts
 
 
 def test_one_column_of_many_is_a_stream_of_its_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

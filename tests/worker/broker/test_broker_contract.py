@@ -145,6 +145,21 @@ def test_a_commit_shows_all_its_messages_with_their_parts(rig: Rig) -> None:
     assert [worker.committed(p) for p in range(PARTITIONS)] == [1, None, 5, None]
 
 
+def test_runs_of_messages_longer_than_a_batch_keep_their_order(rig: Rig) -> None:
+    worker = joined(rig)
+    places = [(rig.output, 0)] * 2000 + [(rig.output, 1), (rig.changelog, 0)] * 20 + [(rig.output, 0)] * 500
+    messages = [
+        Message(topic, partition, b"%d" % i, bytes([i % 251]) * (i % 1500), [("h", b"%d" % i)] * (i % 3))
+        for i, (topic, partition) in enumerate(places)
+    ]
+    worker.commit(messages, {0: 1})
+    worker.commit(messages[:3], {0: 2})
+    for topic in (rig.output, rig.changelog):
+        for partition in range(2):
+            sent = [m for m in [*messages, *messages[:3]] if m[:2] == (topic, partition)]
+            assert [m for m in rig.readable(topic) if m.partition == partition] == sent
+
+
 def test_a_refused_commit_leaves_nothing_and_renew_makes_room_for_the_next(rig: Rig) -> None:
     worker = joined(rig)
     good = Message(rig.output, 0, b"k", b"refused")

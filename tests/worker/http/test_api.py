@@ -190,6 +190,7 @@ def test_search_and_limit_leave_some_out(fed: Site) -> None:
         ("/api/streams?search=%FF", "UTF-8"),
         ("/api/streams?" + "a=1&" * 20, "at most 10"),
         ("/api/streams/quiet?points=1.5", f"points is a whole number from 1 to {MOST_POINTS}"),
+        ("/api/streams/quiet?horizon=2", "horizon is one of 1, 3"),
         ("/api/streams/%FF", "the name is no UTF-8"),
         ("/api/history?since=1", "there are none"),
     ],
@@ -248,6 +249,12 @@ def test_fewer_points_are_the_last_ones(fed: Site) -> None:
     assert page["earlier"]["3"]["mean"] == whole["earlier"]["3"]["mean"][-5:]
     assert page["earlier"]["3"]["inner"]["0.9"] == whole["earlier"]["3"]["inner"]["0.9"][-5:]
     assert None not in page["earlier"]["3"]["mean"]
+
+
+def test_of_one_horizon_are_the_earlier_forecasts_that_all_would_be(fed: Site) -> None:
+    page, whole = (fed.ok(f"/api/streams/noisy{query}", "Stream") for query in ("?horizon=3", ""))
+    assert page["earlier"] == {"3": whole["earlier"]["3"]}
+    assert {**page, "earlier": None, "experts": None} == {**whole, "earlier": None, "experts": None}
 
 
 def test_gaps_and_drops_are_told(fed: Site) -> None:

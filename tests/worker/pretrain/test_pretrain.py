@@ -101,8 +101,8 @@ def test_a_checkpoint_of_another_shape_or_other_inputs_is_refused(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        ([], "give FILE... or --from-topic"),
-        (["FILE", "--from-topic"], "give FILE... or --from-topic"),
+        ([], "give FILE..., --corpus or both, or --from-topic"),
+        (["FILE", "--from-topic"], "give FILE..., --corpus or both, or --from-topic"),
         (["FILE", "--held-out", "1"], "--held-out is 1; it must be a share"),
         (["FILE", "--held-out", "nan"], "--held-out is nan; it must be a share"),
         (["FILE", "--epochs", "0"], "--epochs is 0; it must be 1 or more"),

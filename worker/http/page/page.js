@@ -53,11 +53,12 @@ function showHistory(history) {
   return isNew ? 1000 * (history.every_s - 1.5) : 1500;
 }
 
-// The answers are made anew once a second; a little less, so that two waits are below two seconds.
+// The answers are made anew once a second; a little less, so that two waits are below two seconds. The list of streams
+// changes slowly, and is the dearest one to make.
 const polls = {
   status: new Poll(() => "api/status", 900, { got: showStatus, refused: refuseStatus, failed: doesNotAnswer }),
   history: new Poll(() => "api/history", 2000, { got: showHistory, refused: well.refuseHistory }),
-  list: new Poll(stream.listAddress, 2000, { got: stream.showList, refused: stream.refuseList }),
+  list: new Poll(stream.listAddress, 3900, { got: stream.showList, refused: stream.refuseList }),
   stream: new Poll(stream.streamAddress, 800, { got: stream.showStream, refused: stream.refuseStream }),
 };
 const others = [polls.history, polls.list, polls.stream];
@@ -68,6 +69,7 @@ addEventListener("hashchange", () => {
   stream.markChosen();
   polls.stream.again();
 });
+$("horizon").addEventListener("change", () => polls.stream.again());
 $("search").addEventListener("input", () => polls.list.again());
 $("sort").addEventListener("change", () => polls.list.again());
 document.addEventListener("visibilitychange", () => {

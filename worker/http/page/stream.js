@@ -28,7 +28,11 @@ export function listAddress() {
   return `api/streams?${query}`;
 }
 
-export const streamAddress = () => (chosen() === null ? null : `api/streams/${encodeURIComponent(chosen())}`);
+// Of the earlier forecasts only those that are drawn are asked for, once it is known what there is to choose from.
+export function streamAddress() {
+  const horizon = $("horizon").value;
+  return chosen() === null ? null : `api/streams/${encodeURIComponent(chosen())}${horizon ? `?horizon=${horizon}` : ""}`;
+}
 
 // ---- the list
 
@@ -114,11 +118,9 @@ $("pick").addEventListener("submit", (event) => event.preventDefault());
 // ---- the stream
 
 const chart = new Chart($("chart-stream"), { paint });
-let last = null; // what was shown, to draw it with another horizon
 
 export function showStream(stream) {
   if (stream.stream !== chosen()) return;
-  last = stream;
   write($("name"), stream.stream);
   write($("summary"), summary(stream));
   chooseHorizon(stream.horizons);
@@ -132,7 +134,7 @@ export function showStream(stream) {
 }
 
 export function refuseStream(sentence) {
-  last = null;
+  chooseHorizon([]); // another worker may have others
   write($("name"), chosen() ?? "no stream yet");
   write($("summary"), sentence);
   frame(null);
@@ -140,8 +142,6 @@ export function refuseStream(sentence) {
   write($("notes"), "");
   for (const id of ["table-stream", "table-forecast", "experts"]) body($(id), []);
 }
-
-$("horizon").addEventListener("change", () => last && showStream(last));
 
 function chooseHorizon(horizons) {
   const make = (h) => element("option", { value: h });
