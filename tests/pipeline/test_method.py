@@ -35,6 +35,13 @@ def walk(seed: int, n: int) -> np.ndarray:
     return 50 + shape + 0.1 * rng.normal(size=n) + spikes
 
 
+def stairs(seed: int, n: int) -> np.ndarray:
+    """A level that is that of before at nine events of ten, 0 or more."""
+    steps = np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], n, p=[0.05, 0.9, 0.05])
+    walk = np.cumsum(steps)
+    return np.asarray(walk - np.minimum(np.minimum.accumulate(walk), 0))
+
+
 def nights(days: int) -> np.ndarray:
     """Hourly from 8 to 17 o'clock: nothing at night."""
     return 1_700_006_400_000 // DAY * DAY + np.concatenate([DAY * d + HOUR * np.arange(8, 18) for d in range(days)])
@@ -96,6 +103,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
     "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
     "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
+    "steps and stays, never below 0": (METHOD, hourly(700), stairs(19, 700), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip
 
@@ -135,6 +143,9 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     np.testing.assert_allclose(row["mixture_variation"], plain.V, **near)
     np.testing.assert_allclose(row["reach"], list(plain.reach.values()), rtol=1e-5)
     np.testing.assert_allclose(row["error_scale"], plain.sigma, **near)
+    np.testing.assert_allclose(row["error_lately"], plain.lately, **near)
+    np.testing.assert_allclose(row["median_worse"], plain.D, **near)
+    assert bool(row["below_floor"]) == plain.below
     factors = row["slot_factor"] / factor_kept(method)[1]
     np.testing.assert_allclose(factors, [[u[s] for s in sorted(u)] for u in plain.u], **near)
     np.testing.assert_allclose(row["quantile"], plain.q, atol=2e-2)

@@ -175,7 +175,7 @@ class Plain:
         spans = m.spans.tolist()
         self.q1, self.qh = Mean(500, 64), {h: Mean(500, 64) for h in spans}
         self.m5, self.v5, self.m2, self.mS = Mean(500), Mean(500), Mean(200), Mean(m.season_slots)
-        self.unit2, self.rho, self.suspect = 0.0, 0.75, None
+        self.unit2, self.rho, self.suspect, self.below = 0.0, 0.75, None, False
         self.hidden = np.zeros((1, m.layers, states(m.cell), m.hidden_size), np.float32)
         F = 9 + len(m.fractions) + 6
         self.A = Least(F, Z, 0.999, 1.0)
@@ -189,12 +189,12 @@ class Plain:
         self.L, self.L0 = np.zeros(Z), np.zeros(Z)
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
         self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
-        self.sigma, self.labels = np.zeros(Z), np.zeros(Z, int)
+        self.sigma, self.lately, self.D, self.labels = np.zeros(Z), np.zeros(Z), np.zeros(Z), np.zeros(Z, int)
         self.u = [dict.fromkeys(range(m.season_slots), 1.0) for _ in self.hs]
-        self.un = [dict.fromkeys(range(m.season_slots), 0) for _ in self.hs]
         normal = NormalDist()
         self.tau = np.array(m.quantiles)
-        self.q = np.tile([1.2 * normal.inv_cdf(t) for t in m.quantiles], (Z, 1))
+        self.q = np.tile([1.25 * normal.inv_cdf(t) for t in m.quantiles], (Z, 1))
+        self.gap = np.diff(self.q[0])
         self.g = np.array([0.0013 / normal.pdf(normal.inv_cdf(t)) for t in m.quantiles])
         C = len(m.covariates)
         self.cov, self.covmean, self.cov2, self.covn = np.zeros(C), np.zeros(C), np.zeros(C), np.zeros(C, int)
@@ -213,6 +213,7 @@ class Plain:
         elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
         step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
         z = self.hold(raw, elapsed <= 3 * step)
+        self.below |= z < self.m.least
         base = raw if self.rho == 0.75 else z
         self.season.settle(n, ms, elapsed, step)
         self.score(n, z)
@@ -242,6 +243,8 @@ class Plain:
             self.labels[j] += 1
             if not o["unsure"][j]:
                 self.band(n, h, j, e, o["width"][j], slot)
+                if n - h >= h and o["width"][j] > 0:
+                    self.D[j] += (clip((self.off - abs(z - zo)) / o["c"][j], 8) - self.D[j]) / 500
             if o["c"][j] == 0:
                 continue
             label = (z - zo) / o["c"][j]
@@ -269,18 +272,25 @@ class Plain:
             self.V[j] = keep * self.V[j] + r * r
 
     def band(self, n: int, h: int, j: int, e: float, width: float, slot: int) -> None:
+        q, count, middle = self.q[j], self.labels[j], len(self.tau) // 2
         if n - h >= h and width > 0:
-            self.q[j] += np.maximum(self.g, min(0.1, 2 / self.labels[j])) * (self.tau - (e / width <= self.q[j]))
-        size = abs(e)
-        self.sigma[j] = max(self.sigma[j], 0.02 * self.scale[j]) if self.labels[j] > 1 else 0.0
+            self.off = abs(e - q[middle] * width)
+            d = np.abs(np.diff(q)) / self.gap
+            step = self.g * np.clip(2000 / count, 1, 1 + 5 / h) * np.maximum(1, np.insert(d, middle, 0))
+            step[middle] = max(step[middle], min(0.1, 2 / count))
+            self.q[j] += step * (self.tau - (e / width <= q))
+        size, least, slots = abs(e), 0.02 * self.scale[j] * (count > 1), self.m.season_slots
+        self.sigma[j] = max(self.sigma[j], least) if count > 1 else 0.0
+        self.lately[j] = max(self.lately[j], least) if count > 1 else 0.0
+        recent = size
         if self.sigma[j] > 0:
-            self.un[j][slot] += 1
-            rate = max(0.05, 1 / (self.un[j][slot] + 10))
+            rate = max(0.05, 1 / (count / slots + 10))
             self.u[j][slot] += rate * (min(size / self.sigma[j], 6) - self.u[j][slot])
-            size /= np.clip(self.u[j][slot], 0.5, 1.2)
-            if self.labels[j] > 20:
-                size = min(size, 8 * self.sigma[j])
-        self.sigma[j] += max(1 / 200, 1 / self.labels[j]) * (size - self.sigma[j])
+            recent = size = size / np.clip(self.u[j][slot], 0.5, 1.2)
+            if count > 20:
+                size, recent = min(size, 8 * self.sigma[j]), min(size, 3 * max(self.sigma[j], self.lately[j]))
+        self.lately[j] += max(1 / (30 + 3 * h), 1 / count) * (recent - self.lately[j])
+        self.sigma[j] += max(1 / 200, 1.5 / (count + 0.5)) * (size - self.sigma[j])
 
     def learn(self, n: int, z: float, ms: int, elapsed: int, step: int) -> None:
         before_prev = getattr(self.season, "prev", 0.0)
@@ -390,7 +400,9 @@ class Plain:
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
-            sigma = max(self.sigma[j], 0.02 * scale[h])
+            sigma, lately = max(self.sigma[j], 0.02 * scale[h]), max(self.lately[j], 0.02 * scale[h])
+            r = lately / sigma if sigma > 0 else 1.0
+            sigma += min(((r - 1 / r) / 0.8) ** 2, 1) * (lately - sigma)
             width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
             M = w @ E / w.sum()
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
@@ -398,8 +410,16 @@ class Plain:
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):
                 o[name].append(value)
+        least = -np.inf if self.below else self.m.least
+        lowest = [(least - z) / c if c > 0 else -np.inf for c in o["c"]]
+        o["said"] = np.maximum(o["said"], lowest)
         self.origin.append(o)
         o["unsure"] = np.full(len(self.hs), base != z)
-        mean = base + np.array(o["said"]) * o["c"]
+        mean = np.maximum(base + np.array(o["said"]) * o["c"], least)
         width = np.where(o["c"] > 0, o["width"], 0)
-        return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]
+        bands = mean[:, None] + np.sort(self.q, axis=1) * width[:, None]
+        k, last = len(self.tau) // 2, len(self.tau) - 1
+        bands[:, k] += clip(20 * self.D, 1) * (self.D > 0) * (base - bands[:, k])
+        if last:
+            bands[:, k] = np.clip(bands[:, k], bands[:, k - 1], bands[:, k + 1])
+        return mean, np.maximum(bands, least)
