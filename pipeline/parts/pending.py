@@ -38,11 +38,10 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
     horizons = fixed[0]["horizons"]
     start = fixed[0]["start"]
     edge_unit = fixed[0]["edge_unit"]
-    floor = fixed[0]["least"]
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
-        least = floor if row["below_floor"] == 0 else -np.inf  # up to the event before
+        least = fixed[0]["least"] if row["below_floor"] == 0 else -np.inf  # up to the event before
         n = event["n"]
         raw = event["raw"]
         z = event["z"]
@@ -58,7 +57,6 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
         move = row["pending_move"]
         width = row["pending_width"]
         band = row["pending_band"]
-        network = row["pending_network"]
         event["network_error"] = np.nan
         expected[:] = np.nan
         for j in range(len(horizons)):
@@ -82,7 +80,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
                 naive[j] = error[j] if width[place] < 0.0 else (raw - last) / scale[j]  # it began at the raw one too
                 error_scale[j] = scale[j]
                 if j == 0 and width[place] >= 0.0:
-                    event["network_error"] = (raw - (last + network[n % h] * unit[place])) / scale[j]
+                    event["network_error"] = (raw - (last + row["pending_network"][n % h] * unit[place])) / scale[j]
             for k in range(inside.shape[1]):
                 low = mean + band[place, 2 * k] / edge_unit * size
                 high = mean + band[place, 2 * k + 1] / edge_unit * size
