@@ -31,12 +31,12 @@ def state_of(row: np.void, method: Method) -> Facts:
     facts |= {"season": SEASONS[int(row["season"])], "slots_seen": int((row["slot_visits"] > 0).sum()), **scales}
     if not row["count"]:
         return facts | {"horizons": {}}
-    weights, guards = mixture.weights(row), mixture.guards(row)
+    weights, guards, sizes = mixture.weights(row), mixture.guards(row), intervals.error_sizes(row).tolist()
     names = mixture.names(method)
     facts["horizons"] = {
         str(horizon): {
             "scale": float(row["scale"][j]),
-            "error_scale": float(row["error_scale"][j]),
+            "error_scale": sizes[j],
             "weights": dict(zip(names, weights[j].tolist(), strict=True)),
             "guard": float(guards[j]),
             "quantiles_in_widths": _by_level(method, np.sort(row["quantile"][j]).tolist()),
@@ -55,8 +55,10 @@ def _waiting(row: np.void, j: int, method: Method) -> Facts:
     mean = row["values"][n % method.longest] + row["pending_move"][place] * unit
     size = float(abs(row["pending_width"][place]) * unit)
     edges = row["pending_band"][place] / fixed(method)[0]["edge_unit"]
+    least = -math.inf if row["below_floor"] else method.least
+    mean = max(mean, least)
     bands = {
-        str(level): [_out(mean + edges[2 * k] * size, method), _out(mean + edges[2 * k + 1] * size, method)]
+        str(level): [_out(max(mean + edges[2 * k + side] * size, least), method) for side in (0, 1)]
         for k, level in enumerate(method.band_levels)
     }
     return {"width": size, "mean": _out(mean, method), "bands": bands}
@@ -67,7 +69,7 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
 
     `event` is the whole record that the wave has left (`Wave.stepped`), `row` the stream's right after it.
     """
-    weights, guards = mixture.weights(row), mixture.guards(row)
+    weights, guards, sizes = mixture.weights(row), mixture.guards(row), intervals.error_sizes(row).tolist()
     base, mixed, stacked = float(event["base"]), experts.mixed(method), experts.stacked(method) if method.full else []
     horizons: Facts = {}
     for j, horizon in enumerate(method.horizons):
@@ -90,7 +92,7 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
             },
             "guard": float(guards[j]),
             "scale": scale,
-            "error_scale": float(row["error_scale"][j]),
+            "error_scale": sizes[j],
             "slot": int(event["slot_ahead"][j]),
             "slot_factor": factor,
             "width": width * scale,

@@ -1,5 +1,6 @@
 """The settings that give a shard's state its meaning, and the constants that follow from them."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from statistics import NormalDist
@@ -17,7 +18,7 @@ GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # weights of a cell
 
 OWN_INPUTS, TIME_INPUTS = 5, 6  # what the network sees of an event beside the fractions of the season ahead
 
-VERSION = 9  # raised whenever the same events would give another state
+VERSION = 10  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Method:
     `horizons` are in events of the stream, increasing. `quantiles` are increasing, symmetric about 0.5.
     `max_gap` is in the stream's own steps; `stream_ttl_ms` in record timestamps (None: streams stay for ever).
     `window` is how many events a fine-tune goes back through, a multiple of 8.
+    `floor` is in the value's units: nothing is published below it for a stream that never was.
     `fine_rings` keeps what waits for labels, and windows, in float32 instead of fewer bits, to measure what that costs.
     """
 
@@ -45,6 +47,7 @@ class Method:
     max_gap: int = 100
     stream_ttl_ms: int | None = None
     window: int = 24
+    floor: float = 0.0
     fine_rings: bool = False
 
     @cached_property
@@ -61,6 +64,13 @@ class Method:
     def full(self) -> bool:
         """Whether the linear experts and their stacking take part."""
         return self.profile == "full"
+
+    @cached_property
+    def least(self) -> float:
+        """The floor as transformed values have it; no logarithm is below that of 0."""
+        if self.transform == "log":
+            return math.log(self.floor) if self.floor > 0 else -math.inf
+        return self.floor
 
     @cached_property
     def has_week(self) -> bool:

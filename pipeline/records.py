@@ -19,6 +19,7 @@ from pipeline.parts import (
     covariates,
     experts,
     features,
+    fine,
     intervals,
     linear,
     mixture,
@@ -38,6 +39,7 @@ PARTS: tuple[Part, ...] = (
     spikes.PART,
     scales.PART,
     season.PART,
+    fine.PART,
     weekly.PART,
     features.PART,
     covariates.PART,
@@ -120,8 +122,11 @@ def _worked_with(method: Method) -> list[Field]:
         ("moves", "f8", (len(experts.moves(method)), z)),  # of every expert; by name too: `<name>_move` (Z,)
         ("mixed_move", "f8", (z,)),  # as it is published
         ("width", "f8", (z,)),  # of the band, in horizon scales
-        ("edges", "f8", (z, q)),  # of its quantiles as they are kept: widths times the unit, whole, increasing
+        ("edges", "f8", (z, q)),  # of its quantiles: widths times the unit, increasing; whole, the median apart
         ("parts", "f8", (z, len(experts.part_names(method)))),  # forecasts of single experts
+        ("fine", "?"),  # whether the event's own part of the day was seen before
+        ("fine_place", "f8"),  # of the event among the parts of the day, from 0 to their number; -1: none
+        ("fine_mean", "f8"),  # what the part at that place is to be
         ("x", "f4", (method.inputs,)),  # what the network sees
         ("phi", "f4", (companion.width(method) if method.has_companion else linear.width(method),)),  # regressors
         ("absurd", "?"),  # the value before was a mad one among the first
@@ -159,6 +164,7 @@ def fixed(method: Method) -> Fixed:
         "spans": method.spans,  # (K,)
         "fractions": method.fraction_places,  # (5,) their places among the spans; the first is 1
         "slots": method.season_slots,
+        "least": method.least,  # the floor
         "root": method.root,  # the code of a bounded move's bound
     }
     for part in parts_of(method):

@@ -1,14 +1,24 @@
 """Intervals by tracking the quantiles of the mixture's own past errors, per stream and horizon.
 
-    e = z_t - M_h(o);  u[slot(t)] <- EW-rate max(.05, 1/(visits + 10)) of min(|e|/sigma, 6)
-    sigma <- EW(min(|e| / clip(u[slot(t)], .5..1.2), 8 sigma), 200), not below c_h/50
-    for each level tau: q_tau += max(g_tau, min(.1, 2/count)) (tau - [e/width(o) <= q_tau])
-    width = sigma max(u[slot(t+h)], .05) as it was at the origin;  band = M_h + sort(q) width
+    e = z_t - M_h(o);  u[slot(t)] <- EW-rate max(.05, 1/(count/slots + 10)) of min(|e|/sigma, 6)
+    a = |e| / clip(u[slot(t)], .5..1.2);  sigma += max(1/200, 1.5/(count + .5)) (min(a, 8 sigma) - sigma)
+    lately <- EW(min(a, 3 max(sigma, lately)), 30 + 3 h);  neither is below c_h/50
+    r = lately/sigma;  size = sigma + min(1, ((r - 1/r)/.8)^2) (lately - sigma)
+    for each level tau: q_tau += g_tau clip(2000/count, 1..1 + 5/h) max(1, d_tau) (tau - [e/width(o) <= q_tau])
+    d_tau = |q_tau - its neighbour towards the median| by what it was at first;  the median's rate is 2/count at first
+    width = size max(u[slot(t+h)], .05) as it was at the origin;  band = M_h + sort(q) width
 
 Each quantile of the scaled error moves up by its level after a miss above and down after one below, so in the long
 run it is exceeded exactly as often as it should be (quantile tracking, as in Angelopoulos, Candes and Tibshirani,
-"Conformal PID control for time series prediction", 2023). The share of an error that u explains to sigma is bounded, or
-u would hold sigma down while a stream's errors grow a thousandfold.
+"Conformal PID control for time series prediction", 2023). It moves further where labels are few yet, and where
+quantiles are far apart, since there it has a long way to go. Where noise has just grown or fallen, the mean of the last
+errors is far from that of many, and the width follows it; else it would only add noise. The share of an error that u
+explains to sigma is bounded, or u would hold sigma down while a stream's errors grow a thousandfold.
+
+Where many labels are exactly no change, the median is the last value, whatever the mean is; so the published median
+goes there, as far as its neighbours let it, where the last value was the nearer one lately:
+
+    D <- EW(clip((|e - q_.5 width(o)| - |z_t - z_o|)/c_h(o), 8), 500);  median += clip(20 D, 0..1) (z_t - median)
 """
 
 from collections.abc import Mapping
@@ -16,20 +26,28 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Events, Field, Fixed, Rows
+from pipeline.arrays import Events, Field, Fixed, Floats, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts.part import Part
 
 MEMORY = 200.0  # labels
+RISING = 1.5  # of the first labels those that come later count for more: a stream's first errors are its largest
+LATELY = 30.0  # of the short memory, and three horizons: errors so far ahead overlap
+NOTABLE = 0.4  # (r - 1/r)/2 from which on the short memory counts alone
+SETTLED = 2000.0  # labels after which quantiles move at their least rate
+FASTER = 5.0  # times that by the horizon, and more, at first
 CLIP = 8.0  # errors above so many times their mean are cut in the scale
+CLIP_LATELY = 3.0  # in the short memory: one of them is no change
 SLOT_CLIP = 6.0
 SLOT_RATE = 0.05
 LEAST_ERROR = 0.02  # least sigma, in horizon scales: after months of one constant it must find back
 LEAST_SLOT = 0.05  # of the slot factor
 SHARE = (0.5, 1.2)  # of an error that the slot factor may explain to the scale
 WARM = 20
-START = 1.2  # tracked quantiles start at so many times the normal's
+START = 1.25  # tracked quantiles start at so many times the normal's
+MEDIAN_MEMORY = 500.0  # labels
+MEDIAN_GAIN = 20.0
 MEAN_TO_DEVIATION = 0.8  # mean absolute value of a standard normal, before there are errors to measure
 WIDEST = 1e30  # horizon scales, so that it fits float32
 EDGE = 32.0  # widths: no edge is further; they are published as exactly as they wait
@@ -45,9 +63,10 @@ def fields(method: Method) -> list[Field]:
     z = len(method.horizons)
     return [
         ("error_scale", "f4", (z,)),  # sigma, mean absolute error
+        ("error_lately", "f4", (z,)),  # the same with a short memory
+        ("median_worse", "f4", (z,)),  # D, than the last value
         ("quantile", "f8" if method.full else "f4", (z, len(method.quantiles))),  # of error / width
         ("slot_factor", factor_kept(method)[0], (z, method.season_slots)),  # u
-        ("slot_scored", "u1", (z, method.season_slots)),  # no more than 255 matter
     ]
 
 
@@ -62,14 +81,21 @@ def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
     return {
         "levels": method.levels,  # (Q,)
         "rates": method.interval_rates,  # (Q,)
+        "apart": _apart(method),  # (Q,)
         "factor_unit": factor_kept(method)[1],
         "edge_unit": method.ring_unit(EDGE),
     }
 
 
+def _apart(method: Method) -> Floats:
+    """(Q,) how far from its neighbour towards the median each quantile starts; the median has none."""
+    inward = np.diff(START * method.normal_quantiles)
+    return np.concatenate([inward[: method.bands], [np.inf], inward[method.bands :]])
+
+
 @kernel
-def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
-    """Learn from the errors of the forecasts whose label arrived, in the slot it arrived in.
+def track(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Move the quantiles by the errors of the forecasts whose label arrived, and see how the median did.
 
     The ring of values must still end at the event before.
     """
@@ -77,6 +103,46 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
     start = fixed[0]["start"]
     levels = fixed[0]["levels"]
     rate = fixed[0]["rates"]
+    apart = fixed[0]["apart"]
+    middle = len(levels) // 2
+    for b in range(len(events)):
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        z = events[b]["z"]
+        values = row["values"]
+        unit = row["pending_unit"]
+        move = row["pending_move"]
+        width = row["pending_width"]
+        quantile = row["quantile"]
+        worse = row["median_worse"]
+        for j in range(len(horizons)):
+            h = horizons[j]
+            labels = n - h + 1
+            place = start[j] + n % h
+            made_with = width[place] * unit[place]
+            if labels <= h or made_with <= 0.0:
+                continue
+            last = values[(n - h) % len(values)]
+            e = z - (last + move[place] * unit[place])
+            d = (abs(e - quantile[j, middle] * made_with) - abs(z - last)) / unit[place]
+            worse[j] += (min(max(d, -CLIP), CLIP) - worse[j]) / MEDIAN_MEMORY
+            pace = min(max(SETTLED / labels, 1.0), 1.0 + FASTER / h)
+            for i in range(len(levels)):  # from both ends inwards, so that no neighbour has moved yet
+                q = i if i < middle else len(levels) - 1 + middle - i
+                inner = q + 1 if q < middle else max(q - 1, middle)
+                step = rate[q] * pace * max(abs(quantile[j, q] - quantile[j, inner]) / apart[q], 1.0)
+                if q == middle:
+                    step = max(step, min(0.1, 2.0 / labels))
+                below = 1.0 if e / made_with <= quantile[j, q] else 0.0
+                quantile[j, q] += step * (levels[q] - below)
+
+
+@kernel
+def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Measure the errors of the forecasts whose label arrived, in the slot it arrived in."""
+    horizons = fixed[0]["horizons"]
+    start = fixed[0]["start"]
+    slots = fixed[0]["slots"]
     factor_unit = fixed[0]["factor_unit"]
     for b in range(len(events)):
         row = rows[events[b]["row"]]
@@ -87,37 +153,33 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         move = row["pending_move"]
         width = row["pending_width"]
         error_scale = row["error_scale"]
+        lately = row["error_lately"]
         scale = row["scale"]
-        quantile = row["quantile"]
         factor = row["slot_factor"]
-        scored = row["slot_scored"]
         s = row["slot"]
         for j in range(len(horizons)):
             h = horizons[j]
             labels = n - h + 1
-            if labels < 1:
-                continue
             place = start[j] + n % h
-            e = z - (values[(n - h) % len(values)] + move[place] * unit[place])
-            made_with = width[place] * unit[place]
-            if made_with < 0.0:
+            if labels < 1 or width[place] * unit[place] < 0.0:
                 continue
-            if labels > h and made_with > 0.0:
-                for q in range(len(levels)):
-                    below = 1.0 if e / made_with <= quantile[j, q] else 0.0
-                    quantile[j, q] += max(rate[q], min(0.1, 2.0 / labels)) * (levels[q] - below)
-            size = abs(e)
-            sigma = max(error_scale[j], LEAST_ERROR * scale[j]) if labels > 1 else 0.0
+            size = abs(z - (values[(n - h) % len(values)] + move[place] * unit[place]))
+            recent = size
+            least = LEAST_ERROR * scale[j] if labels > 1 else 0.0
+            sigma = max(error_scale[j], least)
+            short = max(lately[j], least)
             if sigma > 0.0:
-                scored[j, s] = min(scored[j, s] + 1, 255)
-                slot_rate = max(SLOT_RATE, 1.0 / (scored[j, s] + 10.0))
+                slot_rate = max(SLOT_RATE, 1.0 / (labels / slots + 10.0))
                 u = factor[j, s] / factor_unit
                 u += slot_rate * (min(size / sigma, SLOT_CLIP) - u)
                 factor[j, s] = np.rint(u * factor_unit)
                 size /= min(max(u, SHARE[0]), SHARE[1])
+                recent = size
                 if labels > WARM:
                     size = min(size, CLIP * sigma)
-            error_scale[j] = sigma + max(1.0 / MEMORY, 1.0 / labels) * (size - sigma)
+                    recent = min(recent, CLIP_LATELY * max(sigma, short))
+            error_scale[j] = sigma + max(1.0 / MEMORY, RISING / (labels + RISING - 1.0)) * (size - sigma)
+            lately[j] = short + max(1.0 / (LATELY + 3.0 * h), 1.0 / labels) * (recent - short)
 
 
 @kernel
@@ -132,17 +194,26 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
         target_slot = events[b]["slot_ahead"]
         width = events[b]["width"]
         edges = events[b]["edges"]
+        mixed = events[b]["mixed_move"]
         scale = row["scale"]
         error_scale = row["error_scale"]
+        lately = row["error_lately"]
+        worse = row["median_worse"]
         quantile = row["quantile"]
         factor = row["slot_factor"]
+        last = edges.shape[1] - 1
+        middle = last // 2
         for j in range(len(horizons)):
             width[j] = 0.0
             if scale[j] > 0.0:
                 width[j] = MEAN_TO_DEVIATION
                 if n >= horizons[j]:
                     u = factor[j, target_slot[j]] / factor_unit
-                    width[j] = min(max(error_scale[j] / scale[j], LEAST_ERROR) * max(u, LEAST_SLOT), WIDEST)
+                    sigma = max(error_scale[j] / scale[j], LEAST_ERROR)
+                    short = max(lately[j] / scale[j], LEAST_ERROR)
+                    apart = (short / sigma - sigma / short) / 2.0
+                    sigma += min((apart / NOTABLE) ** 2, 1.0) * (short - sigma)
+                    width[j] = min(sigma * max(u, LEAST_SLOT), WIDEST)
             for q in range(edges.shape[1]):
                 edge = np.rint(min(max(quantile[j, q], -EDGE), EDGE) * edge_unit)
                 k = q
@@ -150,6 +221,22 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                     edges[j, k] = edges[j, k - 1]
                     k -= 1
                 edges[j, k] = edge
+            if width[j] > 0.0:
+                median = edges[j, middle]
+                median += min(max(MEDIAN_GAIN * worse[j], 0.0), 1.0) * (-mixed[j] / width[j] * edge_unit - median)
+                if last > 0:
+                    median = min(max(median, edges[j, middle - 1]), edges[j, middle + 1])
+                edges[j, middle] = median
 
 
-PART = Part(fields, initialise, fixed, learn=(learn,), forecast=(forecast,))
+def error_sizes(row: np.void) -> Floats:
+    """(Z,) the size of error that the width of a row's next bands follows, in the units of z."""
+    least = LEAST_ERROR * row["scale"][: len(row["error_scale"])].astype(np.float64)
+    sigma, short = np.maximum(row["error_scale"], least), np.maximum(row["error_lately"], least)
+    with np.errstate(divide="ignore", invalid="ignore"):  # both are 0 before there are errors
+        share = np.minimum(((short / sigma - sigma / short) / 2 / NOTABLE) ** 2, 1)
+    sizes: Floats = sigma + np.nan_to_num(share) * (short - sigma)
+    return sizes
+
+
+PART = Part(fields, initialise, fixed, learn=(track, learn), forecast=(forecast,))

@@ -61,6 +61,9 @@ def regressors(rows: Rows, events: Events, fixed: Fixed) -> None:
             for f in range(3):
                 phi[1 + f] = min(max(changes[f] / s, -STEP), STEP)
             phi[4] = min(max((naive[fractions[0]] - prev) / s, -STEP), STEP)
+            if event["fine"]:
+                prev = row["slot_before"][1]
+                phi[4] = min(max((profile[fractions[0]] - prev) / s, -STEP), STEP)
             phi[5] = min(max(row["slot_shift"] / s, -STEP), STEP)
             phi[6] = min(max((z - row["recent_mean"]) / s, -LEVEL), LEVEL)
             phi[7] = min(max((z - row["season_mean"]) / s, -LEVEL), LEVEL)

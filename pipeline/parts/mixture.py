@@ -12,7 +12,7 @@ in them can be a hundred times the last value's error. So a guard compares both 
 withholds the move where it did worse; what is published is the last value and the rest of the move:
 
     y and the mixture's move m cut at 4, where y is not 0:  L <- EW((y - m)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
-    published: z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t)
+    published: z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t), not below the floor of a stream that never was
 
 A label of exactly 0 says nothing there: where events are rare it is the rule, and a stuck sensor is no end of a trend.
 
@@ -103,12 +103,14 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
     start = fixed[0]["start"]
     root = fixed[0]["root"]
     mixed = fixed[0]["mixed"]
+    least = fixed[0]["least"]
     many = len(mixed) + 1
     weight = np.empty(many)
     move = np.empty(many)
     for b in range(len(events)):
         row = rows[events[b]["row"]]
         n = events[b]["n"]
+        z = events[b]["z"]
         moves = events[b]["moves"]
         published = events[b]["mixed_move"]
         regret = row["mixture_regret"]
@@ -135,6 +137,8 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
             combined = sum_ / total
             guard = min(max(2.0 - loss[j, 0] / (WORSE * loss[j, 1] + LEAST), 0.0), 1.0)
             published[j] = guard * combined
+            if row["below_floor"] == 0 and scale[j] > 0.0:
+                published[j] = max(published[j], (least - z) / scale[j])
             place = start[j] + n % horizons[j]
             for e in range(LAST + 1, many):
                 apart = min(max(move[e] - combined, -CLIP), CLIP)

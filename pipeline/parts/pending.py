@@ -41,6 +41,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
+        least = fixed[0]["least"] if row["below_floor"] == 0 else -np.inf  # up to the event before
         n = event["n"]
         raw = event["raw"]
         z = event["z"]
@@ -56,7 +57,6 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
         move = row["pending_move"]
         width = row["pending_width"]
         band = row["pending_band"]
-        network = row["pending_network"]
         event["network_error"] = np.nan
         expected[:] = np.nan
         for j in range(len(horizons)):
@@ -80,23 +80,27 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
                 naive[j] = error[j] if width[place] < 0.0 else (raw - last) / scale[j]  # it began at the raw one too
                 error_scale[j] = scale[j]
                 if j == 0 and width[place] >= 0.0:
-                    event["network_error"] = (raw - (last + network[n % h] * unit[place])) / scale[j]
+                    event["network_error"] = (raw - (last + row["pending_network"][n % h] * unit[place])) / scale[j]
             for k in range(inside.shape[1]):
                 low = mean + band[place, 2 * k] / edge_unit * size
                 high = mean + band[place, 2 * k + 1] / edge_unit * size
                 inside[j, k] = 1 if low <= raw <= high else 0
                 if j == 0 and k == 0 and size > 0.0:
-                    expected[0] = mean
-                    expected[1] = low
+                    expected[0] = max(mean, least)
+                    expected[1] = max(low, least)
                     expected[2] = high
 
 
 @kernel
 def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
-    """Put the forecasts into the rings, and publish them as exactly as they are kept, in the units of z."""
+    """Put the forecasts into the rings, and publish them as exactly as they are kept, in the units of z.
+
+    Where no value that counts was ever below the floor, nothing published is; what is kept is, by less than a unit.
+    """
     horizons = fixed[0]["horizons"]
     start = fixed[0]["start"]
     edge_unit = fixed[0]["edge_unit"]
+    floor = fixed[0]["least"]
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
@@ -109,12 +113,14 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
         mean = event["mean"]
         quantiles = event["quantiles"]
         last = edges.shape[1] - 1
+        middle = last // 2
         scale = row["scale"]
         unit = row["pending_unit"]
         move = row["pending_move"]
         width = row["pending_width"]
         band = row["pending_band"]
         row["pending_network"][n % horizons[0]] = event["network_move"][0]
+        least = floor if row["below_floor"] == 0 else -np.inf
         for j in range(len(horizons)):
             place = start[j] + n % horizons[j]
             unit[place] = scale[j]
@@ -122,11 +128,16 @@ def keep(rows: Rows, events: Events, fixed: Fixed) -> None:
             width[place] = widths[j]
             size = width[place] * unit[place]
             if base != z and scale[j] > 0.0:
-                move[place] = min(max(moves[j] + (base - z) / scale[j], -MOST), MOST)
+                move[place] = min(max(moves[j] + (base - z) / scale[j], (least - z) / scale[j], -MOST), MOST)
                 width[place] = -width[place]
-            mean[j] = z + move[place] * unit[place]
+            mean[j] = max(z + move[place] * unit[place], least)
+            bottom = np.floor((least - mean[j]) / size * edge_unit) if size > 0.0 else -np.inf
             for q in range(last + 1):
-                quantiles[j, q] = mean[j] + edges[j, q] / edge_unit * size
+                edges[j, q] = max(edges[j, q], bottom)
+                quantiles[j, q] = max(mean[j] + edges[j, q] / edge_unit * size, least)
+            lower, upper = (-np.inf, np.inf) if last == 0 else (quantiles[j, middle - 1], quantiles[j, middle + 1])
+            if abs(quantiles[j, middle] - base) * edge_unit <= size and lower <= base <= upper:
+                quantiles[j, middle] = base  # it was meant
             for k in range(band.shape[1] // 2):
                 band[place, 2 * k] = edges[j, k]
                 band[place, 2 * k + 1] = edges[j, last - k]

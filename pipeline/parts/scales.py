@@ -43,6 +43,7 @@ def fields(method: Method) -> list[Field]:
         ("reach", "f4", (spans,)),  # the largest change over each span
         ("step_scale", "f4"),  # s, the root of step2
         ("spread", "f4"),  # that of the variance
+        ("below_floor", "u1"),  # 1: a value that counts was
         ("begun_anew", "u1"),  # 1: after a mad value among the first
     ]
 
@@ -71,6 +72,7 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Take in z as event n of its stream. Overwrites the value H events back, so labels are scored before."""
     spans = fixed[0]["spans"]
     slots = fixed[0]["slots"]
+    least = fixed[0]["least"]
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
@@ -79,6 +81,8 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         longest = len(values)
         count = event["n"]
         z = event["z"]
+        if z < least:
+            row["below_floor"] = 1
         if count == 0:
             row["mean"] = z
             row["recent_mean"] = z

@@ -18,8 +18,8 @@ WEEK_MS = 7 * DAY_MS
 
 
 def fields(method: Method) -> list[Field]:
-    """The table; NaN where a slot was never seen."""
-    return [("week", "f8", (7 * method.season_slots,))]
+    """The table, as differences from the first value: so float32 is enough; NaN where a slot was never seen."""
+    return [("week", "f4", (7 * method.season_slots,)), ("week_base", "f8")]
 
 
 def initialise(_method: Method, row: np.void) -> None:
@@ -34,7 +34,9 @@ def learn(rows: Rows, events: Events, _fixed: Fixed) -> None:
         event = events[b]
         row = rows[event["row"]]
         week = row["week"]
-        z = event["z"]
+        if event["n"] == 0:
+            row["week_base"] = event["z"]
+        z = event["z"] - row["week_base"]
         if row["season"] == DAY or row["season"] == WEEK:
             s = (event["time_ms"] % WEEK_MS) * len(week) // WEEK_MS
             if np.isnan(week[s]):
@@ -57,7 +59,7 @@ def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
             if scale[j] > 0.0 and (row["season"] == DAY or row["season"] == WEEK):
                 slot = week[(target_ms[j] % WEEK_MS) * len(week) // WEEK_MS]
                 if not np.isnan(slot):
-                    moves[j] = min(max((slot - event["z"]) / scale[j], -BOUND), BOUND)
+                    moves[j] = min(max((slot + row["week_base"] - event["z"]) / scale[j], -BOUND), BOUND)
 
 
 PART = Part(fields, initialise, takes_part=lambda method: method.has_week, learn=(learn,), forecast=(move,))

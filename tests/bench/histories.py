@@ -200,7 +200,7 @@ def plain(name: str, *columns: str, time: str = "ts") -> Callable[[], History]:
 
 
 FAR = (1, 3, 6, 12, 24)
-# Nothing was ever chosen by these but how fast bands follow errors, how far a trend may reach and when the guard acts
+# Nothing was ever chosen by these but the numbers of the bands, how far a trend may reach and when the guard acts
 OTHERS = {
     "electricity": plain("hourly/hourly_electricity", "y"),
     "city-traffic": plain("hourly/hourly_sf_traffic", "y"),

@@ -35,9 +35,27 @@ def walk(seed: int, n: int) -> np.ndarray:
     return 50 + shape + 0.1 * rng.normal(size=n) + spikes
 
 
+def stairs(seed: int, n: int) -> np.ndarray:
+    """A level that is that of before at nine events of ten, 0 or more."""
+    steps = np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], n, p=[0.05, 0.9, 0.05])
+    walk = np.cumsum(steps)
+    return np.asarray(walk - np.minimum(np.minimum.accumulate(walk), 0))
+
+
 def nights(days: int) -> np.ndarray:
     """Hourly from 8 to 17 o'clock: nothing at night."""
     return 1_700_006_400_000 // DAY * DAY + np.concatenate([DAY * d + HOUR * np.arange(8, 18) for d in range(days)])
+
+
+def half_hours(n: int) -> np.ndarray:
+    """A walk by a day whose every half hour is another, far from zero, and a jump away and back."""
+    shape, at = np.random.default_rng(16).normal(size=48) * 3, np.arange(n)
+    return 1e6 + walk(16, n) + np.resize(shape, n) + np.where((at > 400) & (at < 500), 900.0, 0.0)
+
+
+def minutes(n: int) -> np.ndarray:
+    """Times 50 to 80 s apart."""
+    return hourly(1)[0] + np.cumsum(np.random.default_rng(20).integers(50_000, 80_000, n))
 
 
 def both(
@@ -54,6 +72,13 @@ def both(
     said = [plain.take(r.time_ms, r.value, r.covariates) for r in log]
     forecasts = fold(shard, log, range(0, len(log), 70))
     return shard, forecasts, plain, np.array([m for m, _ in said]), np.array([q for _, q in said])
+
+
+def fine_codes(row: np.void) -> dict[int, int]:
+    """Those of the parts that were seen, from the base."""
+    parts, table = int(row["fine_parts"]), row["fine"].astype(int)
+    codes = table[:parts] if parts > 720 else table[: 2 * parts : 2] * 256 + table[1 : 2 * parts : 2]
+    return {i: int(code) - (128 if parts > 720 else 32_768) for i, code in enumerate(codes) if code}
 
 
 LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
@@ -76,6 +101,9 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
         METHOD, hourly(300), np.where(np.arange(300) == 3, -9999.0, walk(17, 300)), None,
     ),
     "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
+    "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
+    "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
+    "steps and stays, never below 0": (METHOD, hourly(700), stairs(19, 700), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip
 
@@ -98,8 +126,12 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     if method.has_week:
         seen = np.flatnonzero(~np.isnan(row["week"])).tolist()
         assert seen == sorted(plain.week)
-        np.testing.assert_allclose(row["week"][seen], [plain.week[s] for s in seen], rtol=1e-12)
+        week = np.array([plain.week[s] for s in seen]) - (plain.z[0] if seen else 0)
+        np.testing.assert_allclose(row["week"][seen], week, rtol=1e-5, atol=1e-5)
     if method.full:
+        assert row["fine_parts"] == plain.fine.parts
+        assert fine_codes(row) == plain.fine.code
+        np.testing.assert_allclose(row["fine_lasting"], plain.lasting, **near)
         np.testing.assert_allclose(row["linear_weights"], plain.A.W, **near)
         np.testing.assert_allclose(row["stack_weights"], [k.W[0] for k in plain.K], **near)
     if method.has_companion:
@@ -111,6 +143,9 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     np.testing.assert_allclose(row["mixture_variation"], plain.V, **near)
     np.testing.assert_allclose(row["reach"], list(plain.reach.values()), rtol=1e-5)
     np.testing.assert_allclose(row["error_scale"], plain.sigma, **near)
+    np.testing.assert_allclose(row["error_lately"], plain.lately, **near)
+    np.testing.assert_allclose(row["median_worse"], plain.D, **near)
+    assert bool(row["below_floor"]) == plain.below
     factors = row["slot_factor"] / factor_kept(method)[1]
     np.testing.assert_allclose(factors, [[u[s] for s in sorted(u)] for u in plain.u], **near)
     np.testing.assert_allclose(row["quantile"], plain.q, atol=2e-2)

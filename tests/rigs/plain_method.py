@@ -111,6 +111,54 @@ class Season:
         return self.at(ms, n), ms
 
 
+class Fine:
+    """The day in parts of the stream's own step, as whole numbers of a unit."""
+
+    def __init__(self) -> None:
+        self.parts, self.streak, self.code = 0, 0, dict[int, int]()
+
+    def settle(self, ms: int, step: int, slots: int, z: float, s: float) -> None:
+        wanted = min(round(DAY / step), 1440)
+        self.streak = self.streak + 1 if wanted >= 1.5 * max(self.parts, slots) else 0
+        if self.streak == 20:
+            self.parts, self.streak, self.code = wanted, 0, {}
+            self.begun, self.base = ms - DAY // wanted // 2, z
+            self.most = 32_766 if wanted <= 720 else 126
+            self.unit = float(np.float32(s / (64 if wanted <= 720 else 8)))
+
+    def value(self, i: int) -> float:
+        return self.base + self.code[i] * self.unit
+
+    def at(self, ms: int) -> float | None:
+        """Between the middles of the part and the nearer neighbour."""
+        x = (ms - self.begun) % DAY * self.parts / DAY
+        i = int(x)
+        if i not in self.code:
+            return None
+        k = (i + (1 if x - i > 0.5 else -1)) % self.parts
+        return self.value(i) + abs(x - i - 0.5) * ((self.value(k) if k in self.code else self.value(i)) - self.value(i))
+
+    def learn(self, z: float, ms: int, elapsed: int, step: int, spread: float) -> None:
+        since, i = ms - self.begun, int((ms - self.begun) % DAY * self.parts / DAY)
+        foretold, days = self.at(ms), since // DAY
+        mean = z
+        if foretold is not None:
+            rate = max(0.1, 1 / (days + 1)) * min(1, self.parts * step / DAY)
+            mean = self.value(i) + rate * clip(z - foretold, 4 * spread)
+        fits = abs(mean - self.base) < self.most * self.unit
+        if not fits or days != (since - elapsed) // DAY:
+            values = {k: self.value(k) for k in self.code}
+            low, high = min([mean, *values.values()]), max([mean, *values.values()])
+            needed = 0.75 * (high - low)
+            if needed > 0 and not (fits and 2 * needed > self.most * self.unit):
+                self.base, unit = (low + high) / 2, needed / self.most
+                self.code = {k: int(np.rint((v - self.base) / unit)) for k, v in values.items()}
+                self.unit = float(np.float32(unit))
+        up = 0.5 if self.parts <= 720 else (0.6180339887498949 * days + 0.7548776662466927 * i) % 1
+        if self.unit > 0:
+            self.code[i] = int(np.floor((mean - self.base) / self.unit + up))
+
+
 class Plain:
     """One stream."""
 
@@ -123,10 +171,11 @@ class Plain:
         self.times: list[int] = []
         self.season = Season(m.season, m.season_slots)
         self.week: dict[int, float] = {}
+        self.fine, self.lasting = Fine(), np.full((Z, 2), 5.0)
         spans = m.spans.tolist()
         self.q1, self.qh = Mean(500, 64), {h: Mean(500, 64) for h in spans}
         self.m5, self.v5, self.m2, self.mS = Mean(500), Mean(500), Mean(200), Mean(m.season_slots)
-        self.unit2, self.rho, self.suspect = 0.0, 0.75, None
+        self.unit2, self.rho, self.suspect, self.below = 0.0, 0.75, None, False
         self.hidden = np.zeros((1, m.layers, states(m.cell), m.hidden_size), np.float32)
         F = 9 + len(m.fractions) + 6
         self.A = Least(F, Z, 0.999, 1.0)
@@ -140,12 +189,12 @@ class Plain:
         self.L, self.L0 = np.zeros(Z), np.zeros(Z)
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
         self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
-        self.sigma, self.labels = np.zeros(Z), np.zeros(Z, int)
+        self.sigma, self.lately, self.D, self.labels = np.zeros(Z), np.zeros(Z), np.zeros(Z), np.zeros(Z, int)
         self.u = [dict.fromkeys(range(m.season_slots), 1.0) for _ in self.hs]
-        self.un = [dict.fromkeys(range(m.season_slots), 0) for _ in self.hs]
         normal = NormalDist()
         self.tau = np.array(m.quantiles)
-        self.q = np.tile([1.2 * normal.inv_cdf(t) for t in m.quantiles], (Z, 1))
+        self.q = np.tile([1.25 * normal.inv_cdf(t) for t in m.quantiles], (Z, 1))
+        self.gap = np.diff(self.q[0])
         self.g = np.array([0.0013 / normal.pdf(normal.inv_cdf(t)) for t in m.quantiles])
         C = len(m.covariates)
         self.cov, self.covmean, self.cov2, self.covn = np.zeros(C), np.zeros(C), np.zeros(C), np.zeros(C, int)
@@ -164,10 +213,11 @@ class Plain:
         elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
         step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
         z = self.hold(raw, elapsed <= 3 * step)
+        self.below |= z < self.m.least
         base = raw if self.rho == 0.75 else z
         self.season.settle(n, ms, elapsed, step)
         self.score(n, z)
-        self.learn(n, z, ms)
+        self.learn(n, z, ms, elapsed, step)
         return self.forecast(n, z, base, ms, step, self.covariates(given))
 
     def hold(self, raw: float, soon: bool) -> float:
@@ -193,6 +243,8 @@ class Plain:
             self.labels[j] += 1
             if not o["unsure"][j]:
                 self.band(n, h, j, e, o["width"][j], slot)
+                if n - h >= h and o["width"][j] > 0:
+                    self.D[j] += (clip((self.off - abs(z - zo)) / o["c"][j], 8) - self.D[j]) / 500
             if o["c"][j] == 0:
                 continue
             label = (z - zo) / o["c"][j]
@@ -203,6 +255,9 @@ class Plain:
                 k, x = self.K[j], o["X"][j]
                 miss = y - k.W[0] @ x
                 k.W[0] += k.see(x, guard=True) * miss
+                away, shifted = o["away"][j], o["X"][j][4]
+                if away and abs(label) < 4 and abs(shifted) < 4:
+                    self.lasting[j] += away * np.array([label - shifted + away, away]) - self.lasting[j] / 500
             u = o["raw"][j]
             self.a[j] += u * y - self.a[j] / 3000
             self.b[j] += u * u - self.b[j] / 3000
@@ -217,22 +272,32 @@ class Plain:
             self.V[j] = keep * self.V[j] + r * r
 
     def band(self, n: int, h: int, j: int, e: float, width: float, slot: int) -> None:
+        q, count, middle = self.q[j], self.labels[j], len(self.tau) // 2
         if n - h >= h and width > 0:
-            self.q[j] += np.maximum(self.g, min(0.1, 2 / self.labels[j])) * (self.tau - (e / width <= self.q[j]))
-        size = abs(e)
-        self.sigma[j] = max(self.sigma[j], 0.02 * self.scale[j]) if self.labels[j] > 1 else 0.0
+            self.off = abs(e - q[middle] * width)
+            d = np.abs(np.diff(q)) / self.gap
+            step = self.g * np.clip(2000 / count, 1, 1 + 5 / h) * np.maximum(1, np.insert(d, middle, 0))
+            step[middle] = max(step[middle], min(0.1, 2 / count))
+            self.q[j] += step * (self.tau - (e / width <= q))
+        size, least, slots = abs(e), 0.02 * self.scale[j] * (count > 1), self.m.season_slots
+        self.sigma[j] = max(self.sigma[j], least) if count > 1 else 0.0
+        self.lately[j] = max(self.lately[j], least) if count > 1 else 0.0
+        recent = size
         if self.sigma[j] > 0:
-            self.un[j][slot] += 1
-            rate = max(0.05, 1 / (self.un[j][slot] + 10))
+            rate = max(0.05, 1 / (count / slots + 10))
             self.u[j][slot] += rate * (min(size / self.sigma[j], 6) - self.u[j][slot])
-            size /= np.clip(self.u[j][slot], 0.5, 1.2)
-            if self.labels[j] > 20:
-                size = min(size, 8 * self.sigma[j])
-        self.sigma[j] += max(1 / 200, 1 / self.labels[j]) * (size - self.sigma[j])
+            recent = size = size / np.clip(self.u[j][slot], 0.5, 1.2)
+            if count > 20:
+                size, recent = min(size, 8 * self.sigma[j]), min(size, 3 * max(self.sigma[j], self.lately[j]))
+        self.lately[j] += max(1 / (30 + 3 * h), 1 / count) * (recent - self.lately[j])
+        self.sigma[j] += max(1 / 200, 1.5 / (count + 0.5)) * (size - self.sigma[j])
 
-    def learn(self, n: int, z: float, ms: int) -> None:
+    def learn(self, n: int, z: float, ms: int, elapsed: int, step: int) -> None:
         before_prev = getattr(self.season, "prev", 0.0)
         self.season.learn(z, self.z[-1] if self.z else z)
+        self.known = False
+        if self.m.full and self.season.kind == "day" and step > 0:
+            self.refine(z, ms, elapsed, step)
         self.shift = self.season.prev - before_prev if n else 0.0
         if self.season.kind in ("day", "week"):
             s = int(ms % (7 * DAY) * 7 * self.m.season_slots // (7 * DAY))
@@ -251,6 +316,19 @@ class Plain:
             if n >= h:
                 q.take((z - self.z[n - h]) ** 2)
                 self.reach[h] = max(self.reach[h], np.sqrt(q.taken))
+
+    def refine(self, z: float, ms: int, elapsed: int, step: int) -> None:
+        season, fine, floor = self.season, self.fine, 1e-10 * self.unit2
+        fine.settle(ms, step, season.S, z, np.sqrt(self.q1.m + floor) if len(self.z) > 1 else 0.0)
+        if not fine.parts:
+            return
+        if season.visits[season.slot] > 1:
+            rate = max(0.1, 2 * season.S / fine.parts)
+            season.mean[season.slot] = z + (1 - rate) * (season.pprev - z)
+        foretold = fine.at(ms)
+        fine.learn(z, ms, elapsed, step, np.sqrt(self.v5.m + floor))
+        if foretold is not None:
+            self.known, season.prev, season.pprev = True, season.pprev, foretold
 
     def covariates(self, given: tuple[float, ...]) -> np.ndarray:
         out = []
@@ -278,6 +356,9 @@ class Plain:
         sn = {h: self.season.last.get(slot, z) for h, (slot, _) in there.items()}
         pf = {h: self.season.mean.get(slot, z) for h, (slot, _) in there.items()}
         prev, pprev = self.season.prev, self.season.pprev
+        if self.known:
+            sn = pf
+            pf = {h: pf[h] if (p := self.fine.at(there[h][1])) is None else p for h in there}
         d = [self.z[-1 - i] - self.z[-2 - i] if n > i else 0.0 for i in range(3)]
         day, week = 2 * np.pi * (ms % DAY) / DAY, 2 * np.pi * (ms % (7 * DAY)) / (7 * DAY)
         time = [f(x) for x in (day, 2 * day, week) for f in (np.sin, np.cos)]
@@ -286,8 +367,9 @@ class Plain:
             return [float(clip(v / unit, bound)) if unit > 0 else 0.0 for v in values]
 
         ks = list(m.fractions)
-        phi = [1.0, *over(d, s, 6), *over([sn[1] - prev, self.shift], s, 6)]
-        phi += over([z - self.m2.m, z - self.mS.m, z - prev], s, 20) + over([pf[k] - z for k in ks], s, 20) + time
+        own, own_1 = (pprev, pf[1]) if self.known else (prev, sn[1])
+        phi = [1.0, *over(d, s, 6), *over([own_1 - own, self.shift], s, 6)]
+        phi += over([z - self.m2.m, z - self.mS.m, z - own], s, 20) + over([pf[k] - z for k in ks], s, 20) + time
         x = over([d[0]], s, 6) + over([z - self.m5.m], sd, 6) + over([sn[1] - prev], s, 6)
         x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in ks for v in over([pf[k] - z], scale[k], 6)] + time
         x += [0.0] * (-len(x) % 4)
@@ -297,10 +379,15 @@ class Plain:
         self.scale = o["c"] = np.array([scale[h] for h in self.hs])
         A, Ac = clip(self.A.W @ phi_, 32), clip(self.Ac.W @ phic, 32)
         o["gain"], o["gainc"] = (e.see(p, guard=n % 50 == 0) for e, p in ((self.A, phi_), (self.Ac, phic)))
-        for name in ("X", "raw", "E", "M", "said", "width"):
+        for name in ("X", "raw", "E", "M", "said", "width", "away"):
             o[name] = []
         for j, h in enumerate(self.hs):
             season = over([sn[h] - z, pf[h] - z, sn[h] - prev, pf[h] - pprev], scale[h], 1e6)
+            away = season[3] - season[1] if self.known else 0.0
+            o["away"].append(away if abs(away) < 4 else 0.0)
+            if self.known:
+                season[1] += np.clip(self.lasting[j, 0] / self.lasting[j, 1], 0, 1) * away
+                self.reach[h] = max(self.reach[h], abs(season[1]) * scale[h])
             said = [A[j], *season, o["N"][j]]
             if m.has_week:
                 slot = int(there[h][1] % (7 * DAY) * 7 * m.season_slots // (7 * DAY))
@@ -313,7 +400,9 @@ class Plain:
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
-            sigma = max(self.sigma[j], 0.02 * scale[h])
+            sigma, lately = max(self.sigma[j], 0.02 * scale[h]), max(self.lately[j], 0.02 * scale[h])
+            r = lately / sigma if sigma > 0 else 1.0
+            sigma += min(((r - 1 / r) / 0.8) ** 2, 1) * (lately - sigma)
             width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
             M = w @ E / w.sum()
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
@@ -321,8 +410,16 @@ class Plain:
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):
                 o[name].append(value)
+        least = -np.inf if self.below else self.m.least
+        lowest = [(least - z) / c if c > 0 else -np.inf for c in o["c"]]
+        o["said"] = np.maximum(o["said"], lowest)
         self.origin.append(o)
         o["unsure"] = np.full(len(self.hs), base != z)
-        mean = base + np.array(o["said"]) * o["c"]
+        mean = np.maximum(base + np.array(o["said"]) * o["c"], least)
         width = np.where(o["c"] > 0, o["width"], 0)
-        return mean, mean[:, None] + np.sort(self.q, axis=1) * width[:, None]
+        bands = mean[:, None] + np.sort(self.q, axis=1) * width[:, None]
+        k, last = len(self.tau) // 2, len(self.tau) - 1
+        bands[:, k] += clip(20 * self.D, 1) * (self.D > 0) * (base - bands[:, k])
+        if last:
+            bands[:, k] = np.clip(bands[:, k], bands[:, k - 1], bands[:, k + 1])
+        return mean, np.maximum(bands, least)

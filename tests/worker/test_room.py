@@ -7,7 +7,7 @@ import pytest
 
 from worker.room import COPIES, FEWEST, PROCESS_BYTES, room_for
 
-STREAM = 11_056
+STREAM = 11_984
 GIB = 1 << 30
 
 

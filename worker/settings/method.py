@@ -16,6 +16,7 @@ def method_of(settings: Settings) -> Method:
         profile=model.profile,
         season=model.season,
         season_slots=model.season_slots,
+        floor=model.floor,
         weekly=model.weekly,
         covariates=events.covariates,
         transform=events.transform,

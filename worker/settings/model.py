@@ -39,6 +39,13 @@ class Model(Section):
     quantiles: tuple[Level, ...] = Field(
         default=(0.025, 0.1, 0.5, 0.9, 0.975), description="levels to forecast: increasing, symmetric, 0.5 among them"
     )
+    floor: float = Field(
+        default=0.0,
+        strict=True,
+        ge=-1e36,
+        le=1e36,
+        description="no mean and no quantile is below it, until a value of the stream is; -1e36: no floor",
+    )
     checkpoint: Name | None = Field(
         default=None,
         description="weights to begin with: a file of `foldcast pretrain`, `none`, or `base`, those of `make base`, "

@@ -100,7 +100,7 @@ PATHS = ("stream_field", "time_field", "target_field", "covariates")  # that wer
 LATER: dict[str, object] = {  # what did not exist from the first state on, with the default
     "events.format": JSON_FORMAT, "events.target_fields": [], "events.numbers": "strict",
     "events.missing_values": [], "events.range": [], "events.outside_range": "drop", "events.timezone": "UTC",
-    "events.earliest": "1990-01-01",
+    "events.earliest": "1990-01-01", "model.floor": 0.0,
 }  # fmt: skip
 SECTIONS: dict[str, type[Section]] = {
     "kafka": Kafka, "events": Events, "registry": Registry, "model": Model, "fine_tune": FineTune,

@@ -23,8 +23,8 @@ def test_after_it_no_wave_of_any_size_compiles_a_kernel(horizons: tuple[int, ...
     plan = Plan.of(
         Settings(model={"horizons": horizons, "hidden_size": 9 + len(horizons)}, events={"earliest": "1970-01-01"})
     )
-    before, _ = warm(plan)
-    assert before > 0
+    warmed = warm(plan)
+    assert sum(warmed) > 0
     shard = Shard(plan.method, plan.network(), 0, plan.settings, parts=True)
     trainer = InlineTrainer(shard, schedule_of(Settings()), every=20)
     at = 0
@@ -43,7 +43,7 @@ def test_after_it_no_wave_of_any_size_compiles_a_kernel(horizons: tuple[int, ...
             trainer.turn()
     assert trainer.counts["updates"] > 0
     assert np.isfinite(shard.table.rows["scale"][:9]).all()
-    assert compilations()[0] == before
+    assert compilations() == warmed  # nothing was compiled, nothing loaded from disk
 
 
 def test_that_kernels_compile_is_told_once_and_only_then(capsys: pytest.CaptureFixture[str]) -> None:

@@ -203,9 +203,9 @@ def test_a_name_in_the_wrong_section_is_answered_with_the_right_one(toml: Toml) 
 
 
 def test_a_name_like_no_other_is_answered_with_the_list(toml: Toml) -> None:
-    config = toml('[model]\nflavour = "plum"')
+    config = toml('[model]\nplumage = "red"')
     assert complaint(config) == (
-        f"model.flavour (in {config}) is no setting: leave it out; docs/settings.md lists all there are"
+        f"model.plumage (in {config}) is no setting: leave it out; docs/settings.md lists all there are"
     )
 
 
