@@ -170,6 +170,14 @@ def test_what_was_put_off_comes_once_there_is_an_answer(bootstrap: str, monkeypa
         rig.close()
 
 
+def test_a_session_without_an_answer_is_told_by_the_log_alone_and_what_is_fatal_is_no_trouble_of_a_broker() -> None:
+    log = Log()
+    log.log(2, "%s [%s] %s", "FATAL", "one#consumer-1", "Static consumer fenced by other consumer")
+    assert not log.troubled
+    log.log(4, "%s [%s] %s", "SESSTMOUT", "one#consumer-1", "Consumer group session timed out")
+    assert log.troubled
+
+
 def report(answers: int, waiting: int = 0, owed: int = 0) -> str:
     """A report of one partition and its broker, as far as it is read."""
     broker = {"nodeid": 1, "nodename": "host:9092", "state": "UP", "waitresp_cnt": owed}
