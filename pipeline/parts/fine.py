@@ -1,10 +1,11 @@
 """The day in as many parts as the stream's own step makes of it, where slots are longer: the profile of such a stream.
 
-    F = day / step parts, 1,440 at most, from the 20th step in a row on that asks for 1.5 times as many as there are
+    F = day / step parts, 1,440 at most, from the 20th step in a row on that asks for 1.5 times as many as there are,
+        once there is a step scale
     p(t) from the part f[i] that t is in and the nearer of its neighbours: linear between the middles of parts
     f[i] += max(0.1, 1/days) share clip(z_t - p(t), 4 sd),  share = min(1, F step / day);  z_t if never seen
     once f[i] was seen: pprev = p(t), pf_h = p(t+h) (the slot's if never seen), and of the slots the mean takes the
-        place of the last value, with rate max(0.1, 2 slots / F): sn_h and prev are about those of a day ago
+        place of the last value, with rate min(max(0.1, 2 slots / F), 1): sn_h and prev are about those of a day ago
     the expert is pf_h + a (z_t - pprev), a the slope of what was left of such a difference when the label came:
         u = (z_o - pprev(o)) / c,  A += u (z_t - pf_h(o)) / c - A/500,  B += u^2 - B/500,  a = clip(A/B, 0..1)
 
@@ -70,7 +71,9 @@ def settle(rows: Rows, events: Events, fixed: Fixed) -> None:
         if row["season"] != DAY or step_ms <= 0:
             continue
         wanted = min(int(np.rint(DAY_MS / step_ms)), BYTES)
-        row["fine_streak"] = row["fine_streak"] + 1 if wanted >= FINER * max(parts, slots) else 0
+        known = parts if row["fine_unit"] > 0.0 else 0
+        finer = row["step_scale"] > 0.0 and wanted >= FINER * max(known, slots)
+        row["fine_streak"] = row["fine_streak"] + 1 if finer else 0
         if row["fine_streak"] == STREAK:
             parts = wanted
             row["fine_parts"] = parts
@@ -100,7 +103,7 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         foretold = row["slot_before"]
         s = row["slot"]
         if row["slot_visits"][s] > 1:
-            row["slot_apart"][s] = (1.0 - max(PROFILE_RATE, 2.0 * slots / parts)) * (foretold[1] - z)
+            row["slot_apart"][s] = (1.0 - min(max(PROFILE_RATE, 2.0 * slots / parts), 1.0)) * (foretold[1] - z)
         i = int(x)
         code = int(table[i]) if size == 1 else table[2 * i] * 256 + table[2 * i + 1]
         mean = z
@@ -148,10 +151,10 @@ def fit(rows: Rows, events: Events, _fixed: Fixed) -> None:
                 low = min(low, value)
                 high = max(high, value)
         needed = ROOM * (high - low) / 2.0
-        if (fits and 2.0 * needed > room) or needed <= 0.0:
+        unit = needed / (MIDDLE[size] - 2)
+        if (fits and 2.0 * needed > room) or np.float32(unit) == 0.0:
             continue
         base = (low + high) / 2.0
-        unit = needed / (MIDDLE[size] - 2)
         for i in range(parts):
             code = int(table[i]) if size == 1 else table[2 * i] * 256 + table[2 * i + 1]
             if code > 0:
@@ -175,7 +178,7 @@ def keep(rows: Rows, events: Events, _fixed: Fixed) -> None:
         size = 2 if 2 * row["fine_parts"] <= BYTES else 1
         i = int(event["fine_place"])
         days = (event["time_ms"] - row["fine_begun_ms"]) // DAY_MS
-        up = (TURN * days + TURN_PART * i) % 1.0 if size == 1 else 0.5
+        up = (TURN * days + TURN_PART * i + event["fine_place"]) % 1.0 if size == 1 else 0.5
         code = int(np.floor((event["fine_mean"] - row["fine_base"]) / row["fine_unit"] + up)) + MIDDLE[size]
         table[size * i] = code if size == 1 else code // 256
         table[size * i + size - 1] = code % 256

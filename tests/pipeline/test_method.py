@@ -103,6 +103,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
     "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
     "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
+    "every 40 minutes": (METHOD, hourly(1)[0] + HOUR * 2 // 3 * np.arange(400), half_hours(400), None),
     "steps and stays, never below 0": (METHOD, hourly(700), stairs(19, 700), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip

@@ -115,11 +115,12 @@ class Fine:
     """The day in parts of the stream's own step, as whole numbers of a unit."""
 
     def __init__(self) -> None:
-        self.parts, self.streak, self.code = 0, 0, dict[int, int]()
+        self.parts, self.streak, self.unit, self.code = 0, 0, 0.0, dict[int, int]()
 
     def settle(self, ms: int, step: int, slots: int, z: float, s: float) -> None:
         wanted = min(round(DAY / step), 1440)
-        self.streak = self.streak + 1 if wanted >= 1.5 * max(self.parts, slots) else 0
+        known = self.parts if self.unit > 0 else 0
+        self.streak = self.streak + 1 if s > 0 and wanted >= 1.5 * max(known, slots) else 0
         if self.streak == 20:
             self.parts, self.streak, self.code = wanted, 0, {}
             self.begun, self.base = ms - DAY // wanted // 2, z
@@ -139,7 +140,8 @@ class Fine:
         return self.value(i) + abs(x - i - 0.5) * ((self.value(k) if k in self.code else self.value(i)) - self.value(i))
 
     def learn(self, z: float, ms: int, elapsed: int, step: int, spread: float) -> None:
-        since, i = ms - self.begun, int((ms - self.begun) % DAY * self.parts / DAY)
+        since, x = ms - self.begun, (ms - self.begun) % DAY * self.parts / DAY
+        i = int(x)
         foretold, days = self.at(ms), since // DAY
         mean = z
         if foretold is not None:
@@ -150,11 +152,12 @@ class Fine:
             values = {k: self.value(k) for k in self.code}
             low, high = min([mean, *values.values()]), max([mean, *values.values()])
             needed = 0.75 * (high - low)
-            if needed > 0 and not (fits and 2 * needed > self.most * self.unit):
-                self.base, unit = (low + high) / 2, needed / self.most
+            unit = needed / self.most
+            if np.float32(unit) > 0 and not (fits and 2 * needed > self.most * self.unit):
+                self.base = (low + high) / 2
                 self.code = {k: int(np.rint((v - self.base) / unit)) for k, v in values.items()}
                 self.unit = float(np.float32(unit))
-        up = 0.5 if self.parts <= 720 else (0.6180339887498949 * days + 0.7548776662466927 * i) % 1
+        up = 0.5 if self.parts <= 720 else (0.6180339887498949 * days + 0.7548776662466927 * i + x) % 1
         if self.unit > 0:
             self.code[i] = int(np.floor((mean - self.base) / self.unit + up))
 
@@ -323,7 +326,7 @@ class Plain:
         if not fine.parts:
             return
         if season.visits[season.slot] > 1:
-            rate = max(0.1, 2 * season.S / fine.parts)
+            rate = min(max(0.1, 2 * season.S / fine.parts), 1.0)
             season.mean[season.slot] = z + (1 - rate) * (season.pprev - z)
         foretold = fine.at(ms)
         fine.learn(z, ms, elapsed, step, np.sqrt(self.v5.m + floor))

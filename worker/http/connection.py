@@ -64,6 +64,7 @@ class Connection:
         if (end.start() if end else len(self._head)) > self._head_bytes:
             self._unsent = memoryview(too_large(self._head_bytes))
         elif end:
-            answer, stays = answer_to(bytes(self._head[: end.start()]), self._pages)
-            self._unsent, self._stays = memoryview(answer), stays and end.end() == len(self._head)
+            alone = end.end() == len(self._head)
+            answer, self._stays = answer_to(bytes(self._head[: end.start()]), self._pages, alone)
+            self._unsent = memoryview(answer)
             self._head.clear()

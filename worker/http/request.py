@@ -17,11 +17,11 @@ END = re.compile(rb"\r?\n\r?\n")  # of request line and headers
 CONTROL = re.compile(rb"\r(?!\n)|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 
 
-def answer_to(head: bytes, pages: Pages) -> tuple[bytes, bool]:
+def answer_to(head: bytes, pages: Pages, alone: bool = True) -> tuple[bytes, bool]:
     """Return the whole answer to a request, whose line and headers are `head`, and whether its client may ask again.
 
     A body, if there is any, says nothing. The connection stays for what the page asks again and again, and only where
-    the request surely ends with its head.
+    the request surely ends with its head, behind which no byte has come (`alone`).
     """
     lines = re.split(r"\r?\n", head.decode("latin-1"))
     words = lines[0].split(" ")
@@ -31,7 +31,8 @@ def answer_to(head: bytes, pages: Pages) -> tuple[bytes, bool]:
     if method not in METHODS:
         return _bytes(failure(path, 405, "there are GET and HEAD")), False
     accept, encodings, connection, *body = (_values(lines[1:], name) for name in LOOKED_AT)
-    stays = path.startswith("/api/") and words[2] == "HTTP/1.1" and "close" not in connection.lower() and not any(body)
+    asks_again = path.startswith("/api/") and words[2] == "HTTP/1.1" and "close" not in connection.lower()
+    stays = alone and asks_again and not any(body)
     return _bytes(_page(path, accept, encodings, pages), method == "HEAD", stays), stays
 
 

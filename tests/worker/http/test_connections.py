@@ -83,7 +83,9 @@ def test_others_get_one_answer_and_the_end(server: Server, request_bytes: bytes)
 
 def test_what_follows_a_request_unasked_is_no_request_and_ends_the_connection() -> None:
     with closing(site(Bounds(request_s=2 * LIMIT_S))) as server, closing(client_of(server)) as client:
-        assert ask(client, AGAIN + b"GET /metrics HTTP/1.1\r\n\r\n").count(b"HTTP/1.0") == 1
+        answer = ask(client, AGAIN + b"GET /metrics HTTP/1.1\r\n\r\n")
+        assert answer.count(b"HTTP/1.0") == 1
+        assert b"\r\nConnection: close\r\n" in answer
         assert ended(client)
 
 

@@ -1,0 +1,57 @@
+"""The day's parts where streams are odd: first events alike, numbers next to nothing, parts seen many times a day."""
+
+import numpy as np
+
+from pipeline.arrays import Floats
+from pipeline.method import Method
+from pipeline.network.model import Network, Shape
+from pipeline.parts.fine import MIDDLE
+from pipeline.shard import Shard
+from tests.rigs.shard_rigs import Record, fold
+
+METHOD = Method(horizons=(1, 6))
+DAY_S = 86_400
+
+
+def folded(values: Floats, step_s: float) -> tuple[np.void, Floats]:
+    """The state of a stream after these values, and its forecasts' means."""
+    log = [Record(n, "a", int(1000 * step_s * n), 0, float(v)) for n, v in enumerate(values)]
+    shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
+    means = fold(shard, log).mean
+    return shard.table.rows[0], means
+
+
+def test_a_number_next_to_nothing_stops_no_stream() -> None:
+    """As the range of the parts, it is below every unit that there is."""
+    values = np.zeros(600)
+    values[0], values[308] = 1.0, 1e-323
+    row, means = folded(values, 300)
+    assert row["fine_parts"] == 288
+    assert np.isfinite(means).all()
+
+
+def test_a_stream_whose_first_events_are_alike_gets_parts_once_it_changes() -> None:
+    rng = np.random.default_rng(1)
+    day = np.where(np.arange(288) % 12 < 6, 0.0, 10.0)  # nothing that slots of an hour can tell
+    values = np.resize(day, 15 * 288) + rng.normal(0, 0.3, 15 * 288)
+    values[:40] = 0.0
+    row, means = folded(values, 300)
+    assert row["fine_parts"] == 288
+    assert row["fine_unit"] > 0
+    assert np.abs(means[-289:-1, 0] - values[-288:]).mean() < 0.6
+
+
+def test_parts_that_are_seen_many_times_a_day_are_no_further_off_than_their_rate_explains() -> None:
+    """Rounded always up or always down of a day, a part of one byte would walk to the edge of the noise."""
+    values = np.random.default_rng(2).normal(size=3 * DAY_S // 20)
+    row, _ = folded(values, 20)
+    assert row["fine_parts"] == 1440
+    parts = (row["fine"].astype(float) - MIDDLE[1]) * row["fine_unit"] + row["fine_base"]
+    assert np.sqrt((parts**2).mean()) < 0.42
+
+
+def test_the_mean_of_a_slot_is_never_beyond_its_last_value() -> None:
+    """There are fewer than two parts to a slot."""
+    row, _ = folded(np.where(np.arange(400) % 2, 10.0, 0.0) + np.random.default_rng(3).normal(0, 0.1, 400), 2400)
+    assert row["fine_parts"] == 36
+    assert np.abs(row["slot_apart"]).max() < 11
