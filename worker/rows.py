@@ -11,8 +11,9 @@ import orjson
 from pipeline.arrays import Ints
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
+from pipeline.rounding import significant
 from worker.broker.contract import Message, Topics
-from worker.publish import CONTENT_TYPE, ids_of, outside, significant
+from worker.publish import CONTENT_TYPE, ids_of, outside
 
 
 @cache

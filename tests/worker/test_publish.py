@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import orjson
 import pytest
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from kafka.record.default_records import DefaultRecordBatchBuilder
 
@@ -17,12 +17,13 @@ from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
+from pipeline.rounding import significant
 from pipeline.shard import Shard
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
 from worker.dead_letters import FRAMING_BYTES, MESSAGE_BYTES, SHOWN_BYTES, BadRecords, dead_letters
 from worker.observe.log import JsonLines, TextLines
-from worker.publish import forecast_messages, significant
+from worker.publish import forecast_messages
 
 METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
 TOPICS = Topics("readings", "forecasts", "bad", "log", "group", source="id")
@@ -163,8 +164,9 @@ def test_no_number_of_a_forecast_is_ever_missing_or_infinite(values: list[float]
 @pytest.mark.parametrize("unit", [1.0, 1e-7, 1e-30, 1e13, 1e25, np.inf])
 def test_a_body_is_what_orjson_makes_of_the_rounded_numbers(unit: float) -> None:
     forecasts, _ = fold([event(n, n % 7 + n / 3, f'"{n % 2}",\n') for n in range(60)])
-    for field in ("mean", "quantiles", "expected", "value"):
-        forecasts.events[field][1:] *= unit
+    with np.errstate(invalid="ignore"):  # what is 0 is no number then
+        for field in ("mean", "quantiles", "expected", "value"):
+            forecasts.events[field][1:] *= unit
     messages = forecast_messages(forecasts, METHOD, VERSION, TOPICS, 3)
     assert len(messages) == 60
     for message, own in zip(messages, forecasts.events, strict=True):
@@ -189,46 +191,9 @@ def test_a_body_is_what_orjson_makes_of_the_rounded_numbers(unit: float) -> None
         assert message.value == orjson.dumps(body)
 
 
-# ---- digits
+# ---- dead letters
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
-
-
-@settings(max_examples=1000, deadline=None)
-@given(finite)
-@example(0.1 + 0.2)
-@example(999_999_999.5)
-@example(999_999_999.9)
-@example(1000.0)
-@example(1e22)
-@example(1e23)
-@example(1.5e-300)
-@example(5e-324)
-@example(1.7976931348623157e308)
-def test_numbers_have_nine_significant_digits(x: float) -> None:
-    [got], wanted = significant(np.array([x])).tolist(), float(f"{x:.9g}")
-    assert float(f"{got:.9g}") == got, "no tenth digit"
-    if got != wanted:  # halfway, as near as float64 can tell: either neighbour is right
-        halfway = abs(abs(x - got) - abs(x - wanted))
-        assert halfway <= 4 * math.ulp(x), f"{x!r} became {got!r}, not {wanted!r}"
-
-
-@given(st.integers(-(10**9) + 1, 10**9 - 1), st.integers(-30, 30))
-def test_a_number_of_up_to_nine_digits_stays_as_it_is(digits: int, power: int) -> None:
-    x = float(f"{digits}e{power}")
-    assert significant(np.array([x])).tolist() == [x]
-
-
-def test_shapes_are_kept_and_what_is_no_number_passes() -> None:
-    array = np.array([[1 / 3, np.nan], [np.inf, -np.inf]])
-    got = significant(array)
-    assert got.shape == (2, 2)
-    assert got[0, 0] == 0.333333333
-    assert np.isnan(got[0, 1])
-    assert got[1].tolist() == [np.inf, -np.inf]
-
-
-# ---- dead letters
 
 
 def test_a_dead_letter_is_the_original_with_where_and_why_in_headers() -> None:

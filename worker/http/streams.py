@@ -10,8 +10,8 @@ from pipeline.batch import DROPS
 from pipeline.explanation import Opinions
 from pipeline.method import Method
 from pipeline.records import published
+from pipeline.rounding import significant
 from worker.observe.recent import LABELS, Overview, Past, RecentStreams, Records, coverage, outside, skill
-from worker.publish import significant
 
 Json = dict[str, object]
 

@@ -9,10 +9,10 @@ from numba.core.event import Event, Listener, install_listener
 
 from pipeline.batch import Batch
 from pipeline.compiled import UNKEPT, compilations
-from pipeline.encoding import written
 from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
 from pipeline.network.cells import states
+from pipeline.rounding import significant
 from worker.plan import Plan
 
 EVENTS = 5
@@ -44,7 +44,7 @@ def compiling_is_told() -> Iterator[None]:
 
 
 def warm(plan: Plan) -> tuple[int, int]:
-    """Fold a few events, write a number and learn from zeros, so that every kernel runs; return how many were compiled,
+    """Fold a few events, round a number and learn from zeros, so that every kernel runs; return how many were compiled,
     how many found.
 
     Waves of two rows and of one: an array of one row may count as laid out otherwise.
@@ -63,7 +63,7 @@ def warm(plan: Plan) -> tuple[int, int]:
         drop=np.zeros(EVENTS, np.int64),
     )
     shard.advance(batch)
-    written(np.zeros((1, 1)), [b"", b""])
+    significant(np.zeros(1))
     shape = shard.network.shape
     hidden = np.zeros((1, shape.layers, states(shape.cell), shape.hidden_size), np.float32)
     nothing = Windows(

@@ -18,6 +18,7 @@ from pipeline.durable.image import Image
 from pipeline.explanation import explained
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
+from pipeline.rounding import significant
 from worker import topics
 from worker.broker.admin import bounds, standing
 from worker.broker.contract import BrokerError, LogRecord, Records
@@ -28,7 +29,6 @@ from worker.lives.live import Live
 from worker.lives.loading import loaded
 from worker.lives.snapshot_clock import SnapshotClock, SnapshotPolicy
 from worker.plan import Plan
-from worker.publish import significant
 from worker.refusal import Refusal, WrongUsage
 from worker.registry.decoder import with_registry
 from worker.replay.history import image_of_then
