@@ -209,3 +209,20 @@ def drive(*workers: Worker, until: Callable[[], bool]) -> float:
             assert time.monotonic() - start < LIMIT_S, f"not reached: {workers}"
             list(threads.map(Worker.poll, workers))
     return time.monotonic() - start
+
+
+def joined(rig: Rig, instance_id: str = "w1") -> Worker:
+    """A worker that owns everything."""
+    worker = Worker(rig.join(instance_id))
+    in_group(worker)
+    return worker
+
+
+def in_group(worker: Worker) -> None:
+    """Poll until it owns everything."""
+    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+
+
+def numbered(partition: int, count: int) -> list[Row]:
+    """Rows of a partition whose values are their places."""
+    return [(partition, b"k", str(i).encode(), i) for i in range(count)]

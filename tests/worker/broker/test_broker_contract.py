@@ -16,10 +16,12 @@ from tests.rigs.broker_rigs import (
     KafkaRig,
     MemoryRig,
     Rig,
-    Row,
     Worker,
     drive,
     eventually,
+    in_group,
+    joined,
+    numbered,
 )
 from tests.rigs.client import CLIENTS
 from tests.rigs.memory_broker import INPUT, OUTPUT, MemoryBroker, MemoryCluster
@@ -57,13 +59,6 @@ def instead(patch: pytest.MonkeyPatch, owner: object, name: str, **methods: Call
     patch.setattr(owner, name, Instead(getattr(owner, name), methods))
 
 
-def joined(rig: Rig, instance_id: str = "w1") -> Worker:
-    """A worker that owns everything."""
-    worker = Worker(rig.join(instance_id))
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
-    return worker
-
-
 def two(rig: Rig) -> tuple[Worker, Worker]:
     """Two workers that share the partitions."""
     first = joined(rig)
@@ -71,10 +66,6 @@ def two(rig: Rig) -> tuple[Worker, Worker]:
     drive(first, second, until=lambda: len(first.owned) == len(second.owned) == PARTITIONS // 2)
     drive(first, second, until=lambda: None not in (first.membership, second.membership))
     return first, second
-
-
-def numbered(partition: int, count: int) -> list[Row]:
-    return [(partition, b"k", str(i).encode(), i) for i in range(count)]
 
 
 def test_what_began_delivers_nothing_before_start(rig: Rig) -> None:
@@ -262,7 +253,7 @@ def test_a_partition_lost_and_won_back_within_one_poll_is_told_as_both(rig: Rig)
     while not polled.ended and time.monotonic() < deadline:
         polled = worker.poll(5.0)
     assert polled.ended == ALL
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    in_group(worker)
     worker.poll(0.3)
     assert worker.count() == 3, "nothing is delivered before it is started again"
 

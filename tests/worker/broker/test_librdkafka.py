@@ -3,11 +3,12 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
+from tests.rigs.broker_rigs import KafkaRig, Worker, drive, in_group, joined, numbered
 from worker.broker.contract import BrokerError
 from worker.broker.librdkafka import beside
 from worker.broker.librdkafka.beside import gap
@@ -114,60 +115,62 @@ def test_only_the_stretch_with_missing_offsets_is_read_once_more(
     assert gap(low, high, offsets) == stretch
 
 
+@pytest.fixture
+def gapped(bootstrap: str) -> Iterator[tuple[KafkaRig, Worker]]:
+    """A worker that owns all, and of partition 0 a log whose offsets 2 to 5 hold no record that it may read."""
+    rig = KafkaRig(bootstrap, "librdkafka")
+    rig.feed(numbered(0, 2))
+    rig.feed_aborted([(0, b"k", b"no", 1)] * 3)
+    rig.feed(numbered(0, 2))
+    yield rig, joined(rig)
+    rig.close()
+
+
+def nobody_answers(patch: pytest.MonkeyPatch, worker: Worker) -> None:
+    """Let looks at gaps bring nothing."""
+    patch.setattr(worker.broker._consumer._beside, "poll", lambda timeout_ms: {})  # type: ignore[attr-defined]
+
+
 @pytest.mark.kafka
 def test_what_lies_behind_a_gap_that_nobody_answers_for_is_put_off(
-    bootstrap: str, monkeypatch: pytest.MonkeyPatch
+    gapped: tuple[KafkaRig, Worker], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rig = KafkaRig(bootstrap, "librdkafka")
-    try:
-        rig.feed([(p, b"k", b"%d" % n, n) for p in (0, 1) for n in range(2)])
-        rig.feed_aborted([(0, b"k", b"no", 1)] * 3)
-        rig.feed([(0, b"k", b"%d" % n, n) for n in range(2)])
-        worker = Worker(rig.join("w1"))
-        drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
-        with monkeypatch.context() as away:
-            away.setattr(worker.broker._consumer._beside, "poll", lambda timeout_ms: {})  # type: ignore[attr-defined]
-            for partition in (0, 1):
-                worker.broker.start(partition, 0)
-            drive(worker, until=lambda: 1 in worker.rows)
-            for _ in range(5):
-                worker.poll(0.2)
-            assert {offset for offset, *_ in worker.rows.get(0, ())} <= {0, 1}
-            assert len(worker.rows[1]) == 2, "the other one goes on"
-            away.setattr(beside, "LIMIT_S", 1.0)
-            with pytest.raises(BrokerError, match=f"gaps of {rig.input} .*: no answer yet"):
-                drive(worker, until=lambda: False)
-        worker.broker.renew()
-        worker.owned.clear()
-        worker.rows.clear()
-        drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
-        worker.broker.start(0, 0)
-        drive(worker, until=lambda: len(worker.rows.get(0, ())) == 4)
-        assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6, 7]
-        assert worker.lost == {}
-    finally:
-        rig.close()
+    rig, worker = gapped
+    rig.feed(numbered(1, 2))
+    with monkeypatch.context() as away:
+        nobody_answers(away, worker)
+        for partition in (0, 1):
+            worker.broker.start(partition, 0)
+        drive(worker, until=lambda: len(worker.rows.get(1, ())) == 2)
+        for _ in range(5):
+            worker.poll(0.2)
+        assert {offset for offset, *_ in worker.rows.get(0, ())} <= {0, 1}
+        away.setattr(beside, "LIMIT_S", 1.0)
+        with pytest.raises(BrokerError, match=f"gaps of {rig.input} .*: no answer yet"):
+            drive(worker, until=lambda: False)
+    worker.broker.renew()
+    worker.owned.clear()
+    worker.rows.clear()
+    in_group(worker)
+    worker.broker.start(0, 0)
+    drive(worker, until=lambda: worker.count() == 4)
+    assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6, 7]
+    assert worker.lost == {}
 
 
 @pytest.mark.kafka
-def test_what_was_put_off_comes_once_there_is_an_answer(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = KafkaRig(bootstrap, "librdkafka")
-    try:
-        rig.feed([(0, b"k", b"%d" % n, n) for n in range(2)])
-        rig.feed_aborted([(0, b"k", b"no", 1)] * 3)
-        rig.feed([(0, b"k", b"%d" % n, n) for n in range(2)])
-        worker = Worker(rig.join("w1"))
-        drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
-        with monkeypatch.context() as away:
-            away.setattr(worker.broker._consumer._beside, "poll", lambda timeout_ms: {})  # type: ignore[attr-defined]
-            worker.broker.start(0, 0)
-            for _ in range(5):
-                worker.poll(0.2)
-        drive(worker, until=lambda: worker.count() == 4)
-        assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6, 7]
-        assert (worker.lost, worker.ended) == ({}, [])
-    finally:
-        rig.close()
+def test_what_was_put_off_comes_once_there_is_an_answer(
+    gapped: tuple[KafkaRig, Worker], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, worker = gapped
+    with monkeypatch.context() as away:
+        nobody_answers(away, worker)
+        worker.broker.start(0, 0)
+        for _ in range(5):
+            worker.poll(0.2)
+    drive(worker, until=lambda: worker.count() == 4)
+    assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6, 7]
+    assert (worker.lost, worker.ended) == ({}, [])
 
 
 def test_a_session_without_an_answer_is_told_by_the_log_alone_and_what_is_fatal_is_no_trouble_of_a_broker() -> None:

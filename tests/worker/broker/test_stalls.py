@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from kafka.structs import TopicPartition
 
-from tests.rigs.broker_rigs import ALL, KafkaRig, Row, Worker, drive
+from tests.rigs.broker_rigs import KafkaRig, Row, drive, in_group, joined
 from worker.broker import stalls
 from worker.broker.contract import BrokerError
 from worker.broker.stalls import FETCHES, Stalls
@@ -92,12 +92,6 @@ def rig(bootstrap: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[KafkaRig]:
     rig.close()
 
 
-def joined(rig: KafkaRig) -> Worker:
-    worker = Worker(rig.join("w1"))
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
-    return worker
-
-
 def some(partition: int) -> list[Row]:
     return [(partition, b"k", b"%d" % n, n) for n in range(3)]
 
@@ -118,7 +112,7 @@ def test_a_partition_that_the_client_forgets_ends_the_poll_and_comes_with_anothe
     assert len(worker.rows[0]) == 3, "the others go on"
     worker.broker.renew()
     worker.owned.clear()
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    in_group(worker)
     worker.broker.start(1, 0)
     drive(worker, until=lambda: 1 in worker.rows and len(worker.rows[1]) == 3)
 

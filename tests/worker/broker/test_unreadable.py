@@ -7,7 +7,7 @@ import pytest
 from kafka.errors import UnsupportedCodecError
 from kafka.record.default_records import DefaultRecordBatch
 
-from tests.rigs.broker_rigs import ALL, KafkaRig, Worker, drive
+from tests.rigs.broker_rigs import KafkaRig, drive, joined
 from tests.rigs.cluster import send_packed
 from worker.broker.contract import LogRead, Unreadable
 
@@ -51,8 +51,7 @@ def damage(patch: pytest.MonkeyPatch) -> None:
 def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRig, patched: Patch, fix: str) -> None:
     for n in range(4):  # a batch each
         rig.feed([(1, b"k", b"%d" % n, n)])
-    worker = Worker(rig.join("one"))
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    worker = joined(rig)
     worker.broker.start(0, 0)
     with pytest.MonkeyPatch.context() as patch:
         patched(patch)
@@ -78,8 +77,7 @@ def test_what_cannot_be_unpacked_is_told_with_its_place_and_the_fix(rig: KafkaRi
 
 def test_librdkafka_tells_the_place_of_what_becomes_too_large_and_delivers_nothing_behind_it(bootstrap: str) -> None:
     rig = KafkaRig(bootstrap, "librdkafka")
-    worker = Worker(rig.join("one"))
-    drive(worker, until=lambda: worker.owned == ALL and worker.membership is not None)
+    worker = joined(rig)
     rig.feed([(1, b"k", b"0", 0), (1, b"k", b"1", 1)])
     send_packed(rig.connection, rig.input, 1, bytes(65 << 20), "zstd")
     rig.feed([(1, b"k", b"3", 3)])

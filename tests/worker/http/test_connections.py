@@ -1,7 +1,6 @@
 """Connections that stay: the page asks again on the same one, and whoever has had an answer makes room for others."""
 
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -28,11 +27,22 @@ def server() -> Iterator[Server]:
         yield server
 
 
+class Clock:
+    """The server's time, which goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 0.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
 @pytest.fixture
-def hasty() -> Iterator[Server]:
-    """A server that gives a client half a second."""
-    with closing(site(Bounds(request_s=0.5))) as server:
-        yield server
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of servers that are made afterwards, which give a client 5 s."""
+    clock = Clock()
+    monkeypatch.setattr("worker.http.server.time", clock)
+    return clock
 
 
 def client_of(server: Server) -> socket.socket:
@@ -89,32 +99,38 @@ def test_what_follows_a_request_unasked_is_no_request_and_ends_the_connection() 
         assert ended(client)
 
 
-def test_who_does_not_ask_again_is_left(hasty: Server) -> None:
-    with closing(client_of(hasty)) as client:
-        for _ in range(4):  # together longer than one may take
+def settled(server: Server) -> None:
+    """Whatever was sent before has been taken in, and who is late has been left."""
+    with closing(client_of(server)) as other:
+        for _ in range(2):  # the second answer comes after the turn that gave the first
+            ask(other)
+
+
+def later(server: Server, clock: Clock, seconds: float) -> None:
+    """Let time pass between what was asked before and what comes now."""
+    settled(server)
+    clock.now_s += seconds
+    settled(server)
+
+
+def test_who_does_not_ask_again_is_left(clock: Clock, server: Server) -> None:
+    with closing(client_of(server)) as client:
+        for _ in range(3):  # together longer than one may take
             ask(client)
-            time.sleep(0.2)
+            later(server, clock, 4.9)
         ask(client)
-        began_s = time.monotonic()
+        later(server, clock, 5.1)
         assert ended(client)
-        assert 0.4 < time.monotonic() - began_s < LIMIT_S
 
 
-def test_who_drips_its_next_request_is_left_as_any_other(hasty: Server) -> None:
-    with closing(client_of(hasty)) as client:
+def test_who_drips_its_next_request_is_left_as_any_other(clock: Clock, server: Server) -> None:
+    with closing(client_of(server)) as client:
         ask(client)
-        began_s = time.monotonic()
-        client.settimeout(0.05)
-        while time.monotonic() - began_s < LIMIT_S:
-            try:
-                client.send(b"G")
-                if client.recv(1) == b"":
-                    break
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                break
-        assert 0.4 < time.monotonic() - began_s < LIMIT_S
+        later(server, clock, 4)
+        for place in range(3):  # from the first on it has as long as anybody
+            client.sendall(AGAIN[place : place + 1])
+            later(server, clock, 2.4 if place < 2 else 0.4)
+        assert ended(client)
 
 
 def test_who_had_an_answer_makes_room_before_who_waits_for_one() -> None:
