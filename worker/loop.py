@@ -18,6 +18,7 @@ from worker.failures import Failures, LateRestores, UnreadableInput
 from worker.learning import Learning
 from worker.lives.held import Held
 from worker.lives.judge import Judge
+from worker.lives.left_open import next_header
 from worker.lives.live import Live
 from worker.lives.predecessor import Predecessor
 from worker.lives.snapshot_clock import MOST_PAGES, SnapshotPolicy
@@ -246,7 +247,8 @@ class Loop:
         transaction.wrote(pieces, last)
 
     def _changelog(self, live: Live, records: Iterable[tuple[bytes, bytes | None]]) -> list[Message]:
-        return [Message(self._topics.changelog, live.partition, *record) for record in records]
+        together = (next_header(max(live.shard.position, live.committed)),)
+        return [Message(self._topics.changelog, live.partition, *record, together) for record in records]
 
     def _commit(self, transaction: Transaction) -> None:
         self._dead.check(transaction.batches)

@@ -18,7 +18,7 @@ from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
-from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT, ROWS, MemoryBroker, MemoryCluster
+from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, GROUP, INPUT, OUTPUT, ROWS, MemoryBroker, MemoryCluster
 from tests.rigs.memory_log import Transaction
 from worker.broker.contract import BrokerError, CommitError, Message, Polled, Records, Topics
 from worker.dead_letters import DeadLetterCatch, dead_letters
@@ -38,7 +38,7 @@ from worker.trainer.work import Trainer
 
 METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
 SCHEDULE = Schedule(every_events=8, streams=4, learning_rate=0.05)
-TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, CHANGELOG, "group", ROWS)
+TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, CHANGELOG, GROUP, ROWS)
 FAILURES = ("refused", "unknown, committed", "unknown, not committed")
 
 

@@ -8,13 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, takewhile
 
-from tests.rigs.memory_log import Log, MemoryRead, Transaction
+from tests.rigs.memory_log import Log, MemoryRead, Transaction, UndecidedRead
 from worker.broker.contract import (
     BrokerError,
     CommitError,
+    LeftOpen,
     LogRead,
     Message,
     NotYet,
+    OffsetHeld,
     Polled,
     Records,
     Unanswered,
@@ -22,6 +24,7 @@ from worker.broker.contract import (
 )
 
 INPUT, OUTPUT, ROWS, CHANGELOG, DEAD_LETTERS = "input", "output", "rows", "changelog", "dead-letters"
+GROUP = "group"
 
 
 class MemoryCluster:
@@ -42,6 +45,7 @@ class MemoryCluster:
         self.added = 0  # partitions of the input, of which nothing comes
         self.unreadable: dict[int, int] = {}  # by partition: from where on no member can unpack the input
         self.input_id = "first"
+        self.endless: list[tuple[str, Transaction]] = []  # with whose they are: no end of them will ever come
         self.joined: set[str] | None = None  # who has answered the rebalance that is under way
 
     def produce(
@@ -85,6 +89,24 @@ class MemoryCluster:
             yield
         finally:
             del self.open["somebody-else"]
+
+    def lose_end(self, instance_id: str, committed: bool, *topics: str, offsets: bool) -> None:
+        """A member's transaction ends, and that comes neither to these topics nor, with `offsets`, to the group's."""
+        transaction = self.open.pop(instance_id)
+        lost = Transaction(logs=[log for (topic, _), log in self.logs.items() if topic in topics])
+        for log in lost.logs:
+            log.entrust(transaction, lost)
+        if offsets:
+            lost.offsets, transaction.offsets = transaction.offsets, {}
+        self.endless.append((f"{GROUP}/{instance_id}", lost))
+        transaction.logs = [log for log in transaction.logs if log not in lost.logs]
+        self.open[instance_id] = transaction
+        self.end(instance_id, "committed" if committed else "aborted")
+
+    def begins(self, transaction: Transaction, topics: Sequence[str], partition: int) -> dict[str, int]:
+        """The first offset that a transaction holds open, by topic."""
+        places = {topic: self.logs[topic, partition].begin_of(transaction) for topic in topics}
+        return {topic: begin for topic, begin in places.items() if begin is not None}
 
     def expire(self, instance_id: str) -> None:
         """The member's session has timed out, or an operator removed it."""
@@ -259,6 +281,8 @@ class MemoryBroker:
     def committed(self, partition: int) -> int | None:
         if any(partition in transaction.offsets for transaction in self.cluster.open.values()):
             raise NotYet("an open transaction holds the offset")
+        if any(partition in transaction.offsets for _, transaction in self.cluster.endless):
+            raise OffsetHeld("a transaction holds the offset for good", self.cluster.offsets.get(partition))
         return self.cluster.offsets.get(partition)
 
     def bounds(self, partition: int) -> tuple[int, int]:
@@ -285,6 +309,31 @@ class MemoryBroker:
     def open_end(self, topic: str, partition: int, last: int) -> LogRead:
         log = self.cluster.logs[topic, partition]
         return MemoryRead(log, log.end - last)
+
+    def open_undecided(self, topic: str, partition: int, offset: int) -> LogRead:
+        return UndecidedRead(self.cluster.logs[topic, partition], offset)
+
+    def left_open(self, topics: Sequence[str], partition: int) -> list[LeftOpen]:
+        return [
+            LeftOpen(number, transactional_id or None, begins)
+            for number, (transactional_id, transaction) in enumerate(self.cluster.endless)
+            if (begins := self.cluster.begins(transaction, topics, partition))
+        ]
+
+    def end_left_open(self, left: LeftOpen, partition: int, commit: bool, offset: int | None) -> None:
+        """Ends it in this partition alone."""
+        cluster, transactional_id = self.cluster, left.transactional_id or ""
+        instance_id = transactional_id.rpartition("/")[2]
+        cluster.epochs[instance_id] = cluster.epochs.get(instance_id, 0) + 1
+        if instance_id == self.instance_id:
+            self._epoch = cluster.epochs[instance_id]
+        lost, ended = cluster.endless[left.producer][1], Transaction("committed" if commit else "aborted")
+        for topic in left.begins:
+            log = cluster.logs[topic, partition]
+            log.entrust(lost, ended)
+            log.append(None, 0, ended)
+        if lost.offsets.pop(partition, None) is not None and commit and offset is not None:
+            cluster.offsets[partition] = offset
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if not offsets:

@@ -46,6 +46,15 @@ class Log:
         self._starts = [start for start in self._starts if start[1].state == "open"]
         return min((offset for offset, _ in self._starts), default=self.end)
 
+    def begin_of(self, transaction: Transaction) -> int | None:
+        """Where an open transaction begins, None where it is not in this log."""
+        return next((offset for offset, one in self._starts if one is transaction), None)
+
+    def entrust(self, before: Transaction, after: Transaction) -> None:
+        """What is of one transaction is of another."""
+        self.entries = [e._replace(transaction=after) if e.transaction is before else e for e in self.entries]
+        self._starts = [(offset, after if one is before else one) for offset, one in self._starts]
+
     def remove(self, *offsets: int) -> None:
         """Compaction: nothing is left of these records."""
         for offset in offsets:
@@ -85,6 +94,19 @@ class MemoryRead:
 
     def close(self) -> None:
         """Nothing to forget."""
+
+
+class UndecidedRead(MemoryRead):
+    """Hands out all there is, whatever became of its transaction."""
+
+    def read(self, timeout_s: float) -> list[LogRecord]:
+        entries = self._log.entries[self._position : self.end]
+        self._position = self.end
+        return [
+            LogRecord(entry.message.key, entry.message.value, entry.message.headers, entry.offset)
+            for entry in entries
+            if entry.message is not None
+        ]
 
 
 class DamagedRead(MemoryRead):

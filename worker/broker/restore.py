@@ -46,9 +46,17 @@ class LogReader:
         self._clients: _Clients | None = None
         self._retired: list[_Clients] = []  # with reads that go on
 
-    def open(self, topic: str, partition: int, begin: int | None = None, last: int | None = None) -> "OpenLog":
+    def open(
+        self,
+        topic: str,
+        partition: int,
+        begin: int | None = None,
+        last: int | None = None,
+        undecided: bool = False,
+    ) -> "OpenLog":
         """From its beginning, from an offset that it still holds, or from `last` offsets before its end.
 
+        With `undecided` it brings what no transaction has committed, too.
         Raises Unanswered (where that lasts, `renew`), BrokerError.
         """
         tp = TopicPartition(topic, partition)
@@ -68,11 +76,11 @@ class LogReader:
                 begin = clients.everything.beginning_offsets([tp], timeout_ms=ASK_LIMIT_S * 1000)[tp]
             if last is not None:
                 begin = max(begin, end - last)
-            committed = clients.committed
-            committed.assign([*committed.assignment() - {tp}, tp])
-            committed.pause(tp)
-            committed.seek(tp, begin)
-        return OpenLog(clients, tp, begin, end)
+            consumer = clients.everything if undecided else clients.committed
+            consumer.assign([*consumer.assignment() - {tp}, tp])
+            consumer.pause(tp)
+            consumer.seek(tp, begin)
+        return OpenLog(clients, consumer, tp, begin, end)
 
     def renew(self) -> None:
         """Open what comes with new consumers; the old ones are closed when their last read is. Waits for nobody."""
@@ -134,10 +142,9 @@ def _connect(kafka: Kafka) -> _Clients:
 class OpenLog:
     """One partition's log up to the end it had when it was opened."""
 
-    def __init__(self, clients: _Clients, tp: TopicPartition, begin: int, end: int) -> None:
+    def __init__(self, clients: _Clients, consumer: KafkaConsumer, tp: TopicPartition, begin: int, end: int) -> None:
         self.begin, self.end = begin, end
-        self._clients = clients
-        self._consumer = clients.committed
+        self._clients, self._consumer = clients, consumer
         self._tp = tp
         self._open = True
         clients.reads += 1

@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from worker.broker.contract import Broker, BrokerError, NotYet, Topics, Unreadable
+from worker.broker.contract import Broker, BrokerError, NotYet, Topics, Unanswered, Unreadable
 from worker.failures import LateRestores
+from worker.lives.left_open import end_left_open
 from worker.lives.live import Live
 from worker.lives.predecessor import Predecessor
 from worker.lives.restoring import Restoring
@@ -98,6 +99,7 @@ class Held:
                 live = one.slice(broker)
             except NotYet as reason:
                 if one.late(reason):
+                    self._end_left_open(broker, one, reason)
                     self._begin_late(one, reason, "its restore waits too long")
                     late = True
             except Unreadable as reason:
@@ -115,6 +117,15 @@ class Held:
                     log_event("weights", partition=partition, begin_with="those of its state, not model.checkpoint's")
                 self._metrics.replayed.inc(live.replayed)
         return late
+
+    def _end_left_open(self, broker: Broker, one: Restoring, reason: NotYet) -> None:
+        """Let a restore that waits for the end of a transaction have it, where that will not come by itself."""
+        if isinstance(reason, Unanswered) or one.progress is None:
+            return
+        try:
+            end_left_open(broker, self._topics, one.partition, one.known_committed, one.held)
+        except BrokerError as error:
+            self._metrics.failed(str(error), error.fix, one.partition)
 
     def _began_otherwise(self, live: Live) -> bool:
         """Whether there is a checkpoint, and the shard began, in another run, with other weights."""
