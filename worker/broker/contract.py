@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 NO_ANSWER = "see that the broker answers"
 BY_HAND = "end it by hand, as docs/runbook.md has it (kafka-transactions.sh abort)"
+RESENDER = "dead-letters/resend"  # in an instance's place in the transactional id of `foldcast dead-letters resend`
 NO_TOPIC = "see that the topics are there (`foldcast topics check`)"
 SILENT_S = 5.0  # a fetch is answered many times a second, whatever there is
 UNANSWERED_S = 5.0  # so long an ask that no transaction can hold up may stay without an answer

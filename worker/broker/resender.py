@@ -7,7 +7,7 @@ from typing import Any
 
 from kafka.errors import AuthorizationError, KafkaError, RetriableError, TopicAuthorizationFailedError
 
-from worker.broker.contract import BrokerError, CommitError, Message
+from worker.broker.contract import RESENDER, BrokerError, CommitError, Message
 from worker.broker.diagnosis import errors_in
 from worker.broker.fixes import fix_for
 from worker.broker.limits import within
@@ -105,4 +105,4 @@ def _is_of_records(error: BaseException) -> bool:
 
 def transactional_id(kafka: Kafka) -> str:
     """Every operator's of this group: apart from those of workers, whose instances are named by hosts."""
-    return f"{kafka.group_id}/dead-letters/resend"
+    return f"{kafka.group_id}/{RESENDER}"

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from worker.broker.contract import BY_HAND, Broker, LeftOpen, LogRead, LogRecord, NotYet, Topics
+from worker.broker.contract import BY_HAND, RESENDER, Broker, LeftOpen, LogRead, LogRecord, NotYet, Topics
 from worker.broker.headers import offset_in, texts
 from worker.dead_letters import refused_offset
 from worker.publish import ID, published_offset
@@ -38,8 +38,9 @@ def end_left_open(broker: Broker, topics: Topics, partition: int, told: int | No
     for left in broker.left_open(topics.names[1:], partition):
         where = ", ".join(f"{topic}-{partition} from offset {at} on" for topic, at in left.begins.items())
         whose = f"a transaction of {left.transactional_id or 'a forgotten id'} (producer {left.producer}) in {where}"
-        if left.transactional_id is None or not left.transactional_id.startswith(f"{topics.group}/"):
-            log.warning("%s is left open and not this group's to end: %s", whose, BY_HAND)
+        own, name = f"{topics.group}/", left.transactional_id or ""
+        if not name.startswith(own) or name == own + RESENDER:
+            log.warning("%s is left open, and it is of no worker of this group: %s", whose, BY_HAND)
             continue
         evidence = _Evidence(broker, topics, partition, left)
         commit = evidence.committed(told, held)

@@ -8,7 +8,7 @@ from tests.rigs.clock import Clock
 from tests.rigs.loop_rig import TOPICS, Rig
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, GROUP, INPUT, OUTPUT, ROWS
 from tests.rigs.memory_log import Transaction
-from worker.broker.contract import Message
+from worker.broker.contract import RESENDER, Message
 from worker.lives.left_open import end_left_open
 
 WRITTEN = (OUTPUT, DEAD_LETTERS, CHANGELOG)
@@ -76,6 +76,7 @@ def forecast(offset: int) -> dict[str, str]:
     [
         ("another/one", OUTPUT, forecast(0), False),
         ("", OUTPUT, forecast(0), False),  # a forgotten id
+        (f"{GROUP}/{RESENDER}", DEAD_LETTERS, {"foldcast-resent": "0"}, False),
         (f"{GROUP}/gone", CHANGELOG, {}, False),  # of a version that does not say with which C it came
         (f"{GROUP}/gone", CHANGELOG, {"foldcast-next": "5"}, True),  # C may be that of another worker
     ],
