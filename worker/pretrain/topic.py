@@ -28,6 +28,7 @@ def from_topic(kafka: Kafka, plan: Plan, held_out: float) -> Iterator[Source]:
     """
     ends = bounds(kafka, kafka.input_topic)
     total = sum(end - first for first, end in ends.values())
+    last = max((partition for partition, (first, end) in ends.items() if end > first), default=None)
     _check_room(kafka.input_topic, total, plan)
     logs = LogReader(kafka)
     bar = tqdm(total=total, unit=" offsets", unit_scale=True, desc=kafka.input_topic, delay=QUIET_S, disable=None)
@@ -45,6 +46,7 @@ def from_topic(kafka: Kafka, plan: Plan, held_out: float) -> Iterator[Source]:
                         done.refuse(_refused(some[one.place], one))
                     bar.update(shard.position - before)
                 if end > first:
+                    done.doubt = plan.decoder.steps.doubt(plan.decoder.form.time_field, ended=partition == last)
                     name = f"{kafka.input_topic}-{partition}"
                     tell_refused(done, [shard], f"{name}, offset")
                     yield Source(name, len(shard.table.index), collector.sequences(held_out))

@@ -172,22 +172,32 @@ def test_a_file_that_is_no_interrupted_training_of_this_history_is_kept(
 # ---- the input
 
 
-def test_the_input_topic_teaches_as_its_file_does(
-    history: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    records = [
-        LogRecord(s.encode(), json.dumps({"stream": s, "time": t, "value": v}).encode(), (), 100 + 3 * i, 1000 * t)
-        for i, (s, t, v) in enumerate(rows())
-    ]
-    records.insert(5, LogRecord(b"x", b"no event", (), 113, 0))
+def the_input_has(records: list[LogRecord], monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the second of three partitions; in the others is nothing."""
 
     def whole(_logs: object, _topic: str, partition: int) -> Iterator[LogRecord]:
         yield from records if partition == 1 else ()
 
-    monkeypatch.setattr(topic, "bounds", lambda *_: {0: (7, 7), 1: (100, 2100)})
+    monkeypatch.setattr(topic, "bounds", lambda *_: {0: (7, 7), 1: (100, 2100), 2: (0, 0)})
     monkeypatch.setattr(topic, "LogReader", lambda _: SimpleNamespace(close=lambda: None))
     monkeypatch.setattr(topic, "whole", whole)
     monkeypatch.setattr(topic, "AT_ONCE", 50)
+
+
+def records_of(history: list[tuple[str, int, float]], faster: int = 1) -> list[LogRecord]:
+    times = [BEGIN_S + (t - BEGIN_S) / faster for _, t, _ in history]
+    return [
+        LogRecord(s.encode(), json.dumps({"stream": s, "time": t, "value": v}).encode(), (), 100 + 3 * i)
+        for i, ((s, _, v), t) in enumerate(zip(history, times, strict=True))
+    ]
+
+
+def test_the_input_topic_teaches_as_its_file_does(
+    history: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    records = records_of(rows())
+    records.insert(5, LogRecord(b"x", b"no event", (), 113, 0))
+    the_input_has(records, monkeypatch)
     out, other = tmp_path / "base", tmp_path / "other"
     assert main(["pretrain", "--from-topic", "--epochs", "2", "--out", str(out)]) == 0
     said = capsys.readouterr()
@@ -196,6 +206,16 @@ def test_the_input_topic_teaches_as_its_file_does(
     assert main(["pretrain", history, "--epochs", "2", "--out", str(other)]) == 0
     one, two = (Checkpoint.load(path.read_bytes()).weights for path in (out, other))
     assert all(np.array_equal(one[name], two[name]) for name in one)
+
+
+def test_steps_of_milliseconds_in_the_input_topic_are_doubted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["pretrain", "--from-topic", "--epochs", "1", "--out"]
+    for faster, said in ((1, 0), (10_000, 1)):
+        the_input_has(records_of(rows(), faster), monkeypatch)
+        assert main([*command, str(tmp_path / f"{said}")]) == 0
+        assert capsys.readouterr().err.count("is the unit right?") == said
 
 
 def test_a_topic_that_memory_cannot_hold_is_refused_before_it_is_read(
