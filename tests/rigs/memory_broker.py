@@ -306,34 +306,23 @@ class MemoryBroker:
     def open_input(self, partition: int, offset: int) -> LogRead:
         return MemoryRead(self.cluster.logs[INPUT, partition], offset)
 
-    def open_end(self, topic: str, partition: int, last: int) -> LogRead:
+    def open_end(self, topic: str, partition: int, last: int, undecided: bool = False) -> LogRead:
         log = self.cluster.logs[topic, partition]
-        return MemoryRead(log, log.end - last)
-
-    def open_undecided(self, topic: str, partition: int, offset: int) -> LogRead:
-        return UndecidedRead(self.cluster.logs[topic, partition], offset)
+        return (UndecidedRead if undecided else MemoryRead)(log, log.end - last)
 
     def left_open(self, topics: Sequence[str], partition: int) -> list[LeftOpen]:
         return [
-            LeftOpen(number, transactional_id or None, begins)
+            LeftOpen(number, 0, transactional_id or None, begins, {})
             for number, (transactional_id, transaction) in enumerate(self.cluster.endless)
             if (begins := self.cluster.begins(transaction, topics, partition))
         ]
 
-    def end_left_open(self, left: LeftOpen, partition: int, commit: bool, offset: int | None) -> None:
-        """Ends it in this partition alone."""
-        cluster, transactional_id = self.cluster, left.transactional_id or ""
-        instance_id = transactional_id.rpartition("/")[2]
-        cluster.epochs[instance_id] = cluster.epochs.get(instance_id, 0) + 1
-        if instance_id == self.instance_id:
-            self._epoch = cluster.epochs[instance_id]
-        lost, ended = cluster.endless[left.producer][1], Transaction("committed" if commit else "aborted")
+    def end_left_open(self, left: LeftOpen, partition: int, commit: bool) -> None:
+        lost, ended = self.cluster.endless[left.producer][1], Transaction("committed" if commit else "aborted")
         for topic in left.begins:
-            log = cluster.logs[topic, partition]
+            log = self.cluster.logs[topic, partition]
             log.entrust(lost, ended)
             log.append(None, 0, ended)
-        if lost.offsets.pop(partition, None) is not None and commit and offset is not None:
-            cluster.offsets[partition] = offset
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if not offsets:

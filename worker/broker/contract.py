@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 NO_ANSWER = "see that the broker answers"
-BY_HAND = "end it by hand, as docs/runbook.md has it (kafka-transactions.sh abort)"
 RESENDER = "dead-letters/resend"  # in an instance's place in the transactional id of `foldcast dead-letters resend`
 NO_TOPIC = "see that the topics are there (`foldcast topics check`)"
 SILENT_S = 5.0  # a fetch is answered many times a second, whatever there is
@@ -157,14 +156,15 @@ class CommitError(BrokerError):
 class LeftOpen(NamedTuple):
     """A transaction that a partition holds open though none is under way there: its end never came to it.
 
-    `begins` are the first offsets that it holds, by topic. `transactional_id` is None where nobody knows it any more.
-    `overtaken` says that another producer of the group may have written to the partition after it.
+    By topic, `begins` are the first offsets that it holds, `coordinators` the epochs of the coordinators that were
+    heard of last. `transactional_id` is None where nobody knows it any more, or the user may not see it.
     """
 
     producer: int
+    epoch: int
     transactional_id: str | None
     begins: dict[str, int]
-    overtaken: bool = False
+    coordinators: dict[str, int]
 
 
 class LogRead(Protocol):
@@ -226,20 +226,17 @@ class Broker(Protocol):
         """The input from `offset` on, which its log still holds: outside the group, to look what is there. Raises
         Unanswered."""
 
-    def open_end(self, topic: str, partition: int, last: int) -> LogRead:
-        """The last so many offsets of a topic, or all there are. Raises Unanswered."""
-
-    def open_undecided(self, topic: str, partition: int, offset: int) -> LogRead:
-        """A topic from `offset` on, with all that no transaction has committed. Raises Unanswered."""
+    def open_end(self, topic: str, partition: int, last: int, undecided: bool = False) -> LogRead:
+        """The last so many offsets of a topic, or all there are; with `undecided` what no transaction has committed,
+        too. Raises Unanswered."""
 
     def left_open(self, topics: Sequence[str], partition: int) -> list[LeftOpen]:
         """The transactions that nobody goes on with and that this partition of these topics holds open. Raises
         BrokerError."""
 
-    def end_left_open(self, left: LeftOpen, partition: int, commit: bool, offset: int | None) -> None:
-        """End it as one that committed or not, and with it what it holds of the group's offset, which is `offset` then
-        (None: it holds nothing). A member that lives and has this transactional id is `fenced` by it. Raises
-        BrokerError."""
+    def end_left_open(self, left: LeftOpen, partition: int, commit: bool) -> None:
+        """End it in this partition of its topics as one that was committed, or was not. Fences nobody, and ends nothing
+        else. Raises BrokerError."""
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         """One transaction: all messages and the next offsets of their partitions, or nothing. Raises CommitError, then

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from worker.broker.admin import remove_member
 from worker.broker.consumer import InputConsumer
 from worker.broker.contract import BrokerError, CommitError, LeftOpen, LogRead, Message, Polled
-from worker.broker.fixes import transactional_id
 from worker.broker.left_open import end_left_open, left_open
 from worker.broker.limits import within
 from worker.broker.producer import TransactionalProducer
@@ -83,22 +82,14 @@ class KafkaBroker:
     def open_input(self, partition: int, offset: int) -> LogRead:
         return self._logs.open(self._kafka.input_topic, partition, offset)
 
-    def open_end(self, topic: str, partition: int, last: int) -> LogRead:
-        return self._logs.open(topic, partition, last=last)
-
-    def open_undecided(self, topic: str, partition: int, offset: int) -> LogRead:
-        return self._logs.open(topic, partition, offset, undecided=True)
+    def open_end(self, topic: str, partition: int, last: int, undecided: bool = False) -> LogRead:
+        return self._logs.open(topic, partition, last=last, undecided=undecided)
 
     def left_open(self, topics: Sequence[str], partition: int) -> list[LeftOpen]:
         return left_open(self._kafka, topics, partition)
 
-    def end_left_open(self, left: LeftOpen, partition: int, commit: bool, offset: int | None) -> None:
-        own = left.transactional_id == transactional_id(self._kafka)
-        if own:
-            self._producer.close()
-        end_left_open(self._kafka, left, partition, commit, offset, self._worker.commit_timeout_s)
-        if own:
-            self._producer.renew()
+    def end_left_open(self, left: LeftOpen, partition: int, commit: bool) -> None:
+        end_left_open(self._kafka, left, partition, commit)
 
     def commit(self, messages: Sequence[Message], offsets: dict[int, int], membership: object) -> None:
         if self._consumer is None:

@@ -17,6 +17,8 @@ from worker.observe.log import event as log_event
 from worker.observe.metrics import Metrics
 from worker.plan import Plan
 
+log = logging.getLogger(__name__)
+
 RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
 
 
@@ -120,11 +122,12 @@ class Held:
 
     def _end_left_open(self, broker: Broker, one: Restoring, reason: NotYet) -> None:
         """Let a restore that waits for the end of a transaction have it, where that will not come by itself."""
-        if isinstance(reason, Unanswered) or one.progress is None:
+        if isinstance(reason, Unanswered):
             return
         try:
-            end_left_open(broker, self._topics, one.partition, one.known_committed, one.held)
+            end_left_open(broker, self._topics, one.partition)
         except BrokerError as error:
+            log.warning("what holds partition %d open is not found out: %s; %s", one.partition, error, error.fix)
             self._metrics.failed(str(error), error.fix, one.partition)
 
     def _began_otherwise(self, live: Live) -> bool:

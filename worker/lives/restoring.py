@@ -49,7 +49,7 @@ class Restoring:
         self._unanswered_since: float | None = None
         self._snapshots, self._longest_transaction_s = snapshots, longest_transaction_s
         self._plan = plan
-        self.known_committed: int | None = None  # C as it was told last; unknown before `progress` is there
+        self._known_committed: int | None = None
         self._read: LogRead | None = None
         self._next = 0  # offset in the changelog, read up to here
         self._since: LogRead | None = None  # the input after the image, where the group has no C
@@ -58,7 +58,7 @@ class Restoring:
         self._predecessor = predecessor
         self._inheritance: Inheritance | None = None  # where this group has neither an offset nor an image
         self._proven = False  # C is by the log, not by the group
-        self.held = False  # what the group says is from before a transaction that still holds it
+        self._held = False  # what the group says is from before a transaction that still holds it
         self._latest: dict[bytes, bytes | None] = {}  # by key: a changelog may hold much that is superseded
 
     def slice(self, broker: Broker) -> Live | None:
@@ -67,7 +67,7 @@ class Restoring:
         Raises NotYet (ask again), BrokerError, Refusal.
         """
         if self._read is None:
-            self.known_committed = self._ask_committed(broker)  # before the changelog's end is asked for
+            self._known_committed = self._ask_committed(broker)  # before the changelog's end is asked for
             self._read = broker.open_changelog(self.partition)
         records = self._read.read(READ_S)
         self._latest.update((record.key, record.value) for record in records if record.key)  # null: not a worker's
@@ -87,8 +87,8 @@ class Restoring:
             image = read_image(self._latest.items())
             if image.marker is not None and self._published is not None:
                 self._take_published(image, image.marker, self._published)
-            if self.known_committed is None and image.marker is not None:
-                self.known_committed = self._by_the_log(image, image.marker, low, broker)
+            if self._known_committed is None and image.marker is not None:
+                self._known_committed = self._by_the_log(image, image.marker, low, broker)
                 self._proven = True
             live = self._live(image, low, high, broker.input_id())
         except ValueError as error:
@@ -127,11 +127,11 @@ class Restoring:
     @property
     def _begun(self) -> bool:
         """Whether the group has an offset of this partition or an image of it."""
-        return self.known_committed is not None or self._latest.get(MARKER_KEY) is not None
+        return self._known_committed is not None or self._latest.get(MARKER_KEY) is not None
 
     def _all_published(self, broker: Broker) -> bool:
         """Whether all is known of what the group published; at once where it has not begun. Raises as `slice`."""
-        if not self._begun and not self.held:
+        if not self._begun and not self._held:
             return True
         if self._published is None:
             topics = replace(self._topics, source=broker.input_id())
@@ -148,28 +148,28 @@ class Restoring:
 
     def _ask_committed(self, broker: Broker) -> int | None:
         """C as the group says it, or what it said before a transaction whose end may be lost. Raises NotYet."""
-        self.held = False
+        self._held = False
         try:
             return broker.committed(self.partition)
         except OffsetHeld as held:
-            self.held = True
+            self._held = True
             log.warning("%s: going on from what is published, or from %s, the offset before it", held, held.offset)
             return held.offset
 
     def _take_published(self, image: Image, marker: Marker, published: Published) -> None:
         """C by what was published with it: a record that is below has its forecast, whatever the group says."""
-        told, in_changelog = self.known_committed, max(marker.offset, image.newest)
+        told, in_changelog = self._known_committed, max(marker.offset, image.newest)
         proven = published.beyond(told)
-        if self.held:  # what holds it may have published nothing, and brought the changelog further all the same
+        if self._held:  # what holds it may have published nothing, and brought the changelog further all the same
             proven = max(published.offset, in_changelog)
         if proven is None or (told is not None and proven <= told):
             return
-        self.known_committed = max(proven, in_changelog)
+        self._known_committed = max(proven, in_changelog)
         self._proven = True
         log.warning(
             "the group's offset for partition %d is %s, though records below %d have their forecasts: going on from "
             "there; to forecast them again, start under a new kafka.group_id",
-            *(self.partition, told, self.known_committed),
+            *(self.partition, told, self._known_committed),
         )
 
     def _by_the_log(self, image: Image, marker: Marker, low: int, broker: Broker) -> int | None:
@@ -234,8 +234,8 @@ class Restoring:
         )
 
     def _new(self, start: int, source: str) -> Live:
-        if self.known_committed is not None:
-            raise Refusal(unfit.lost_state(self.partition, self.known_committed))
+        if self._known_committed is not None:
+            raise Refusal(unfit.lost_state(self.partition, self._known_committed))
         shard = self._plan.shard(start)
         shard.source = source
         live = self._begin(shard, LearningState.new(shard), start)
@@ -247,14 +247,14 @@ class Restoring:
 
         Its first transaction commits that offset, so that any later life of it does the same without a predecessor.
         """
-        self.known_committed = low if left.end is None else left.end
-        self._check_end(self.known_committed, high)
+        self._known_committed = low if left.end is None else left.end
+        self._check_end(self._known_committed, high)
         shard = self._plan.shard(low)
         shard.source = source
-        live = self._begin(shard, LearningState.new(shard), max(low, self.known_committed))
-        live.gap = live.committed - self.known_committed
+        live = self._begin(shard, LearningState.new(shard), max(low, self._known_committed))
+        live.gap = live.committed - self._known_committed
         if live.gap and not self._plan.skip_gaps:
-            raise Refusal(unfit.beyond_retention(self.partition, left.group, self.known_committed, low))
+            raise Refusal(unfit.beyond_retention(self.partition, left.group, self._known_committed, low))
         entries = left.entries(low, live.committed)
         live.refused, shard.border = RefusedEvents(entries), live.committed
         live.first_records, live.must_commit = [*cold_start(shard), *records_of(entries)], True
@@ -265,7 +265,7 @@ class Restoring:
 
     def _known_offset(self, marker: Marker, newest: int, high: int) -> int:
         """C, where it fits the image and the input."""
-        committed = self.known_committed
+        committed = self._known_committed
         if committed is None:
             raise Refusal(unfit.no_offset(self.partition, max(marker.offset, newest)))
         if committed < max(marker.offset, newest):

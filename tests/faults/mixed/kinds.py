@@ -13,6 +13,8 @@ from tests.rigs.proxy import Cut, Key
 
 Fault = Callable[[Storm], str]
 
+POINT_LIMIT_S = 60.0  # where learning is off nobody comes to the trainer's
+
 
 def worker_killed(storm: Storm) -> str:
     """SIGKILL, and now and then another while it restores."""
@@ -28,16 +30,16 @@ def worker_killed(storm: Storm) -> str:
 def worker_killed_at_a_point(storm: Storm) -> str:
     """A worker that dies when it comes to a named point of its cycle, wherever it is then."""
     worker, point, passes = storm.rng.choice(storm.workers), storm.rng.choice(POINTS), storm.rng.choice((0, 1, 5, 30))
-    return killed_at(storm, worker, point, passes)
+    return killed_at(storm, worker, point, passes, POINT_LIMIT_S)
 
 
-def killed_at(storm: Storm, worker: Worker, point: str, passes: int) -> str:
-    """Let the worker live one life that ends at the point."""
+def killed_at(storm: Storm, worker: Worker, point: str, passes: int, limit_s: float = RECOVERY_LIMIT_S) -> str:
+    """Let the worker live one life that ends at the point, or after so many seconds: some it may not come to."""
     worker.tell(signal.SIGTERM)
     worker.wait()
     worker.module, worker.environment[VARIABLE] = "tests.rigs.dying_worker", f"{point}/{passes}"
     worker.start()
-    came = storm.cluster.happens(lambda: worker.life.ended, RECOVERY_LIMIT_S)
+    came = storm.cluster.happens(lambda: worker.life.ended, limit_s)
     if not came:
         worker.tell(signal.SIGKILL)
     code = worker.wait()
