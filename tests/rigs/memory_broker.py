@@ -103,6 +103,13 @@ class MemoryCluster:
         self.open[instance_id] = transaction
         self.end(instance_id, "committed" if committed else "aborted")
 
+    def settle_offsets(self, committed: bool) -> None:
+        """The ends that were lost come to the group's offsets at last."""
+        for _, lost in self.endless:
+            offsets, lost.offsets = lost.offsets, {}
+            if committed:
+                self.offsets |= offsets
+
     def begins(self, transaction: Transaction, topics: Sequence[str], partition: int) -> dict[str, int]:
         """The first offset that a transaction holds open, by topic."""
         places = {topic: self.logs[topic, partition].begin_of(transaction) for topic in topics}
@@ -306,9 +313,11 @@ class MemoryBroker:
     def open_input(self, partition: int, offset: int) -> LogRead:
         return MemoryRead(self.cluster.logs[INPUT, partition], offset)
 
-    def open_end(self, topic: str, partition: int, last: int, undecided: bool = False) -> LogRead:
+    def open_end(
+        self, topic: str, partition: int, last: int, before: int | None = None, undecided: bool = False
+    ) -> LogRead:
         log = self.cluster.logs[topic, partition]
-        return (UndecidedRead if undecided else MemoryRead)(log, log.end - last)
+        return (UndecidedRead if undecided else MemoryRead)(log, log.end - last, before=before)
 
     def left_open(self, topics: Sequence[str], partition: int) -> list[LeftOpen]:
         return [

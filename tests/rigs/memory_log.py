@@ -74,9 +74,9 @@ class Log:
 class MemoryRead:
     """Hands out a few records at a time, so that a reader meets slices."""
 
-    def __init__(self, log: Log, start: int = 0, slice_records: int = 3) -> None:
+    def __init__(self, log: Log, start: int = 0, slice_records: int = 3, before: int | None = None) -> None:
         self._log = log
-        self.begin, self.end = max(log.first, start), log.end
+        self.begin, self.end = max(log.first, start), log.end if before is None else before
         self._position = self.begin
         self._slice = slice_records
 

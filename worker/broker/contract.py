@@ -226,9 +226,11 @@ class Broker(Protocol):
         """The input from `offset` on, which its log still holds: outside the group, to look what is there. Raises
         Unanswered."""
 
-    def open_end(self, topic: str, partition: int, last: int, undecided: bool = False) -> LogRead:
-        """The last so many offsets of a topic, or all there are; with `undecided` what no transaction has committed,
-        too. Raises Unanswered."""
+    def open_end(
+        self, topic: str, partition: int, last: int, before: int | None = None, undecided: bool = False
+    ) -> LogRead:
+        """The last so many offsets of a topic, or all there are, up to an offset `before` its end where one is given;
+        with `undecided` what no transaction has committed, too. Raises Unanswered."""
 
     def left_open(self, topics: Sequence[str], partition: int) -> list[LeftOpen]:
         """The transactions that nobody goes on with and that this partition of these topics holds open. Raises

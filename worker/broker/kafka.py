@@ -82,8 +82,10 @@ class KafkaBroker:
     def open_input(self, partition: int, offset: int) -> LogRead:
         return self._logs.open(self._kafka.input_topic, partition, offset)
 
-    def open_end(self, topic: str, partition: int, last: int, undecided: bool = False) -> LogRead:
-        return self._logs.open(topic, partition, last=last, undecided=undecided)
+    def open_end(
+        self, topic: str, partition: int, last: int, before: int | None = None, undecided: bool = False
+    ) -> LogRead:
+        return self._logs.open(topic, partition, last=last, before=before, undecided=undecided)
 
     def left_open(self, topics: Sequence[str], partition: int) -> list[LeftOpen]:
         return left_open(self._kafka, topics, partition)

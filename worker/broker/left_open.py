@@ -73,10 +73,13 @@ def _known(admin: KafkaAdminClient, producers: set[int], partition: int) -> tupl
 
 
 def end_left_open(kafka: Kafka, opened: LeftOpen, partition: int, commit: bool) -> None:
-    """Write its end to this partition of the topics that hold it open. Raises BrokerError."""
+    """Write its end to this partition of the topics that hold it open, to the output last, which tells what it is.
+
+    Raises BrokerError.
+    """
     try:
         with _admin(kafka) as admin:
-            for topic, coordinator in opened.coordinators.items():
+            for topic, coordinator in sorted(opened.coordinators.items(), key=lambda one: one[0] == kafka.output_topic):
                 place = TopicPartition(topic, partition)
                 spec = AbortTransactionSpec(place, opened.producer, opened.epoch, coordinator)
                 admin._manager.run(_write, admin, spec, commit)

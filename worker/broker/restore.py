@@ -52,12 +52,12 @@ class LogReader:
         partition: int,
         begin: int | None = None,
         last: int | None = None,
+        before: int | None = None,
         undecided: bool = False,
     ) -> "OpenLog":
-        """From its beginning, from an offset that it still holds, or from `last` offsets before its end.
+        """From its beginning, an offset that it holds, or `last` offsets before its end; up to there, or `before` it.
 
-        With `undecided` it brings what no transaction has committed, too.
-        Raises Unanswered (where that lasts, `renew`), BrokerError.
+        `undecided` brings what is not committed, too. Raises Unanswered (where that lasts, `renew`), BrokerError.
         """
         tp = TopicPartition(topic, partition)
         with asking(self._kafka, f"log of {topic}-{partition}", Unanswered):
@@ -80,7 +80,7 @@ class LogReader:
             consumer.assign([*consumer.assignment() - {tp}, tp])
             consumer.pause(tp)
             consumer.seek(tp, begin)
-        return OpenLog(clients, consumer, tp, begin, end)
+        return OpenLog(clients, consumer, tp, begin, end if before is None else min(end, before))
 
     def renew(self) -> None:
         """Open what comes with new consumers; the old ones are closed when their last read is. Waits for nobody."""

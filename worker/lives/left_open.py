@@ -6,7 +6,7 @@ it was, and from C on where it was not. Where that is not certain nothing is don
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 NEXT = "foldcast-next"  # the C of the transaction that a record of the changelog came with
 LOOKED_THROUGH = 1000  # offsets at the ends of the changelog and the dead letters
 EARLIER, MOST = 16_384, 50_000  # offsets of forecasts: before it, and from its beginning to the end
-READ_S, LIMIT_S, QUIET = 0.2, 10.0, 5  # of one read and of all; reads in a row that bring nothing
+READ_S, LIMIT_S = 0.2, 20.0  # of one read, and of all
 OTHER = "of another input, or of one that was deleted"
 UNSURE = "see docs/runbook.md before you end it"
 
@@ -56,58 +56,48 @@ def was_committed(broker: Broker, topics: Topics, partition: int, left: LeftOpen
     """Return whether a transaction of this group was committed; None where that is not certain.
 
     Nobody restores the partition while it is open. So either its worker had the partition, and C has moved over all of
-    its forecasts or over none; or another had restored before, and what that one published are the same events again.
+    its forecasts or over none; or another had restored before, and has published some of the same events before it.
     Raises NotYet, BrokerError.
     """
-    c, held = _committed(broker, partition)
-    ends = _Ends(broker, topics, partition, left)
     if topics.output not in left.begins:
-        return False if not held and ends.opened and min(ends.opened) > c else None
-    opened = _look(broker, topics, partition, left.begins[topics.output])
-    if opened is None or opened.groups - {topics.group}:
         return None
-    if not opened.events:
-        return None if opened.groups else False
-    if opened.twice:
-        return False
-    first, last = min(opened.events), max(opened.events)
-    if first in opened.before:
-        return False
-    if not opened.whole or max(opened.before, default=-1) >= c >= 0 or (c < 0 and ends.there):
-        return None  # what was before it is not all there, or C is an old one, or gone
-    if last < c:
-        return True if opened.groups else None
-    if first < c or (held and opened.transactions > 1):
-        return None
-    return held and any(end > c for end in ends.elsewhere)
-
-
-def _committed(broker: Broker, partition: int) -> tuple[int, bool]:
-    """C as the group has it now, -1 where there is none; and whether a transaction holds it, so that it may be more."""
+    until = time.monotonic() + LIMIT_S
     try:
-        told, held = broker.committed(partition), False
-    except OffsetHeld as error:
-        told, held = error.offset, True
-    return -1 if told is None else told, held
+        c = broker.committed(partition)
+    except OffsetHeld:
+        return None
+    opened = _opened(broker, topics, partition, left.begins[topics.output], until)
+    ends = _Ends(broker, topics, partition, left, until)
+    if opened is None or (not opened.events and opened.groups) or opened.groups - {topics.group}:
+        return None
+    if not opened.events:  # what a sweep writes, and aborts
+        return False
+    if opened.events & opened.before:
+        return None if opened.others else False
+    if not opened.whole or (c is None and ends.there) or ends.committed > (c or 0) or opened.after_before > (c or 0):
+        return None  # what was before it is not all there, or C is gone, or an old one
+    if c is None or c <= min(opened.events):
+        return False if min(ends.opened, default=c or 0) >= (c or 0) else None
+    all_below = max(opened.events) < c and max(ends.opened, default=c) <= c
+    return True if all_below and opened.groups and not opened.twice else None
 
 
 class _Ends:
     """The lowest C of the transactions that wrote dead letters and to the changelog."""
 
-    def __init__(self, broker: Broker, topics: Topics, partition: int, left: LeftOpen) -> None:
+    def __init__(self, broker: Broker, topics: Topics, partition: int, left: LeftOpen, until: float) -> None:
         """Reads both topics. Raises NotYet, BrokerError."""
         self.opened: list[int] = []  # of what is left open
-        self.elsewhere: list[int] = []  # of what is committed, in a topic of which nothing is left open
+        self.committed = 0  # the largest of what is committed
         self.there = False  # something in the changelog is committed
         for topic in (topics.dead_letters, topics.changelog):
-            last = broker.open_end(topic, partition, LOOKED_THROUGH)
-            records = _read(last)
+            begin = left.begins.get(topic)
+            records = _read(broker.open_end(topic, partition, LOOKED_THROUGH, before=begin), until)
             self.there |= topic == topics.changelog and bool(records)
-            if topic in left.begins:
-                records = _read(broker.open_end(topic, partition, last.end - left.begins[topic], undecided=True))
+            self.committed = max([self.committed, *_ends(topics, partition, topic, records)])
+            if begin is not None:
+                _, records = _undecided(broker, topic, partition, begin, until)
                 self.opened += _ends(topics, partition, topic, records)
-            else:
-                self.elsewhere += _ends(topics, partition, topic, records)
 
 
 def _ends(topics: Topics, partition: int, topic: str, records: Iterable[LogRecord]) -> list[int]:
@@ -122,45 +112,62 @@ class _Opened(NamedTuple):
     """Forecasts from where a transaction begins in the output, by the offsets of their events, and those before it."""
 
     events: set[int]
-    twice: bool  # one of them, or a target of it, has two
+    twice: bool  # one of them, or a target of it, is there another time, be it aborted
     groups: set[str]  # whose they are: the last forecast of each transaction says it
-    transactions: int  # of this group
-    before: set[int]  # as `events`, of the forecasts of this group that were committed before it
+    before: set[int]  # as `events`, of the forecasts that were committed before it
+    others: bool  # of other groups, too
     whole: bool  # all that can be of the same events is among them
 
+    @property
+    def after_before(self) -> int:
+        """The lowest C that what was committed before it can have, where that is all of one group."""
+        return 0 if self.others else max(self.before, default=-1) + 1
 
-def _look(broker: Broker, topics: Topics, partition: int, begin: int) -> _Opened | None:
-    """None where there is too much of it, or the log begins behind it. Raises NotYet, BrokerError."""
-    end = broker.open_end(topics.output, partition, 1)
-    end.close()
-    if end.end - begin > MOST:
+
+def _opened(broker: Broker, topics: Topics, partition: int, begin: int, until: float) -> _Opened | None:
+    """None where there is too much of it, or retention has taken its beginning. Raises NotYet, BrokerError."""
+    last, records = _undecided(broker, topics.output, partition, begin, until)
+    if last > MOST:
         return None
-    undecided = broker.open_end(topics.output, partition, end.end - begin, undecided=True)
-    told = [texts(record.headers) for record in _read(undecided)]
+    told = [texts(record.headers) for record in records]
     ids = [facts[ID] for facts in told if event_offset(facts, topics, partition) is not None]
-    events = {offset for facts in told if (offset := event_offset(facts, topics, partition)) is not None}
-    groups = [facts[GROUP] if facts.get(SOURCE) == topics.source else OTHER for facts in told if GROUP in facts]
-    committed = broker.open_end(topics.output, partition, end.end - begin + EARLIER)
-    earlier = [texts(record.headers) for record in _read(committed) if record.offset < begin]
-    before, others = set[int](), False
-    for facts in reversed(earlier):
-        others = facts[GROUP] != topics.group if GROUP in facts else others
-        if not others and (offset := event_offset(facts, topics, partition)) is not None:
-            before.add(offset)
-    whole = undecided.begin <= begin and (committed.begin == 0 or min(before, default=end.end) < min(events, default=0))
-    return _Opened(events, len({*ids}) < len(ids), {*groups}, groups.count(topics.group), before, whole)
+    groups = {facts[GROUP] if facts.get(SOURCE) == topics.source else OTHER for facts in told if GROUP in facts}
+    read = broker.open_end(topics.output, partition, last + EARLIER, before=begin)
+    earlier = [texts(record.headers) for record in _read(read, until)]
+    events, before = ({_event(facts, topics, partition) for facts in some} - {-1} for some in (told, earlier))
+    others = any(facts.get(GROUP, topics.group) != topics.group for facts in earlier)
+    whole = read.begin == 0 or (bool(before) and min(before) < min(events, default=0))
+    return _Opened(events, len({*ids}) < len(ids), groups, before, others, whole)
 
 
-def _read(read: LogRead) -> list[LogRecord]:
-    """What there is, up to what is open. Raises NotYet where that takes too long, BrokerError."""
-    records, until, quiet = list[LogRecord](), time.monotonic() + LIMIT_S, 0
+def _event(facts: Mapping[str, str], topics: Topics, partition: int) -> int:
+    """The offset of a forecast's event, -1 where it names none of this input."""
+    offset = event_offset(facts, topics, partition)
+    return -1 if offset is None else offset
+
+
+def _undecided(broker: Broker, topic: str, partition: int, begin: int, until: float) -> tuple[int, list[LogRecord]]:
+    """How many offsets there are from `begin` on, and their records, where those are not too many."""
+    end = broker.open_end(topic, partition, 1)
+    end.close()
+    last = end.end - begin
+    if last > MOST:
+        return last, []
+    read = broker.open_end(topic, partition, last, undecided=True)
+    if read.begin > begin:
+        read.close()
+        return MOST + 1, []
+    return last, _read(read, until)
+
+
+def _read(read: LogRead, until: float) -> list[LogRecord]:
+    """All of it. Raises NotYet where that takes too long, BrokerError."""
+    records = list[LogRecord]()
     try:
-        while not read.done and quiet < QUIET:
-            came = read.read(READ_S)
-            records += came
-            quiet = 0 if came else quiet + 1
+        while not read.done:
+            records += read.read(READ_S)
             if time.monotonic() > until:
-                raise NotYet("what a transaction has left open is not read to its end")
+                raise NotYet("what a transaction has left open, or what is before it, is not read to its end")
     finally:
         read.close()
     return records
