@@ -15,6 +15,7 @@ from pipeline.method import Method
 from pipeline.network import model
 from pipeline.parts import (
     admission,
+    breaks,
     companion,
     covariates,
     experts,
@@ -37,6 +38,7 @@ from pipeline.parts.part import Part
 PARTS: tuple[Part, ...] = (
     admission.PART,
     spikes.PART,
+    breaks.PART,
     scales.PART,
     season.PART,
     fine.PART,
@@ -114,6 +116,10 @@ def _worked_with(method: Method) -> list[Field]:
         ("n", "i8"),  # which event of its stream this is
         ("z", "f8"),  # what counts: the raw value, or the one before a spike that is held
         ("base", "f8"),  # what moves are published from: z, but the raw value at a stream's first suspect
+        ("broke", "f8"),  # by what the level broke, if it did; else 0
+        ("mended", "?"),  # the value went back to where it was before the last break
+        ("shift", "f8"),  # by which the level of all that is remembered moves; 0: it stays
+        ("since", "i8"),  # the first event whose value stays as it is then
         ("label", "f8", (z,)),  # the move that came, in the horizon scale of its origin; NaN: none
         ("seasonal_ahead", "f8", (k,)),  # sn by span
         ("profile_ahead", "f8", (k,)),  # pf by span

@@ -8,12 +8,13 @@
     d_tau = |q_tau - its neighbour towards the median| by what it was at first;  the median's rate is 2/count at first
     width = size max(u[slot(t+h)], .05) as it was at the origin;  band = M_h + sort(q) width
 
-Each quantile of the scaled error moves up by its level after a miss above and down after one below, so in the long
-run it is exceeded exactly as often as it should be (quantile tracking, as in Angelopoulos, Candes and Tibshirani,
-"Conformal PID control for time series prediction", 2023). It moves further where labels are few yet, and where
-quantiles are far apart, since there it has a long way to go. Where noise has just grown or fallen, the mean of the last
-errors is far from that of many, and the width follows it; else it would only add noise. The share of an error that u
-explains to sigma is bounded, or u would hold sigma down while a stream's errors grow a thousandfold.
+Each quantile of the scaled error moves up by its level after a miss above and down after one below, so in the long run
+it is exceeded exactly as often as it should be, also by spikes that are held: there e is the raw value's (quantile
+tracking, as in Angelopoulos, Candes and Tibshirani, "Conformal PID control for time series prediction", 2023). It moves
+further where labels are few yet, and where quantiles are far apart, since there it has a long way to go. Where noise
+has just grown or fallen, the mean of the last errors is far from that of many, and the width follows it; else it would
+only add noise. The share of an error that u explains to sigma is bounded, or u would hold sigma down while a stream's
+errors grow a thousandfold.
 
 Where many labels are exactly no change, the median is the last value, whatever the mean is; so the published median
 goes there, as far as its neighbours let it, where the last value was the nearer one lately:
@@ -109,7 +110,9 @@ def track(rows: Rows, events: Events, fixed: Fixed) -> None:
         row = rows[events[b]["row"]]
         n = events[b]["n"]
         z = events[b]["z"]
+        held = events[b]["raw"] - z
         values = row["values"]
+        moved = row["moved"]
         unit = row["pending_unit"]
         move = row["pending_move"]
         width = row["pending_width"]
@@ -122,7 +125,7 @@ def track(rows: Rows, events: Events, fixed: Fixed) -> None:
             made_with = width[place] * unit[place]
             if labels <= h or made_with <= 0.0:
                 continue
-            last = values[(n - h) % len(values)]
+            last = values[(n - h) % len(values)] - moved[(n - h) % len(moved)]
             e = z - (last + move[place] * unit[place])
             d = (abs(e - quantile[j, middle] * made_with) - abs(z - last)) / unit[place]
             worse[j] += (min(max(d, -CLIP), CLIP) - worse[j]) / MEDIAN_MEMORY
@@ -133,7 +136,7 @@ def track(rows: Rows, events: Events, fixed: Fixed) -> None:
                 step = rate[q] * pace * max(abs(quantile[j, q] - quantile[j, inner]) / apart[q], 1.0)
                 if q == middle:
                     step = max(step, min(0.1, 2.0 / labels))
-                below = 1.0 if e / made_with <= quantile[j, q] else 0.0
+                below = 1.0 if (e + held) / made_with <= quantile[j, q] else 0.0
                 quantile[j, q] += step * (levels[q] - below)
 
 
@@ -149,6 +152,7 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         n = events[b]["n"]
         z = events[b]["z"]
         values = row["values"]
+        moved = row["moved"]
         unit = row["pending_unit"]
         move = row["pending_move"]
         width = row["pending_width"]
@@ -163,7 +167,8 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             place = start[j] + n % h
             if labels < 1 or width[place] * unit[place] < 0.0:
                 continue
-            size = abs(z - (values[(n - h) % len(values)] + move[place] * unit[place]))
+            last = values[(n - h) % len(values)] - moved[(n - h) % len(moved)]
+            size = abs(z - (last + move[place] * unit[place]))
             recent = size
             least = LEAST_ERROR * scale[j] if labels > 1 else 0.0
             sigma = max(error_scale[j], least)

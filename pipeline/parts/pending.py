@@ -44,7 +44,6 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
         least = fixed[0]["least"] if row["below_floor"] == 0 else -np.inf  # up to the event before
         n = event["n"]
         raw = event["raw"]
-        z = event["z"]
         label = event["label"]
         error = event["error"]
         naive = event["naive"]
@@ -72,7 +71,8 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             place = start[j] + n % h
             last = values[(n - h) % len(values)]
             if unit[place] > 0.0:
-                label[j] = (z - last) / unit[place]
+                label[j] = (event["z"] - last) / unit[place]
+            last -= row["moved"][(n - h) % len(row["moved"])]  # where it was when the forecast was made
             mean = last + move[place] * unit[place]
             size = abs(width[place]) * unit[place]
             if labels > WARM and scale[j] > 0.0:

@@ -4,6 +4,7 @@
     qh <- EW(d_h^2, 500)    c_h = sqrt(qh)      horizon scale, d_h = z_t - z_{t-h}; h q1 before the first d_h
     reach: the largest |d_h| so far, cut as its square is
     m5, v5 mean and variance over 500 events, m2 over 200, mS over a season
+    where the level moves by J (breaks.py), so do the means and the last H values; d and d_h are of values as they were
 
 Clipping squared changes at 64 times their mean makes one spike harmless. All is in the units of z, the (transformed)
 value; what is summed is in float64, so that levels far from zero cost no precision. The first events are not clipped: a
@@ -31,6 +32,7 @@ def fields(method: Method) -> list[Field]:
     spans = len(method.spans)
     return [
         ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
+        ("moved", "f4", (method.longest if method.full else 1,)),  # by how much each was moved since; lite moves none
         ("changes", "f4", (3,)),  # z_t - z_{t-1} and the two before
         ("unit2", "f8"),  # square of the smallest non-zero change
         ("step2", "f8"),  # q1, mean squared change
@@ -68,6 +70,28 @@ def absurd_start(rows: Rows, events: Events, _fixed: Fixed) -> int:
 
 
 @kernel
+def move_level(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Move the means and the values before the break to the new level, or back."""
+    for b in range(len(events)):
+        event = events[b]
+        shift = event["shift"]
+        if shift == 0.0:
+            continue
+        row = rows[event["row"]]
+        n = event["n"]
+        values = row["values"]
+        moved = row["moved"]
+        row["mean"] += shift
+        row["recent_mean"] += shift
+        row["season_mean"] += shift
+        if event["since"] == n - 1:  # it moved there by less than it seemed to
+            row["changes"][0] -= shift
+        for o in range(max(n - len(values), 0), min(n, event["since"])):
+            values[o % len(values)] += shift
+            moved[o % len(moved)] += shift
+
+
+@kernel
 def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Take in z as event n of its stream. Overwrites the value H events back, so labels are scored before."""
     spans = fixed[0]["spans"]
@@ -77,6 +101,7 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         event = events[b]
         row = rows[event["row"]]
         values = row["values"]
+        moved = row["moved"]
         changes = row["changes"]
         longest = len(values)
         count = event["n"]
@@ -91,9 +116,8 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             continue
         changes[2] = changes[1]
         changes[1] = changes[0]
-        change = z - values[(count - 1) % longest]
-        changes[0] = change
-        squared = change * change
+        changes[0] = z - values[(count - 1) % longest]
+        squared = (z - values[(count - 1) % longest] + moved[(count - 1) % len(moved)]) ** 2
         if squared > 0.0 and (row["unit2"] == 0.0 or squared < row["unit2"]):
             row["unit2"] = squared
         if count > WARM and row["step2"] > 0.0:
@@ -117,7 +141,7 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             h = spans[j]
             labels = count - h + 1  # arrived for this span, with the present one
             if labels > 0:
-                d = z - values[(count - h) % longest]
+                d = z - values[(count - h) % longest] + moved[(count - h) % len(moved)]
                 squared = d * d
                 if labels > WARM and change2[j] > 0.0:
                     squared = min(squared, CLIP * change2[j])
@@ -127,6 +151,7 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             else:
                 scale[j] = np.sqrt(h * row["step2"] + floor)
         values[count % longest] = z
+        moved[count % len(moved)] = 0.0
 
 
-PART = Part(fields, measure=(learn,))
+PART = Part(fields, arrive=(move_level,), measure=(learn,))

@@ -2,6 +2,7 @@
 
     prev = last[slot(t)], pprev = mean[slot(t)] before the update (z_{t-1} if never seen)
     last[slot] = z_t,  mean[slot] += max(0.1, 1/visits) (z_t - mean[slot])
+    where the level moves (breaks.py), the table moves with it
     sn_h = last[slot(t+h)], pf_h = mean[slot(t+h)] (z_t if never seen): seasonal naive and seasonal profile
 
 Which season a stream has is settled by its first 20 time steps: steps under 18 hours look for a day, under five days
@@ -38,9 +39,31 @@ def fields(method: Method) -> list[Field]:
         ("gap_merit", "f4"),  # how much more often learned gaps foretold the next slot than the step did
         ("slot", "i4"),  # of the present event
         ("slot_visits", "u1", (s,)),  # no more than 255 matter
+        ("slot_moved", "u1", (s,)),  # 1: its last value came before the level moved
         ("season", "u1"),  # NONE, DAY, WEEK or EVENTS
         ("season_votes", "u1", (3,)),  # of the first steps, for DAY, WEEK, NONE
     ]
+
+
+@kernel
+def move_level(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Move the table to the new level; or back, where last values that have come since stay."""
+    for b in range(len(events)):
+        event = events[b]
+        shift = event["shift"]
+        if shift == 0.0:
+            continue
+        row = rows[event["row"]]
+        back = event["since"] < event["n"]
+        moved = row["slot_moved"]
+        row["slot_before"][0] += shift
+        row["slot_before"][1] += shift
+        for s in range(len(moved)):
+            if back and moved[s] == 0:
+                row["slot_apart"][s] += shift
+            else:
+                row["slot_last"][s] += shift
+                moved[s] = 1
 
 
 @kernel
@@ -115,6 +138,7 @@ def learn(rows: Rows, events: Events, _fixed: Fixed) -> None:
         if row["season"] != NONE:
             mean = z if visits[s] == 0 else foretold[1]
             visits[s] = min(visits[s] + 1, 255)
+            row["slot_moved"][s] = 0
             last[s] = z
             apart[s] = (1.0 - max(PROFILE_RATE, 1.0 / visits[s])) * (mean - z)
 
@@ -197,6 +221,7 @@ PART = Part(
     fields,
     fixed=lambda method: {"season": CODES[method.season]},
     indices=lambda method: {"slot": method.season_slots},
+    arrive=(move_level,),
     learn=(find_slot, learn),
     look_ahead=(look_ahead,),
     forecast=(move,),

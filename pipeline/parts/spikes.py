@@ -2,33 +2,52 @@
 
     suspect: |z_t - z_{t-1}| > 12 s > 0, t > 20, at most 3 steps after t-1, which was not suspect; rho is 0.75 at first
     at the next event: r = clip((z_{t+1} - z_t) / (z_{t-1} - z_t), 0..1), rho += 0.2 (r - rho)
-    while rho > 0.7 a suspect value counts as z_{t-1}
+    while rho > 0.7 a suspect value counts as z_{t-1}; so do up to two more in a row that are twice as far from it
+    z_{t+1} stays where |z_{t+1} - z_t| < 0.3 |z_t - z_{t-1}|: then a held suspect was a break; any other is one at once
 
 So the first suspect is held, and after one that stayed it takes two that go back before another is. The replaced
 value is what everything else learns from and starts at; the raw one is reported and scored. At the first suspect, when
 nothing tells yet whether they go back, forecasts are moves from the raw value: they lose to the last value neither way.
+
+What a break changes, and what ends it, is breaks.py, which knows how often levels stay: where they do, 10 s are suspect
+once rho <= 0.7. A jump back to a level of up to 24 events before is no suspect; up to 3, rho learns from it as r = 1.
+Up to event 240, in `lite` and where days have fine parts there are no breaks, and no second suspect is held.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
+from pipeline.parts.fine import FINER
 from pipeline.parts.part import Part
 from pipeline.parts.scales import WARM
+from pipeline.parts.season import DAY, DAY_MS
 
 SUSPECT = 12.0  # step scales
+LESS = 10.0  # where levels stay
+AGAIN = 2.0  # times that the next one is held too
+MOST = 3  # that are held in a row
 RATE = 0.2
 HELD = 0.7
 GAP = 3  # steps: after more of them a value may well be another
 FIRST = 0.75  # above HELD by less than RATE takes away: one that stays ends the hold; in float32 without rounding
+STAYS = 0.3  # of the jump
+YOUNG = 240  # events before which levels do not move: the season is not known yet
+SHORT = 24  # events of a level after which a jump back is another break
+HALF = 0.5  # of the jump: so near to where a break came from it has gone back
+TAKEN = 4  # in place of a number of suspects: the last event was one and was not held
+TRUSTED = 0.5  # from which on levels move
 
 
 def fields(_method: Method) -> list[Field]:
     """The last suspect, the value before it, and how far suspects go back."""
     return [
         ("suspect", "f8", (2,)),  # the raw value, the value before it
-        ("suspected", "u1"),  # 1: the last event was suspect
+        ("suspected", "u1"),  # how many events in a row were held, with the last one; TAKEN
         ("return_share", "f4"),  # rho
     ]
 
@@ -38,37 +57,63 @@ def initialise(_method: Method, row: np.void) -> None:
     row["return_share"] = FIRST
 
 
+def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
+    """Whether levels move."""
+    return {"levels_move": method.full}
+
+
 @kernel
-def hold(rows: Rows, events: Events, _fixed: Fixed) -> None:
-    """Set `z`, what each raw value counts as, and `base`, what forecasts are moves from."""
+def hold(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """Set `z`, what each raw value counts as, `base`, what forecasts are moves from, and by what the level broke."""
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
-        n = event["n"]
         raw = event["raw"]
         event["z"] = raw
         event["base"] = raw
-        if n == 0:
+        event["broke"] = 0.0
+        event["mended"] = False
+        if event["n"] == 0:
             continue
         suspect = row["suspect"]
-        values = row["values"]
-        last = values[(n - 1) % len(values)]
-        if row["suspected"] == 1:
-            row["suspected"] = 0
-            back = (raw - suspect[0]) / (suspect[1] - suspect[0])
-            row["return_share"] += RATE * (min(max(back, 0.0), 1.0) - row["return_share"])
-        elif (
-            n > WARM
-            and event["elapsed_ms"] <= GAP * event["step_ms"]
-            and abs(raw - last) > SUSPECT * row["step_scale"] > 0.0
-        ):
-            row["suspected"] = 1
-            suspect[0] = raw
+        rho = row["return_share"]
+        count = row["suspected"]
+        last = row["values"][(event["n"] - 1) % len(row["values"])]
+        soon = event["elapsed_ms"] <= GAP * event["step_ms"]
+        moves = row["season"] != DAY or event["step_ms"] * FINER * fixed[0]["slots"] > DAY_MS
+        moves = moves and event["n"] > YOUNG and fixed[0]["levels_move"]
+        back_to = last - row["broke_by"]
+        ago = event["n"] - row["broke_at"]
+        least = (LESS if rho <= HELD and row["broke_trust"] > TRUSTED else SUSPECT) * row["step_scale"]
+        far = abs(raw - last) > least
+        held = False
+        row["suspected"] = 0
+        if count > 0:
+            held = moves and soon and count < MOST and abs(raw - suspect[1]) > AGAIN * least
+            if not held:
+                back = min(max((raw - suspect[0]) / (suspect[1] - suspect[0]), 0.0), 1.0)
+                stays = abs(raw - suspect[0]) < STAYS * abs(suspect[0] - suspect[1])
+                row["return_share"] += RATE * (back - rho)
+                if moves and stays and count != TAKEN:
+                    event["broke"] = np.float32(suspect[0] - suspect[1])
+                event["mended"] = count == TAKEN and not stays and ago == 1
+        elif far and ago <= SHORT and row["broke_by"] != 0.0 and abs(raw - back_to) < HALF * abs(raw - last):
+            event["mended"] = True
+            if ago <= MOST:
+                row["return_share"] += RATE * (1.0 - rho)
+        elif event["n"] > WARM and soon and far and least > 0.0:
             suspect[1] = last
-            if row["return_share"] > HELD:
-                event["z"] = last
-                if row["return_share"] != FIRST:
-                    event["base"] = last
+            held = rho > HELD
+            if not held:
+                suspect[0] = raw
+                row["suspected"] = TAKEN
+                event["broke"] = np.float32(raw - last) if moves else 0.0
+        if held:
+            suspect[0] = raw
+            row["suspected"] = count + 1
+            event["z"] = last
+            if rho != FIRST:
+                event["base"] = last
 
 
-PART = Part(fields, initialise, arrive=(hold,))
+PART = Part(fields, initialise, fixed, arrive=(hold,))

@@ -28,6 +28,22 @@ def initialise(_method: Method, row: np.void) -> None:
 
 
 @kernel
+def move_level(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Move the table to the new level; or back, where what has come since stays."""
+    for b in range(len(events)):
+        event = events[b]
+        shift = event["shift"]
+        if shift == 0.0:
+            continue
+        row = rows[event["row"]]
+        week = row["week"]
+        row["week_base"] += shift
+        came_ms = event["time_ms"] - (event["n"] - event["since"]) * event["step_ms"]
+        for i in range(min((event["n"] - event["since"]) * event["step_ms"] * len(week) // WEEK_MS, len(week))):
+            week[(came_ms * len(week) // WEEK_MS + i) % len(week)] -= shift
+
+
+@kernel
 def learn(rows: Rows, events: Events, _fixed: Fixed) -> None:
     """Take z into the slot of its time."""
     for b in range(len(events)):
@@ -62,4 +78,11 @@ def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
                     moves[j] = min(max((slot + row["week_base"] - event["z"]) / scale[j], -BOUND), BOUND)
 
 
-PART = Part(fields, initialise, takes_part=lambda method: method.has_week, learn=(learn,), forecast=(move,))
+PART = Part(
+    fields,
+    initialise,
+    takes_part=lambda method: method.has_week,
+    arrive=(move_level,),
+    learn=(learn,),
+    forecast=(move,),
+)

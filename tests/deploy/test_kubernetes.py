@@ -222,5 +222,5 @@ def test_the_memory_limit_holds_the_streams_it_is_said_to_hold() -> None:
     [container] = manifest("StatefulSet")["spec"]["template"]["spec"]["containers"]
     limit = int(container["resources"]["limits"]["memory"].removesuffix("Mi")) * 2**20
     history = RecentStreams(method_of(settings), settings.history.streams, settings.history.points)
-    assert limit > PROCESS_BYTES + history.nbytes + COPIES * 14_000 * row_bytes
+    assert limit > PROCESS_BYTES + history.nbytes + COPIES * 13_000 * row_bytes
     assert f"({row_bytes / 1000:.1f} kB" in (FOLDER.parents[1] / "docs" / "kubernetes.md").read_text()

@@ -35,6 +35,17 @@ def walk(seed: int, n: int) -> np.ndarray:
     return 50 + shape + 0.1 * rng.normal(size=n) + spikes
 
 
+def breaks(n: int) -> np.ndarray:
+    """A calm day, whose level moves and stays, or does not: bursts, excursions that end at once or bit by bit."""
+    at = np.arange(n)
+    jumps = sum(60.0 * (-1) ** k * (at >= begins) for k, begins in enumerate((300, 390, 500, 600)))
+    for begins, many in ((260, 2), (280, 1), (550, 1), (660, 8), (740, 3)):
+        jumps = jumps + 60.0 * ((at >= begins) & (at < begins + many))
+    decays = np.where(at >= 800, -80.0 * 0.85 ** np.maximum(at - 800, 0), 0.0)
+    noise = 0.3 * np.random.default_rng(21).normal(size=n)
+    return np.asarray(100 + 3 * np.sin(2 * np.pi * at / 24) + noise + jumps + decays)
+
+
 def stairs(seed: int, n: int) -> np.ndarray:
     """A level that is that of before at nine events of ten, 0 or more."""
     steps = np.random.default_rng(seed).choice([-1.0, 0.0, 1.0], n, p=[0.05, 0.9, 0.05])
@@ -104,6 +115,8 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
     "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
     "every 40 minutes": (METHOD, hourly(1)[0] + HOUR * 2 // 3 * np.arange(400), half_hours(400), None),
+    "levels that move": (METHOD, hourly(900), breaks(900), None),
+    "levels that move, no season": (replace(METHOD, season="none"), hourly(900), breaks(900), None),
     "steps and stays, never below 0": (METHOD, hourly(700), stairs(19, 700), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip
@@ -124,6 +137,11 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     np.testing.assert_allclose([row["slot_apart"][s] for s in season.mean], apart, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose([row["gap_merit"], row["return_share"]], [season.merit, plain.rho], rtol=1e-5, atol=1e-6)
     assert bool(row["suspected"]) == (plain.suspect is not None)
+    np.testing.assert_allclose([row["broke_by"], row["broke_trust"]], [plain.broke_by, plain.trust], rtol=1e-5)
+    if method.full:
+        waiting = range(max(0, len(plain.z) - method.longest), len(plain.z))
+        moved = [row["moved"][o % method.longest] for o in waiting]
+        np.testing.assert_allclose(moved, [plain.moved[o] for o in waiting], atol=1e-5)
     if method.has_week:
         seen = np.flatnonzero(~np.isnan(row["week"])).tolist()
         assert seen == sorted(plain.week)

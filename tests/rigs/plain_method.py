@@ -60,6 +60,7 @@ class Season:
 
     def forget(self) -> None:
         self.last: dict[int, float] = {}
+        self.old: set[int] = set()
         self.mean: dict[int, float] = {}
         self.visits: dict[int, int] = {}
         self.gap: dict[int, float] = {}
@@ -95,8 +96,17 @@ class Season:
         self.prev, self.pprev = self.last.get(s, before), self.mean.get(s, before)
         if self.kind != "none":
             self.last[s] = z
+            self.old.discard(s)
             self.visits[s] = self.visits.get(s, 0) + 1
             self.mean[s] = self.mean.get(s, z) + max(0.1, 1 / self.visits[s]) * (z - self.mean.get(s, z))
+
+    def move(self, by: float, back: bool) -> None:
+        """The table goes to another level; last values that came since the break do not go back."""
+        if not back:
+            self.old = set(self.last)
+        self.last = {s: v + by * (s in self.old) for s, v in self.last.items()}
+        self.mean = {s: v + by for s, v in self.mean.items()}
+        self.prev, self.pprev = self.prev + by, self.pprev + by
 
     def ahead(self, n: int, ms: int, step: int, h: int) -> tuple[int, int]:
         """Slot and time."""
@@ -170,6 +180,8 @@ class Plain:
         self.net, self.hs, Z = network, list(m.horizons), len(m.horizons)
         self.anew = False
         self.z: list[float] = []
+        self.moved: list[float] = []
+        self.broke_at, self.broke_by, self.broke_moved, self.doubt, self.trust = 0, 0.0, False, 0.0, 0.5
         self.origin: list[dict[str, Any]] = []
         self.times: list[int] = []
         self.season = Season(m.season, m.season_slots)
@@ -215,42 +227,94 @@ class Plain:
         self.times.append(ms)
         elapsed = ms - self.times[-2] if len(self.times) > 1 else -1
         step = int(np.median(np.append(gaps, elapsed)[-5:])) if elapsed >= 0 else 0
-        z = self.hold(raw, elapsed <= 3 * step)
+        z = self.hold(raw, elapsed <= 3 * step, step)
         self.below |= z < self.m.least
         base = raw if self.rho == 0.75 else z
         self.season.settle(n, ms, elapsed, step)
-        self.score(n, z)
+        self.score(n, z, raw)
         self.learn(n, z, ms, elapsed, step)
         return self.forecast(n, z, base, ms, step, self.covariates(given))
 
-    def hold(self, raw: float, soon: bool) -> float:
+    def hold(self, raw: float, soon: bool, step: int) -> float:
         if not self.z:
             return raw
-        last = self.z[-1]
-        if self.suspect is not None:
-            odd, before = self.suspect
-            self.rho += 0.2 * (min(max((raw - odd) / (before - odd), 0), 1) - self.rho)
-            self.suspect = None
-        elif len(self.z) > 20 and soon and abs(raw - last) > 12 * np.sqrt(self.q1.m + 1e-10 * self.unit2) > 0:
-            self.suspect = (raw, last)
-            if self.rho > 0.7:
-                return last
-        return raw
+        n, last, rho, s = len(self.z), self.z[-1], self.rho, np.sqrt(self.q1.m + 1e-10 * self.unit2)
+        least = (10 if rho <= 0.7 and self.trust > 0.5 else 12) * s
+        moves = self.m.full and (self.season.kind != "day" or step * 1.5 * self.season.S > DAY) and n > 240
+        far, held, suspect, broke, mended, taken = abs(raw - last) > least, 0, self.suspect, 0.0, False, False
+        self.suspect, back_to = None, last - self.broke_by
+        if suspect:
+            odd, before, count = suspect
+            held = count + 1 if moves and soon and 0 < count < 3 and abs(raw - before) > 2 * least else 0
+            last = before
+            if not held:
+                self.rho += 0.2 * (min(max((raw - odd) / (before - odd), 0), 1) - rho)
+                stays = abs(raw - odd) < 0.3 * abs(odd - before)
+                broke = odd - before if moves and stays and count else 0.0
+                mended = not count and not stays and n - self.broke_at == 1
+        elif self.broke_by and far and n - self.broke_at <= 24 and abs(raw - back_to) < 0.5 * abs(raw - last):
+            mended = True
+            self.rho += 0.2 * (1 - rho) * (n - self.broke_at <= 3)
+        elif n > 20 and soon and far and least > 0:
+            held, taken = int(rho > 0.7), rho <= 0.7
+            broke = raw - last if taken and moves else 0.0
+        if held or taken:
+            self.suspect = (raw, last, held)
+        self.follow(float(np.float32(broke)), mended, taken)
+        return self.z[-1] if held else raw
 
-    def score(self, n: int, z: float) -> None:
+    def follow(self, jump: float, mended: bool, taken: bool) -> None:
+        n, season, h = len(self.z), self.season, self.hs[0]
+        above = self.z[-1] - (self.m5.m if season.kind == "none" else season.pprev)
+        origin = self.origin[n - h] if n >= h else None
+        foreseen = origin["moved"][0] * origin["c"][0] if taken and origin else 0.0
+        large = abs(jump) > 0.5 * abs(self.broke_by)
+        if large and abs(jump - foreseen) > 0.5 * abs(jump) and abs(above + jump) > 0.5 * abs(above):
+            self.broke_at, self.broke_by, self.doubt = n, jump, 0.0
+            self.broke_moved = self.trust > 0.5 or (self.trust == 0.5 and not taken)
+            if self.broke_moved:
+                self.move(jump, n, back=False)
+        elif self.broke_by:
+            old = above + self.broke_by * self.broke_moved
+            self.doubt += (float(abs(old) < 0.5 * abs(old - self.broke_by)) - self.doubt) / 6
+            if mended or self.doubt > 0.6:
+                self.trust -= 0.4 * self.trust
+                if self.broke_moved:
+                    self.move(-self.broke_by, self.broke_at, back=True)
+                self.broke_by = 0.0
+            elif n - self.broke_at == 48:
+                self.trust += 0.4 * (1 - self.trust)
+            elif n - self.broke_at == 96:
+                self.broke_by = 0.0
+
+    def move(self, by: float, since: int, back: bool) -> None:
+        """All that is remembered goes to another level, but for values that came since."""
+        for o in range(since):
+            self.z[o] += by
+            self.moved[o] += by
+        for mean in (self.m5, self.m2, self.mS):
+            mean.m += by
+        self.season.move(by, back)
+        came = {self.week_slot(ms) for ms in self.times[len(self.times) - 1 - len(self.z) + since : -1]}
+        self.week = {s: v + by * (s not in came) for s, v in self.week.items()}
+
+    def week_slot(self, ms: int) -> int:
+        return int(ms % (7 * DAY) * 7 * self.m.season_slots // (7 * DAY))
+
+    def score(self, n: int, z: float, raw: float) -> None:
         for j, h in enumerate(self.hs):
             if n < h:
                 continue
-            o, zo, slot = self.origin[n - h], self.z[n - h], self.season.slot
+            o, zo, slot = self.origin[n - h], self.z[n - h] - self.moved[n - h], self.season.slot
             e = z - zo - o["said"][j] * o["c"][j]
             self.labels[j] += 1
             if not o["unsure"][j]:
-                self.band(n, h, j, e, o["width"][j], slot)
+                self.band(n, h, j, e, raw - z, o["width"][j], slot)
                 if n - h >= h and o["width"][j] > 0:
                     self.D[j] += (clip((self.off - abs(z - zo)) / o["c"][j], 8) - self.D[j]) / 500
             if o["c"][j] == 0:
                 continue
-            label = (z - zo) / o["c"][j]
+            label = (z - self.z[n - h]) / o["c"][j]
             y = clip(label, 4)
             if self.m.full:
                 for expert, phi, gain in ((self.A, "phi", "gain"), (self.Ac, "phic", "gainc")):
@@ -274,14 +338,14 @@ class Plain:
             self.R[j] = keep * self.R[j] - r
             self.V[j] = keep * self.V[j] + r * r
 
-    def band(self, n: int, h: int, j: int, e: float, width: float, slot: int) -> None:
+    def band(self, n: int, h: int, j: int, e: float, held: float, width: float, slot: int) -> None:
         q, count, middle = self.q[j], self.labels[j], len(self.tau) // 2
         if n - h >= h and width > 0:
             self.off = abs(e - q[middle] * width)
             d = np.abs(np.diff(q)) / self.gap
             step = self.g * np.clip(2000 / count, 1, 1 + 5 / h) * np.maximum(1, np.insert(d, middle, 0))
             step[middle] = max(step[middle], min(0.1, 2 / count))
-            self.q[j] += step * (self.tau - (e / width <= q))
+            self.q[j] += step * (self.tau - ((e + held) / width <= q))
         size, least, slots = abs(e), 0.02 * self.scale[j] * (count > 1), self.m.season_slots
         self.sigma[j] = max(self.sigma[j], least) if count > 1 else 0.0
         self.lately[j] = max(self.lately[j], least) if count > 1 else 0.0
@@ -303,7 +367,7 @@ class Plain:
             self.refine(z, ms, elapsed, step)
         self.shift = self.season.prev - before_prev if n else 0.0
         if self.season.kind in ("day", "week"):
-            s = int(ms % (7 * DAY) * 7 * self.m.season_slots // (7 * DAY))
+            s = self.week_slot(ms)
             self.week[s] = self.week.get(s, z) + 0.25 * (z - self.week.get(s, z))
         deviation = z - self.m5.m if n else 0.0
         self.m5.take(z)
@@ -311,13 +375,14 @@ class Plain:
         self.m2.take(z)
         self.mS.take(z)
         self.z.append(z)
+        self.moved.append(0.0)
         if n:
-            d2 = (z - self.z[-2]) ** 2
+            d2 = (z - self.z[-2] + self.moved[-2]) ** 2
             self.unit2 = min(self.unit2 or d2, d2 or self.unit2)
             self.q1.take(d2)
         for h, q in self.qh.items():
             if n >= h:
-                q.take((z - self.z[n - h]) ** 2)
+                q.take((z - self.z[n - h] + self.moved[n - h]) ** 2)
                 self.reach[h] = max(self.reach[h], np.sqrt(q.taken))
 
     def refine(self, z: float, ms: int, elapsed: int, step: int) -> None:
@@ -393,7 +458,7 @@ class Plain:
                 self.reach[h] = max(self.reach[h], abs(season[1]) * scale[h])
             said = [A[j], *season, o["N"][j]]
             if m.has_week:
-                slot = int(there[h][1] % (7 * DAY) * 7 * m.season_slots // (7 * DAY))
+                slot = self.week_slot(there[h][1])
                 known = self.season.kind in ("day", "week")
                 said += over([self.week.get(slot, z) - z if known else 0.0], scale[h], 1e6)
             said += [Ac[j]] * m.has_companion
@@ -418,6 +483,7 @@ class Plain:
         o["said"] = np.maximum(o["said"], lowest)
         self.origin.append(o)
         o["unsure"] = np.full(len(self.hs), base != z)
+        o["moved"] = np.maximum(o["said"] + (base - z) / np.where(o["c"] > 0, o["c"], np.inf), lowest)
         mean = np.maximum(base + np.array(o["said"]) * o["c"], least)
         width = np.where(o["c"] > 0, o["width"], 0)
         bands = mean[:, None] + np.sort(self.q, axis=1) * width[:, None]

@@ -52,7 +52,7 @@ def test_the_first_value_below_the_floor_ends_it() -> None:
     values[400:] -= 30
     said = told(values)
     assert said.quantiles[:400].min() >= 0
-    assert (said.quantiles[402:, :, 0] < values[402:, None]).all()
+    assert (said.quantiles[404:, :, 0] < values[404:, None]).all()
     assert said.mean[405:].max() < 0
 
 
