@@ -18,6 +18,7 @@ from pipeline.table import Table
 
 VERBS = (
     "arrive",  # the event is counted, and what its value counts as
+    "follow",  # a level that broke: what is remembered moves with it
     "score",  # the forecasts whose label it is
     "learn",  # from labels and the value
     "measure",  # scales come after what is learnt in them

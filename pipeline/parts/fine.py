@@ -57,6 +57,14 @@ def initialise(_method: Method, row: np.void) -> None:
 
 
 @kernel
+def stay(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Let no level break where the day has fine parts: they do not move."""
+    for b in range(len(events)):
+        if rows[events[b]["row"]]["fine_parts"] > 0:
+            events[b]["broke"] = 0.0
+
+
+@kernel
 def settle(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Settle how many parts there are, and find the event's."""
     slots = fixed[0]["slots"]
@@ -269,6 +277,7 @@ PART = Part(
     fixed=lambda method: {"shifted_column": experts.stacked(method).index("profile_shift")},
     takes_part=lambda method: method.full,
     indices=lambda _method: {"fine_parts": BYTES + 1},
+    arrive=(stay,),
     learn=(settle, learn, fit, keep, learn_lasting),
     look_ahead=(look_ahead,),
     forecast=(move,),

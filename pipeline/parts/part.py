@@ -49,6 +49,7 @@ class Part:
     fixed: Callable[[Method], Mapping[str, npt.ArrayLike]] = _nothing_fixed  # by the names its kernels know them by
     takes_part: Callable[[Method], bool] = _always
     arrive: tuple[Verb, ...] = ()
+    follow: tuple[Verb, ...] = ()
     score: tuple[Verb, ...] = ()
     learn: tuple[Verb, ...] = ()
     measure: tuple[Verb, ...] = ()

@@ -154,4 +154,4 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         moved[count % len(moved)] = 0.0
 
 
-PART = Part(fields, arrive=(move_level,), measure=(learn,))
+PART = Part(fields, follow=(move_level,), measure=(learn,))

@@ -221,7 +221,7 @@ PART = Part(
     fields,
     fixed=lambda method: {"season": CODES[method.season]},
     indices=lambda method: {"slot": method.season_slots},
-    arrive=(move_level,),
+    follow=(move_level,),
     learn=(find_slot, learn),
     look_ahead=(look_ahead,),
     forecast=(move,),

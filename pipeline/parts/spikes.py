@@ -11,7 +11,7 @@ nothing tells yet whether they go back, forecasts are moves from the raw value: 
 
 What a break changes, and what ends it, is breaks.py, which knows how often levels stay: where they do, 10 s are suspect
 once rho <= 0.7. A jump back to a level of up to 24 events before is no suspect; up to 3, rho learns from it as r = 1.
-Up to event 240, in `lite` and where days have fine parts there are no breaks, and no second suspect is held.
+Up to event 240 and for two seasons, in `lite` and where days have fine parts there are no breaks, and no second suspect is held.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ import numpy.typing as npt
 from pipeline.arrays import Events, Field, Fixed, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
-from pipeline.parts.fine import FINER
+from pipeline.parts.fine import BYTES, FINER
 from pipeline.parts.part import Part
 from pipeline.parts.scales import WARM
 from pipeline.parts.season import DAY, DAY_MS
@@ -36,7 +36,7 @@ HELD = 0.7
 GAP = 3  # steps: after more of them a value may well be another
 FIRST = 0.75  # above HELD by less than RATE takes away: one that stays ends the hold; in float32 without rounding
 STAYS = 0.3  # of the jump
-YOUNG = 240  # events before which levels do not move: the season is not known yet
+YOUNG = 240  # events before which levels do not move, or two seasons: the season is not known yet
 SHORT = 24  # events of a level after which a jump back is another break
 HALF = 0.5  # of the jump: so near to where a break came from it has gone back
 TAKEN = 4  # in place of a number of suspects: the last event was one and was not held
@@ -80,8 +80,10 @@ def hold(rows: Rows, events: Events, fixed: Fixed) -> None:
         count = row["suspected"]
         last = row["values"][(event["n"] - 1) % len(row["values"])]
         soon = event["elapsed_ms"] <= GAP * event["step_ms"]
-        moves = row["season"] != DAY or event["step_ms"] * FINER * fixed[0]["slots"] > DAY_MS
-        moves = moves and event["n"] > YOUNG and fixed[0]["levels_move"]
+        slots = fixed[0]["slots"]
+        step_ms = event["step_ms"]
+        coarse = step_ms > 0 and min(np.rint(DAY_MS / step_ms), BYTES) < FINER * slots
+        moves = (coarse or row["season"] != DAY) and event["n"] > max(YOUNG, 2 * slots) and fixed[0]["levels_move"]
         back_to = last - row["broke_by"]
         ago = event["n"] - row["broke_at"]
         least = (LESS if rho <= HELD and row["broke_trust"] > TRUSTED else SUSPECT) * row["step_scale"]

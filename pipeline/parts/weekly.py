@@ -1,8 +1,9 @@
 """A second table over the week, seven times the season's slots: what this hour of this weekday is like.
 
     wk[slot(t)] += 0.25 (z_t - wk[slot(t)]),  week_h = wk[slot(t+h)] (z_t if never seen)
+    a jump by J is no break (breaks.py) where weeks before had one too: |J - (wk[slot(t)] - wk[slot before])| < |J|/2
 
-Only the stacking reads it. Streams without a season by the clock leave it alone.
+Only the stacking reads its forecast. Streams without a season by the clock leave it alone.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts.part import Part
 from pipeline.parts.season import BOUND, DAY, DAY_MS, WEEK
+from pipeline.parts.spikes import HALF, MOST, TAKEN
 
 RATE = 0.25
 WEEK_MS = 7 * DAY_MS
@@ -28,19 +30,28 @@ def initialise(_method: Method, row: np.void) -> None:
 
 
 @kernel
-def move_level(rows: Rows, events: Events, _fixed: Fixed) -> None:
-    """Move the table to the new level; or back, where what has come since stays."""
+def foresee(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Take a jump that the table foretells for no break; a held one came up to so many events ago."""
     for b in range(len(events)):
         event = events[b]
-        shift = event["shift"]
-        if shift == 0.0:
+        jump = event["broke"]
+        if jump == 0.0:
             continue
         row = rows[event["row"]]
         week = row["week"]
-        row["week_base"] += shift
-        came_ms = event["time_ms"] - (event["n"] - event["since"]) * event["step_ms"]
-        for i in range(min((event["n"] - event["since"]) * event["step_ms"] * len(week) // WEEK_MS, len(week))):
-            week[(came_ms * len(week) // WEEK_MS + i) % len(week)] -= shift
+        held = 0 if row["suspected"] == TAKEN else MOST
+        before_ms = event["time_ms"] - event["elapsed_ms"] - held * event["step_ms"]
+        foretold = week[event["time_ms"] % WEEK_MS * len(week) // WEEK_MS]
+        foretold -= week[before_ms % WEEK_MS * len(week) // WEEK_MS]
+        if abs(jump - foretold) < HALF * abs(jump):
+            event["broke"] = 0.0
+
+
+@kernel
+def move_level(rows: Rows, events: Events, _fixed: Fixed) -> None:
+    """Move the table to the new level, or back: what came since was taken in beside that level."""
+    for b in range(len(events)):
+        rows[events[b]["row"]]["week_base"] += events[b]["shift"]
 
 
 @kernel
@@ -82,7 +93,8 @@ PART = Part(
     fields,
     initialise,
     takes_part=lambda method: method.has_week,
-    arrive=(move_level,),
+    arrive=(foresee,),
+    follow=(move_level,),
     learn=(learn,),
     forecast=(move,),
 )
