@@ -6,9 +6,9 @@
     it moves tables of the season and the week, means and the last H values by J, so that no label spans the break;
         scales, errors and bands count the jump as it came
     while it lasts: doubt <- EW(1 where |z - pprev| of the level before < half of that of the level after, else 0, 6)
-    it is mended where it goes back as fast, at the next event, or doubt > 0.6: what was there before t moves back by J
-    a jump leads back where |J + J'| < |J|/8, or to the profile, which has not moved with the last break J'; while a
-        moved J' lasts, all moves back with it, and it is no other break
+    it is mended where it goes back at the next event or doubt > 0.6: what was there before t moves back by J
+    a jump leads back where |J + J'| < |J|/8 of the last break J', or in its first 24 events to half of J', or where J'
+        did not move to the profile; while a moved J' lasts, all moves back with it, and it is no other break
     trust is 0.5 at first, += (1 - trust)/3 after 48 events of a break, -= trust/3 where one is mended or leads back
 
 A level moves while trust is above 0.5, or just 0.5 and after a held suspect or where the last break moved and lasts;
@@ -71,7 +71,8 @@ def follow(rows: Rows, events: Events, fixed: Fixed) -> None:
         lasts = by != 0.0 and n - row["broke_at"] <= LASTS
         moved = lasts and row["broke_moved"] != 0
         home = jump != 0.0 and abs(above + jump) <= HALF * abs(above)
-        back = by != 0.0 and (abs(jump + by) < SAME * abs(jump) or (home and row["broke_moved"] == 0))
+        back = abs(jump + by) < SAME * abs(jump) or (home and row["broke_moved"] == 0)
+        back = by != 0.0 and (back or (event["mended"] and n - row["broke_at"] > 1))
         if back:
             row["broke_trust"] -= LESSON * row["broke_trust"]
         trust = row["broke_trust"]

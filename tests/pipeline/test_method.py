@@ -38,12 +38,26 @@ def walk(seed: int, n: int) -> np.ndarray:
 def breaks(n: int) -> np.ndarray:
     """A calm day, whose level moves and stays, or does not: bursts, excursions that end at once or bit by bit."""
     at = np.arange(n)
-    jumps = sum(60.0 * (-1) ** k * (at >= begins) for k, begins in enumerate((300, 390, 500, 600)))
+    jumps = sum(by * (at >= begins) for begins, by in ((300, 60.0), (390, 60.0), (500, -90.0), (600, 60.0)))
     for begins, many in ((260, 2), (280, 1), (550, 1), (660, 8), (740, 3)):
         jumps = jumps + 60.0 * ((at >= begins) & (at < begins + many))
     decays = np.where(at >= 800, -80.0 * 0.85 ** np.maximum(at - 800, 0), 0.0)
     noise = 0.3 * np.random.default_rng(21).normal(size=n)
     return np.asarray(100 + 3 * np.sin(2 * np.pi * at / 24) + noise + jumps + decays)
+
+
+def two_levels(n: int) -> np.ndarray:
+    """A calm day, away for 40, 12 and 61 events, and then by turns."""
+    at = np.arange(n)
+    away = ((at >= 300) & (at < 340)) | ((at >= 420) & (at < 432)) | ((at >= 500) & ((at - 500) // 61 % 2 == 0))
+    noise = 0.3 * np.random.default_rng(22).normal(size=n)
+    return np.asarray(100 + 3 * np.sin(2 * np.pi * at / 24) + noise + 60.0 * away)
+
+
+def weekends(n: int) -> np.ndarray:
+    """A level that falls for the last 60 hours of a week, and some spikes."""
+    rng = np.random.default_rng(23)
+    return np.where(np.arange(n) % 168 < 108, 100.0, 0.0) + rng.normal(size=n) + 60.0 * (rng.random(n) < 0.02)
 
 
 def stairs(seed: int, n: int) -> np.ndarray:
@@ -117,6 +131,10 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "every 40 minutes": (METHOD, hourly(1)[0] + HOUR * 2 // 3 * np.arange(400), half_hours(400), None),
     "levels that move": (METHOD, hourly(900), breaks(900), None),
     "levels that move, no season": (replace(METHOD, season="none"), hourly(900), breaks(900), None),
+    "levels that come back": (METHOD, hourly(900), two_levels(900), None),
+    "a gap inside a level": (METHOD, np.delete(hourly(600), slice(310, 325)), np.delete(two_levels(600), slice(310, 325)), None),
+    "weekends": (METHOD, hourly(1000), weekends(1000), None),
+    "weekends, no weekly table": (replace(METHOD, weekly="off"), hourly(700), weekends(700), None),
     "steps and stays, never below 0": (METHOD, hourly(700), stairs(19, 700), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip

@@ -240,7 +240,9 @@ class Plain:
             return raw
         n, last, rho, s = len(self.z), self.z[-1], self.rho, np.sqrt(self.q1.m + 1e-10 * self.unit2)
         least = (10 if rho <= 0.7 and self.trust > 0.5 else 12) * s
-        moves = self.m.full and (self.season.kind != "day" or step * 1.5 * self.season.S > DAY) and n > 240
+        slots = self.season.S
+        coarse = step > 0 and min(round(DAY / step), 1440) < 1.5 * slots
+        moves = self.m.full and (self.season.kind != "day" or coarse) and n > max(240, 2 * slots)
         far, held, suspect, broke, mended, taken = abs(raw - last) > least, 0, self.suspect, 0.0, False, False
         self.suspect, back_to = None, last - self.broke_by
         if suspect:
@@ -260,32 +262,49 @@ class Plain:
             broke = raw - last if taken and moves else 0.0
         if held or taken:
             self.suspect = (raw, last, held)
+        if self.fine.parts or abs(broke - self.weekly_jump(1 if taken else 4, step)) < 0.5 * abs(broke):
+            broke = 0.0
         self.follow(float(np.float32(broke)), mended, taken)
         return self.z[-1] if held else raw
 
+    def weekly_jump(self, events: int, step: int) -> float:
+        """By how much the week's table says that the last events moved; NaN where it does not know."""
+        week = self.week if self.m.has_week else {}
+        now, before = self.times[-1], self.times[-2] - (events - 1) * step
+        return week.get(self.week_slot(now), np.nan) - week.get(self.week_slot(before), np.nan)
+
     def follow(self, jump: float, mended: bool, taken: bool) -> None:
-        n, season, h = len(self.z), self.season, self.hs[0]
+        n, season, h, by, age = len(self.z), self.season, self.hs[0], self.broke_by, len(self.z) - self.broke_at
         above = self.z[-1] - (self.m5.m if season.kind == "none" else season.pprev)
         origin = self.origin[n - h] if n >= h else None
         foreseen = origin["moved"][0] * origin["c"][0] if taken and origin else 0.0
-        large = abs(jump) > 0.5 * abs(self.broke_by)
-        if large and abs(jump - foreseen) > 0.5 * abs(jump) and abs(above + jump) > 0.5 * abs(above):
+        lasts = by != 0 and age <= 96
+        moved = lasts and self.broke_moved
+        home = jump != 0 and abs(above + jump) <= 0.5 * abs(above)
+        back = abs(jump + by) < abs(jump) / 8 or (home and not self.broke_moved) or (mended and age > 1)
+        back = back and by != 0
+        if back:
+            self.trust -= self.trust / 3
+        large = jump != 0 and not (lasts and abs(jump) <= 0.5 * abs(by))
+        if large and abs(jump - foreseen) > 0.5 * abs(jump) and not home and not (back and moved):
             self.broke_at, self.broke_by, self.doubt = n, jump, 0.0
-            self.broke_moved = self.trust > 0.5 or (self.trust == 0.5 and not taken)
+            self.broke_moved = self.trust > 0.5 or (self.trust == 0.5 and (not taken or moved))
             if self.broke_moved:
                 self.move(jump, n, back=False)
-        elif self.broke_by:
-            old = above + self.broke_by * self.broke_moved
-            self.doubt += (float(abs(old) < 0.5 * abs(old - self.broke_by)) - self.doubt) / 6
+        elif back:
+            if moved:
+                self.move(-by, n, back=False)
+            self.broke_by = 0.0
+        elif lasts:
+            old = above + by * moved
+            self.doubt += (float(abs(old) < 0.5 * abs(old - by)) - self.doubt) / 6
             if mended or self.doubt > 0.6:
-                self.trust -= 0.4 * self.trust
-                if self.broke_moved:
-                    self.move(-self.broke_by, self.broke_at, back=True)
+                self.trust -= self.trust / 3
+                if moved:
+                    self.move(-by, self.broke_at, back=True)
                 self.broke_by = 0.0
-            elif n - self.broke_at == 48:
-                self.trust += 0.4 * (1 - self.trust)
-            elif n - self.broke_at == 96:
-                self.broke_by = 0.0
+            elif age == 48:
+                self.trust += (1 - self.trust) / 3
 
     def move(self, by: float, since: int, back: bool) -> None:
         """All that is remembered goes to another level, but for values that came since."""
@@ -295,8 +314,7 @@ class Plain:
         for mean in (self.m5, self.m2, self.mS):
             mean.m += by
         self.season.move(by, back)
-        came = {self.week_slot(ms) for ms in self.times[len(self.times) - 1 - len(self.z) + since : -1]}
-        self.week = {s: v + by * (s not in came) for s, v in self.week.items()}
+        self.week = {s: v + by for s, v in self.week.items()}
 
     def week_slot(self, ms: int) -> int:
         return int(ms % (7 * DAY) * 7 * self.m.season_slots // (7 * DAY))

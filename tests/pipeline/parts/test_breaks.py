@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from pipeline.arrays import Floats
+from pipeline.arrays import Floats, Ints
 from pipeline.batch import Batch
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
@@ -14,23 +14,24 @@ from pipeline.shard import Shard
 
 METHOD = Method(horizons=(1, 6, 24), hidden_size=8)
 N, AT, HOUR_MS = 700, 500, 3_600_000
+BEGIN_MS = 1_600_297_200_000  # an hour before the first event
 JUMP = 100.0
 HOURS = np.arange(N)
 CALM = 3 * np.sin(2 * np.pi * HOURS / 24) + 0.1 * np.random.default_rng(1).normal(size=N)
 
 
-def folded(value: Floats, step_ms: int = HOUR_MS) -> tuple[Shard, Forecasts]:
+def folded(value: Floats, step_ms: int | Ints = HOUR_MS, method: Method = METHOD) -> tuple[Shard, Forecasts]:
     """The shard after these values, and its forecasts."""
     n = len(value)
-    ms = 1_600_300_800_000 + np.arange(n) * step_ms
-    shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
+    ms = BEGIN_MS + np.cumsum(np.broadcast_to(step_ms, n))
+    shard = Shard(method, Network(Shape.of(method)), 0, {})
     offsets, nothing = np.arange(n), np.zeros((n, 0))
     return shard, shard.advance(Batch(offsets, ["s"] * n, ms, ms, value, nothing, n, n, np.zeros(n, np.int64)))
 
 
 def stays(at: Sequence[int]) -> Floats:
-    """A level that moves at each of these events, up and down by turns."""
-    return CALM + sum(JUMP * (-1) ** k * (a <= HOURS) for k, a in enumerate(at))
+    """A level that moves at each of these events, up and, by more, down by turns."""
+    return CALM + sum(JUMP * (1 + k / 2) * (-1) ** k * (a <= HOURS) for k, a in enumerate(at))
 
 
 def excursion(*values: float) -> Floats:
@@ -59,13 +60,14 @@ def test_what_is_scored_and_bands_know_of_the_jump() -> None:
 
 @pytest.mark.parametrize("before", [[], [260, 380]])  # with them the level moves at the suspect itself
 @pytest.mark.parametrize(
-    "values", [[JUMP], [JUMP, JUMP / 2], JUMP * 0.8 ** np.arange(40), [JUMP] * 10, [-JUMP, JUMP, -JUMP]]
+    "values", [[JUMP], [JUMP, JUMP / 2], JUMP * 0.8 ** np.arange(40), [JUMP] * 10, [JUMP] * 40, [-JUMP, JUMP, -JUMP]]
 )
 def test_after_an_excursion_the_season_is_where_it_was(before: list[int], values: list[float]) -> None:
-    row = folded(excursion(*values) + stays(before) - CALM)[0].table.rows[0]
+    value = excursion(*values) + stays(before) - CALM
+    row = folded(value)[0].table.rows[0]
     profile = row["slot_last"] + row["slot_apart"]
-    today = (1_600_300_800_000 // HOUR_MS + np.arange(N - 24, N)) % 24
-    assert np.abs(profile[today] - CALM[-24:]).max() < 15
+    today = (BEGIN_MS // HOUR_MS + np.arange(N - 23, N + 1)) % 24
+    assert np.abs(profile[today] - value[-24:]).max() < 15
     assert not row["moved"].any()
     assert row["broke_by"] == 0
 
@@ -81,7 +83,55 @@ def test_where_suspects_go_back_up_to_three_are_held_and_then_believed() -> None
         assert row["values"][(AT + many - 1) % 24] == counts_as
 
 
-def test_levels_stay_where_the_day_has_fine_parts() -> None:
-    for step_ms, moves in ((HOUR_MS, True), (HOUR_MS // 2, False)):
-        shard, _ = folded(stays([AT])[: AT + 6], step_ms)
-        assert bool(shard.table.rows[0]["moved"].any()) == moves
+def by_last(value: Floats, first: int) -> Floats:
+    """(Z,) squared error by the last value's, from some event on."""
+    _, made = folded(value)
+    return np.array([
+        ((made.mean[first:-h, j] - value[first + h :]) ** 2).sum() / ((value[first:-h] - value[first + h :]) ** 2).sum()
+        for j, h in enumerate(METHOD.horizons)
+    ])
+
+
+def test_a_week_of_two_levels_is_learnt() -> None:
+    weekend = np.arange(1_500) % 168 >= 108  # 60 hours
+    value = np.where(weekend, 0.0, JUMP) + np.random.default_rng(2).normal(size=1_500)
+    assert by_last(value, 900)[1:].max() < 0.3
+
+
+def test_two_levels_by_turns_do_not_move_what_is_remembered() -> None:
+    turns = np.arange(1_500) // 61 % 2
+    value = np.resize(CALM, 1_500) + JUMP * turns
+    assert by_last(value, 700)[2] < 0.6
+    assert folded(value)[0].table.rows[0]["broke_trust"] < 0.7
+
+
+@pytest.mark.parametrize("many", [4, 10, 40])
+def test_a_week_keeps_no_trace_of_an_excursion_with_a_gap(many: int) -> None:
+    there = np.r_[0 : AT + many // 2, AT + many // 2 + many : N]
+    value = excursion(*[JUMP] * 2 * many)[there]
+    row = folded(value, np.diff(there, prepend=-1) * HOUR_MS)[0].table.rows[0]
+    hour = np.arange(N - 168, N)
+    week = row["week"][(BEGIN_MS // HOUR_MS + 1 + hour - 96) % 168] + row["week_base"]
+    assert np.abs(week - CALM[hour]).max() < 2
+
+
+@pytest.mark.parametrize(
+    ("step_ms", "moves"), [(HOUR_MS, True), (41 * 60_000, True), (2_418_000, False), (HOUR_MS // 2, False)]
+)
+def test_levels_stay_where_the_day_has_fine_parts(step_ms: int, moves: bool) -> None:
+    shard, _ = folded(stays([AT])[: AT + 6], step_ms)
+    assert bool(shard.table.rows[0]["moved"].any()) == moves
+
+
+def test_levels_stay_once_the_day_has_fine_parts() -> None:
+    steps = np.where(np.arange(AT + 6) < AT - 20, HOUR_MS // 2, HOUR_MS)
+    row = folded(stays([AT])[: AT + 6], steps)[0].table.rows[0]
+    assert row["fine_parts"] == 48
+    assert not row["moved"].any()
+
+
+@pytest.mark.parametrize(("slots", "at", "moves"), [(24, 250, True), (200, 390, False), (200, 410, True)])
+def test_levels_stay_for_two_seasons(slots: int, at: int, moves: bool) -> None:
+    method = Method(horizons=(1, 6, 24), hidden_size=8, season="events", season_slots=slots)
+    shard, _ = folded(stays([at])[: at + 6], method=method)
+    assert bool(shard.table.rows[0]["moved"].any()) == moves
