@@ -9,7 +9,8 @@
     it is mended where it goes back at the next event or doubt > 0.6: what was there before t moves back by J
     a jump leads back where |J + J'| < |J|/8 of the last break J', or in its first 24 events to half of J', or where J'
         did not move to the profile; while a moved J' lasts, all moves back with it, and it is no other break
-    trust is 0.5 at first, += (1 - trust)/3 after 48 events of a break, -= trust/3 where one is mended or leads back
+    trust is 0.5 at first, += (1 - trust)/3 after 48 events of a break that did not lead back, -= trust/3 where one that
+        lasts is mended or left, -= trust/8 where a jump leads back later
 
 A level moves while trust is above 0.5, or just 0.5 and after a held suspect or where the last break moved and lasts;
 else breaks are only followed, to see whether they stay. So a stream of short excursions, or of two levels, moves once
@@ -31,6 +32,7 @@ DOUBT_MEMORY = 6.0  # events
 SETTLED = 48  # events after which a level counts as one that stays
 LASTS = 96  # events
 LESSON = 1 / 3
+HINT = 1 / 8  # walks among levels lead back too, two levels by turns always
 SAME = 1 / 8  # of the jump: levels so near are one
 
 
@@ -42,6 +44,7 @@ def fields(_method: Method) -> list[Field]:
         ("broke_doubt", "f4"),
         ("broke_trust", "f4"),
         ("broke_moved", "u1"),  # 1: what is remembered has moved
+        ("broke_back", "u1"),  # 1: it led back
     ]
 
 
@@ -74,13 +77,14 @@ def follow(rows: Rows, events: Events, fixed: Fixed) -> None:
         back = abs(jump + by) < SAME * abs(jump) or (home and row["broke_moved"] == 0)
         back = by != 0.0 and (back or (event["mended"] and n - row["broke_at"] > 1))
         if back:
-            row["broke_trust"] -= LESSON * row["broke_trust"]
+            row["broke_trust"] -= (LESSON if lasts else HINT) * row["broke_trust"]
         trust = row["broke_trust"]
         large = jump != 0.0 and (not lasts or abs(jump) > HALF * abs(by))
         if large and abs(jump - foreseen) > HALF * abs(jump) and not home and not (back and moved):
             row["broke_at"] = n
             row["broke_by"] = jump
             row["broke_doubt"] = 0.0
+            row["broke_back"] = back
             row["broke_moved"] = trust > TRUSTED or (trust == TRUSTED and (held or moved))
             event["shift"] = jump if row["broke_moved"] else 0.0
         elif back:
@@ -96,7 +100,7 @@ def follow(rows: Rows, events: Events, fixed: Fixed) -> None:
                     event["shift"] = -by
                     event["since"] = row["broke_at"]
                 row["broke_by"] = 0.0
-            elif n - row["broke_at"] == SETTLED:
+            elif n - row["broke_at"] == SETTLED and row["broke_back"] == 0:
                 row["broke_trust"] += LESSON * (1.0 - trust)
 
 

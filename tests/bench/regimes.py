@@ -86,6 +86,12 @@ def detailed(random: Random) -> Floats:
     return np.asarray(smooth(random, 1440, 20) + rough(random, 1440, 1) + random.normal(size=1440) * 2.7)
 
 
+def weekly(random: Random) -> Floats:
+    """(168,) a load of 60 that is switched off for 49 to 84 hours a week."""
+    off, long = random.integers(168), random.integers(49, 84)
+    return np.asarray(60.0 * ((np.arange(168) - off) % 168 >= long))
+
+
 def ahead(season: Floats, length: int, horizons: Ints) -> Floats:
     """(T, Z) what a season (slots,) will be."""
     return np.asarray(season[(np.arange(length)[:, None] + horizons) % len(season)])
@@ -151,6 +157,13 @@ def level_shifts(random: Random, length: int, horizons: Ints) -> Stream:
     mean = level[:, None] + ahead(day, length, horizons)
     windows = {f"shift, {low}-{high}": after(begins, low, high) for low, high in ((0, 12), (12, 24), (24, 48))}
     return noisy(random, hours(length), level + np.resize(day, length), mean, 0.5, horizons, begins, windows)
+
+
+def two_levels(random: Random, length: int, horizons: Ints) -> Stream:
+    """A day, and a level that is 0 and 60 by turns, each for as many events: 40 to 100. The oracle knows when."""
+    long = int(random.integers(40, 100))
+    level = 60.0 * (np.arange(2 * long) < long)
+    return seasonal(lambda r: smooth(r, 24, 3), lambda _: level, phi=0.5)(random, length, horizons)
 
 
 def trends(random: Random, length: int, horizons: Ints) -> Stream:
@@ -284,7 +297,9 @@ REGIMES = {
     "season-37": season(37, HOUR_MS),
     "season-30-no-clock": season(30, TEN_DAYS_MS),
     "season-37-no-clock": season(37, TEN_DAYS_MS),
+    "weekly-square": Regime(seasonal(lambda r: smooth(r, 24, 3), weekly, phi=0.5)),
     "level-shifts": Regime(level_shifts),
+    "two-levels": Regime(two_levels),
     "trends": Regime(trends),
     "amplitude": Regime(amplitude),
     "noise-blocks": Regime(noise_blocks),

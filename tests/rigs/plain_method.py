@@ -181,7 +181,7 @@ class Plain:
         self.anew = False
         self.z: list[float] = []
         self.moved: list[float] = []
-        self.broke_at, self.broke_by, self.broke_moved, self.doubt, self.trust = 0, 0.0, False, 0.0, 0.5
+        self.broke_at, self.broke_by, self.broke_moved, self.broke_back, self.doubt, self.trust = 0, 0.0, False, False, 0.0, 0.5
         self.origin: list[dict[str, Any]] = []
         self.times: list[int] = []
         self.season = Season(m.season, m.season_slots)
@@ -284,10 +284,10 @@ class Plain:
         back = abs(jump + by) < abs(jump) / 8 or (home and not self.broke_moved) or (mended and age > 1)
         back = back and by != 0
         if back:
-            self.trust -= self.trust / 3
+            self.trust -= self.trust / (3 if lasts else 8)
         large = jump != 0 and not (lasts and abs(jump) <= 0.5 * abs(by))
         if large and abs(jump - foreseen) > 0.5 * abs(jump) and not home and not (back and moved):
-            self.broke_at, self.broke_by, self.doubt = n, jump, 0.0
+            self.broke_at, self.broke_by, self.broke_back, self.doubt = n, jump, back, 0.0
             self.broke_moved = self.trust > 0.5 or (self.trust == 0.5 and (not taken or moved))
             if self.broke_moved:
                 self.move(jump, n, back=False)
@@ -303,7 +303,7 @@ class Plain:
                 if moved:
                     self.move(-by, self.broke_at, back=True)
                 self.broke_by = 0.0
-            elif age == 48:
+            elif age == 48 and not self.broke_back:
                 self.trust += (1 - self.trust) / 3
 
     def move(self, by: float, since: int, back: bool) -> None:
