@@ -11,7 +11,8 @@ nothing tells yet whether they go back, forecasts are moves from the raw value: 
 
 What a break changes, and what ends it, is breaks.py, which knows how often levels stay: where they do, 10 s are suspect
 once rho <= 0.7. A jump back to a level of up to 24 events before is no suspect; up to 3, rho learns from it as r = 1.
-Up to event 240 and for two seasons, in `lite` and where days have fine parts there are no breaks, and no second suspect is held.
+Up to event 240, for two seasons, in `lite` and where days have fine parts, or will have them, there are no breaks, and
+no second suspect is held.
 """
 
 from collections.abc import Mapping

@@ -87,9 +87,14 @@ def detailed(random: Random) -> Floats:
 
 
 def weekly(random: Random) -> Floats:
-    """(168,) a load of 60 that is switched off for 49 to 84 hours a week."""
+    """(168,) a load of 60 that is switched off for 49 to 83 hours a week."""
     off, long = random.integers(168), random.integers(49, 84)
     return np.asarray(60.0 * ((np.arange(168) - off) % 168 >= long))
+
+
+def by_turns(random: Random) -> Floats:
+    """A level of 60 and one of 0, each for as many events: 40 to 99."""
+    return np.repeat([60.0, 0.0], random.integers(40, 100))
 
 
 def ahead(season: Floats, length: int, horizons: Ints) -> Floats:
@@ -157,13 +162,6 @@ def level_shifts(random: Random, length: int, horizons: Ints) -> Stream:
     mean = level[:, None] + ahead(day, length, horizons)
     windows = {f"shift, {low}-{high}": after(begins, low, high) for low, high in ((0, 12), (12, 24), (24, 48))}
     return noisy(random, hours(length), level + np.resize(day, length), mean, 0.5, horizons, begins, windows)
-
-
-def two_levels(random: Random, length: int, horizons: Ints) -> Stream:
-    """A day, and a level that is 0 and 60 by turns, each for as many events: 40 to 100. The oracle knows when."""
-    long = int(random.integers(40, 100))
-    level = 60.0 * (np.arange(2 * long) < long)
-    return seasonal(lambda r: smooth(r, 24, 3), lambda _: level, phi=0.5)(random, length, horizons)
 
 
 def trends(random: Random, length: int, horizons: Ints) -> Stream:
@@ -299,7 +297,7 @@ REGIMES = {
     "season-37-no-clock": season(37, TEN_DAYS_MS),
     "weekly-square": Regime(seasonal(lambda r: smooth(r, 24, 3), weekly, phi=0.5)),
     "level-shifts": Regime(level_shifts),
-    "two-levels": Regime(two_levels),
+    "two-levels": Regime(seasonal(lambda r: smooth(r, 24, 3), by_turns, phi=0.5)),
     "trends": Regime(trends),
     "amplitude": Regime(amplitude),
     "noise-blocks": Regime(noise_blocks),

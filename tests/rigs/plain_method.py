@@ -181,7 +181,8 @@ class Plain:
         self.anew = False
         self.z: list[float] = []
         self.moved: list[float] = []
-        self.broke_at, self.broke_by, self.broke_moved, self.broke_back, self.doubt, self.trust = 0, 0.0, False, False, 0.0, 0.5
+        self.broke_at, self.broke_by, self.doubt, self.trust = 0, 0.0, 0.0, 0.5
+        self.broke_moved = self.broke_back = False
         self.origin: list[dict[str, Any]] = []
         self.times: list[int] = []
         self.season = Season(m.season, m.season_slots)

@@ -86,10 +86,11 @@ def test_where_suspects_go_back_up_to_three_are_held_and_then_believed() -> None
 def by_last(value: Floats, first: int) -> Floats:
     """(Z,) squared error by the last value's, from some event on."""
     _, made = folded(value)
-    return np.array([
-        ((made.mean[first:-h, j] - value[first + h :]) ** 2).sum() / ((value[first:-h] - value[first + h :]) ** 2).sum()
-        for j, h in enumerate(METHOD.horizons)
-    ])
+    ratios = []
+    for j, h in enumerate(METHOD.horizons):
+        label, last = value[first + h :], value[first:-h]
+        ratios.append(((made.mean[first:-h, j] - label) ** 2).sum() / ((last - label) ** 2).sum())
+    return np.array(ratios)
 
 
 def test_a_week_of_two_levels_is_learnt() -> None:
