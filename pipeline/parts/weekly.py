@@ -1,7 +1,8 @@
 """A second table over the week, seven times the season's slots: what this hour of this weekday is like.
 
     wk[slot(t)] += 0.25 (z_t - wk[slot(t)]),  week_h = wk[slot(t+h)] (z_t if never seen)
-    a jump by J is no break (breaks.py) where weeks before had one too: |J - (wk[slot(t)] - wk[slot before])| < |J|/2
+    a jump by J is no break (breaks.py) where weeks before had one too, there or up to 3 slots later, if it was held:
+        |J - (wk[slot(t)] - wk[slot before])| < |J|/2
 
 Only the stacking reads its forecast. Streams without a season by the clock leave it alone.
 """
@@ -31,7 +32,7 @@ def initialise(_method: Method, row: np.void) -> None:
 
 @kernel
 def foresee(rows: Rows, events: Events, _fixed: Fixed) -> None:
-    """Take a jump that the table foretells for no break; a held one came up to so many events ago."""
+    """Take a jump that the table foretells for no break."""
     for b in range(len(events)):
         event = events[b]
         jump = event["broke"]
@@ -39,11 +40,14 @@ def foresee(rows: Rows, events: Events, _fixed: Fixed) -> None:
             continue
         row = rows[event["row"]]
         week = row["week"]
-        held = 0 if row["suspected"] == TAKEN else MOST
-        before_ms = event["time_ms"] - event["elapsed_ms"] - held * event["step_ms"]
-        foretold = week[event["time_ms"] % WEEK_MS * len(week) // WEEK_MS]
-        foretold -= week[before_ms % WEEK_MS * len(week) // WEEK_MS]
-        if abs(jump - foretold) < HALF * abs(jump):
+        now_ms = event["time_ms"]
+        held_ms = MOST * event["step_ms"]  # at most
+        before_ms = now_ms - event["elapsed_ms"] - (0 if row["suspected"] == TAKEN else held_ms)
+        before = week[before_ms % WEEK_MS * len(week) // WEEK_MS]
+        now = week[now_ms % WEEK_MS * len(week) // WEEK_MS]
+        later = week[(now_ms + held_ms) % WEEK_MS * len(week) // WEEK_MS]
+        near = HALF * abs(jump)
+        if abs(jump - (now - before)) < near or abs(jump - (later - before)) < near:  # not where one was never seen
             event["broke"] = 0.0
 
 

@@ -36,14 +36,15 @@ def walk(seed: int, n: int) -> np.ndarray:
 
 
 def breaks(n: int) -> np.ndarray:
-    """A calm day, whose level moves and stays, or does not: bursts, excursions that end at once or bit by bit."""
+    """A calm day, whose level moves and stays, or does not: bursts, excursions that begin or end bit by bit."""
     at = np.arange(n)
-    jumps = sum(by * (at >= begins) for begins, by in ((300, 60.0), (390, 60.0), (500, -90.0), (600, 90.0)))
-    for begins, many in ((260, 2), (280, 1), (550, 1), (660, 8), (740, 3)):
+    jumps = sum(by * (at >= begins) for begins, by in ((300, 60.0), (390, 60.0), (500, -90.0), (600, 85.0)))
+    for begins, many in ((260, 2), (280, 1), (480, 1), (660, 8), (740, 3)):
         jumps = jumps + 60.0 * ((at >= begins) & (at < begins + many))
     decays = np.where(at >= 800, -80.0 * 0.85 ** np.maximum(at - 800, 0), 0.0)
+    climbs = np.where((at >= 620) & (at < 632), 4.0 * (at - 620), 0.0)
     noise = 0.3 * np.random.default_rng(21).normal(size=n)
-    return np.asarray(100 + 3 * np.sin(2 * np.pi * at / 24) + noise + jumps + decays)
+    return np.asarray(100 + 3 * np.sin(2 * np.pi * at / 24) + noise + jumps + decays + climbs)
 
 
 def two_levels(n: int) -> np.ndarray:
@@ -57,7 +58,8 @@ def two_levels(n: int) -> np.ndarray:
 def weekends(n: int) -> np.ndarray:
     """A level that falls for the last 60 hours of a week, and some spikes."""
     rng = np.random.default_rng(23)
-    return np.where(np.arange(n) % 168 < 108, 100.0, 0.0) + rng.normal(size=n) + 60.0 * (rng.random(n) < 0.02)
+    spikes = 60.0 * (rng.random(n) < 0.02) * (np.arange(n) > 100)
+    return np.where(np.arange(n) % 168 < 108, 100.0, 0.0) + rng.normal(size=n) + spikes
 
 
 def stairs(seed: int, n: int) -> np.ndarray:

@@ -263,16 +263,16 @@ class Plain:
             broke = raw - last if taken and moves else 0.0
         if held or taken:
             self.suspect = (raw, last, held)
-        if self.fine.parts or abs(broke - self.weekly_jump(1 if taken else 4, step)) < 0.5 * abs(broke):
+        if self.fine.parts or self.weekly(broke, 1 if taken else 4, step):
             broke = 0.0
         self.follow(float(np.float32(broke)), mended, taken)
         return self.z[-1] if held else raw
 
-    def weekly_jump(self, events: int, step: int) -> float:
-        """By how much the week's table says that the last events moved; NaN where it does not know."""
-        week = self.week if self.m.has_week else {}
+    def weekly(self, jump: float, events: int, step: int) -> bool:
+        """Whether the week's table has a jump like this one of the last events, there or three steps later."""
         now, before = self.times[-1], self.times[-2] - (events - 1) * step
-        return week.get(self.week_slot(now), np.nan) - week.get(self.week_slot(before), np.nan)
+        told = [self.week.get(self.week_slot(ms), np.nan) for ms in (before, now, now + 3 * step)]
+        return self.m.has_week and any(abs(jump - (after - told[0])) < 0.5 * abs(jump) for after in told[1:])
 
     def follow(self, jump: float, mended: bool, taken: bool) -> None:
         n, season, h, by, age = len(self.z), self.season, self.hs[0], self.broke_by, len(self.z) - self.broke_at

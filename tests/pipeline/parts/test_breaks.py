@@ -99,6 +99,16 @@ def test_a_week_of_two_levels_is_learnt() -> None:
     assert by_last(value, 900)[1:].max() < 0.3
 
 
+@pytest.mark.parametrize("spikes", [0.0, JUMP])  # with them jumps are held for three events
+def test_what_the_week_before_had_too_is_no_break(spikes: float) -> None:
+    value = np.where(HOURS % 168 >= 108, 0.0, JUMP) + np.random.default_rng(2).normal(size=N)
+    value[113::20] += spikes
+    for n in (281, 341, 449, 509):
+        row = folded(value[:n])[0].table.rows[0]
+        assert (row["return_share"] > 0.6) == (spikes > 0)  # what a held one took away included
+        assert row["broke_by"] == 0
+
+
 def test_two_levels_by_turns_do_not_move_what_is_remembered() -> None:
     turns = np.arange(1_500) // 61 % 2
     value = np.resize(CALM, 1_500) + JUMP * turns
