@@ -39,7 +39,11 @@ def test_an_event_is_scored_learnt_from_measured_stepped_and_forecast_in_this_or
     for earlier, later in (
         ("wave._begin_anew", "admission.pace"),
         ("admission.pace", "spikes.hold"),
-        ("spikes.hold", "pending.score"),
+        ("spikes.hold", "weekly.foresee"),
+        ("fine.stay", "breaks.follow"),
+        ("weekly.foresee", "breaks.follow"),
+        ("breaks.follow", "scales.move_level"),
+        ("scales.move_level", "pending.score"),
         ("pending.score", "windows.label"),
         ("pending.score", "stack.learn"),
         ("season.find_slot", "intervals.learn"),
