@@ -127,7 +127,7 @@ class Held:
         try:
             end_left_open(broker, self._topics, one.partition)
         except BrokerError as error:
-            log.warning("what holds partition %d open is not found out: %s; %s", one.partition, error, error.fix)
+            log.warning("a look at what holds partition %d open has failed: %s; %s", one.partition, error, error.fix)
             self._metrics.failed(str(error), error.fix, one.partition)
 
     def _began_otherwise(self, live: Live) -> bool:

@@ -33,7 +33,7 @@ def next_header(offset: int) -> tuple[str, bytes]:
 def end_left_open(broker: Broker, topics: Topics, partition: int) -> None:
     """End what is left open in a partition, and say how; what is not certain, or not ours, is named. The loop waits.
 
-    Raises NotYet, BrokerError.
+    Raises BrokerError.
     """
     topics = replace(topics, source=broker.input_id())
     for left in broker.left_open(topics.names[1:], partition):
@@ -43,7 +43,10 @@ def end_left_open(broker: Broker, topics: Topics, partition: int) -> None:
         if not name.startswith(own) or name == own + RESENDER:
             log.warning("%s is left open in %s, and it is of no worker of this group: %s", whose, where, UNSURE)
             continue
-        commit = was_committed(broker, topics, partition, left)
+        try:
+            commit = was_committed(broker, topics, partition, left)
+        except NotYet:  # another one that is left open may be in the way
+            commit = None
         if commit is None:
             log.warning("%s is left open in %s, and it is not certain how it ended: %s", whose, where, UNSURE)
             continue
@@ -68,17 +71,18 @@ def was_committed(broker: Broker, topics: Topics, partition: int, left: LeftOpen
         return None
     opened = _opened(broker, topics, partition, left.begins[topics.output], until)
     ends = _Ends(broker, topics, partition, left, until)
-    if opened is None or (not opened.events and opened.groups) or opened.groups - {topics.group}:
+    if opened is None or opened.groups - {topics.group}:
         return None
-    if not opened.events:  # what a sweep writes, and aborts
-        return False
+    if not opened.events:  # nothing else than what a sweep writes, and aborts
+        return None if opened.groups else False
     if opened.events & opened.before:
         return None if opened.others else False
-    if not opened.whole or (c is None and ends.there) or ends.committed > (c or 0) or opened.after_before > (c or 0):
+    at = c or 0
+    if not opened.whole or (c is None and ends.there) or max(ends.committed, opened.end_before) > at:
         return None  # what was before it is not all there, or C is gone, or an old one
-    if c is None or c <= min(opened.events):
-        return False if min(ends.opened, default=c or 0) >= (c or 0) else None
-    all_below = max(opened.events) < c and max(ends.opened, default=c) <= c
+    if at <= min(opened.events):
+        return False if min(ends.opened, default=at) >= at else None
+    all_below = max(opened.events) < at and max(ends.opened, default=at) <= at
     return True if all_below and opened.groups and not opened.twice else None
 
 
@@ -96,7 +100,7 @@ class _Ends:
             self.there |= topic == topics.changelog and bool(records)
             self.committed = max([self.committed, *_ends(topics, partition, topic, records)])
             if begin is not None:
-                _, records = _undecided(broker, topic, partition, begin, until)
+                records = _undecided(broker, topic, partition, begin, until) or []
                 self.opened += _ends(topics, partition, topic, records)
 
 
@@ -119,45 +123,49 @@ class _Opened(NamedTuple):
     whole: bool  # all that can be of the same events is among them
 
     @property
-    def after_before(self) -> int:
+    def end_before(self) -> int:
         """The lowest C that what was committed before it can have, where that is all of one group."""
         return 0 if self.others else max(self.before, default=-1) + 1
 
 
 def _opened(broker: Broker, topics: Topics, partition: int, begin: int, until: float) -> _Opened | None:
-    """None where there is too much of it, or retention has taken its beginning. Raises NotYet, BrokerError."""
-    last, records = _undecided(broker, topics.output, partition, begin, until)
-    if last > MOST:
+    """None where it is too much, or retention has taken its beginning. Raises NotYet, BrokerError."""
+    records = _undecided(broker, topics.output, partition, begin, until)
+    if records is None:
         return None
-    told = [texts(record.headers) for record in records]
+    last = _offsets_from(broker, topics.output, partition, begin) + EARLIER
+    read = broker.open_end(topics.output, partition, last, before=begin)
+    told, earlier = ([texts(record.headers) for record in some] for some in (records, _read(read, until)))
     ids = [facts[ID] for facts in told if event_offset(facts, topics, partition) is not None]
     groups = {facts[GROUP] if facts.get(SOURCE) == topics.source else OTHER for facts in told if GROUP in facts}
-    read = broker.open_end(topics.output, partition, last + EARLIER, before=begin)
-    earlier = [texts(record.headers) for record in _read(read, until)]
-    events, before = ({_event(facts, topics, partition) for facts in some} - {-1} for some in (told, earlier))
+    events, before = _events(told, topics, partition), _events(earlier, topics, partition)
     others = any(facts.get(GROUP, topics.group) != topics.group for facts in earlier)
     whole = read.begin == 0 or (bool(before) and min(before) < min(events, default=0))
     return _Opened(events, len({*ids}) < len(ids), groups, before, others, whole)
 
 
-def _event(facts: Mapping[str, str], topics: Topics, partition: int) -> int:
-    """The offset of a forecast's event, -1 where it names none of this input."""
-    offset = event_offset(facts, topics, partition)
-    return -1 if offset is None else offset
+def _events(told: Iterable[Mapping[str, str]], topics: Topics, partition: int) -> set[int]:
+    """The offsets of the events of this input that forecasts with these headers are of."""
+    return {offset for facts in told if (offset := event_offset(facts, topics, partition)) is not None}
 
 
-def _undecided(broker: Broker, topic: str, partition: int, begin: int, until: float) -> tuple[int, list[LogRecord]]:
-    """How many offsets there are from `begin` on, and their records, where those are not too many."""
-    end = broker.open_end(topic, partition, 1)
-    end.close()
-    last = end.end - begin
-    if last > MOST:
-        return last, []
-    read = broker.open_end(topic, partition, last, undecided=True)
+def _offsets_from(broker: Broker, topic: str, partition: int, begin: int) -> int:
+    """How many offsets the topic has from `begin` on."""
+    read = broker.open_end(topic, partition, 1)
+    read.close()
+    return read.end - begin
+
+
+def _undecided(broker: Broker, topic: str, partition: int, begin: int, until: float) -> list[LogRecord] | None:
+    """All records from `begin` on, whatever became of them; None where they are too many, or the first are gone."""
+    number = _offsets_from(broker, topic, partition, begin)
+    if number > MOST:
+        return None
+    read = broker.open_end(topic, partition, number, undecided=True)
     if read.begin > begin:
         read.close()
-        return MOST + 1, []
-    return last, _read(read, until)
+        return None
+    return [record for record in _read(read, until) if record.offset >= begin]
 
 
 def _read(read: LogRead, until: float) -> list[LogRecord]:

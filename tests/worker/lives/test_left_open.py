@@ -174,6 +174,7 @@ def test_the_same_events_forecast_by_another_group_before_leave_it_uncertain(rig
 def test_what_was_published_too_long_ago_to_be_seen_leaves_it_uncertain(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("worker.lives.left_open.MOST", 1)
     monkeypatch.setattr("worker.lives.left_open.EARLIER", 2)
     published(rig, forecast(3), forecast(8), forecast(9))
     left_in(rig, OUTPUT, forecast(3))
