@@ -4,16 +4,16 @@
     at the next event: r = clip((z_{t+1} - z_t) / (z_{t-1} - z_t), 0..1), rho += 0.2 (r - rho)
     while rho > 0.7 a suspect value counts as z_{t-1}; so do up to two more in a row that are twice as far from it
     z_{t+1} stays where |z_{t+1} - z_t| < 0.3 |z_t - z_{t-1}|: then a held suspect was a break; any other is one at once
-    a value that stays is held too until once a run of such values did not go back within 3 events, and again after one did
+    one that stays is held too, unless the last such run was a level for more than 3 events
 
 So the first suspect is held, and after one that stayed it takes two that go back before another is. The replaced
 value is what everything else learns from and starts at; the raw one is reported and scored. At the first suspect, when
 nothing tells yet whether they go back, forecasts are moves from the raw value: they lose to the last value neither way.
 
-What a break changes, and what ends it, is breaks.py, which knows how often levels stay: where they do, 10 s are suspect
-once rho <= 0.7. Then a jump back to a level of up to 24 events before is no suspect; up to 3, rho learns from it as r = 1.
-Up to event 240, for two seasons, in `lite` and where days have fine parts, or will have them, there are no breaks, and
-no second suspect is held.
+What a break changes, and what ends it, is breaks.py, which knows how often levels stay: where they do, 10 s are
+suspect once rho <= 0.7. Then a jump back to a level of up to 24 events before is no suspect; up to 3, rho learns from
+it as r = 1. Up to event 240, for two seasons, in `lite` and where days have fine parts, or will have them, there are
+no breaks, and no second suspect is held.
 """
 
 from collections.abc import Mapping
