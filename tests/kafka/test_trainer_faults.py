@@ -90,7 +90,9 @@ class Traffic:
         """Wait for forecasts of events that are sent from now on."""
         with self._came:
             self._since_ms, self._latency_s = round(time.time() * 1000), []
-            assert self._came.wait_for(lambda: len(self._latency_s) >= FORECASTS, LIMIT_S), f"no forecasts while {phase}"
+            assert self._came.wait_for(lambda: len(self._latency_s) >= FORECASTS, LIMIT_S), (
+                f"no forecasts while {phase}"
+            )
             p95_ms = float(np.percentile(self._latency_s, 95)) * 1000
         print(f"{phase}: latency p95 {p95_ms:.0f} ms")
 
