@@ -115,7 +115,7 @@ def await_updates(worker: Worker, number: int = 3) -> None:
 
 def test_forecasts_go_on_whatever_happens_to_the_trainer(bootstrap: str, unique: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NONSENSE)
-    learning = {"adopt_interval_s": 0.5, "hang_s": 20}
+    learning = {"adopt_interval_s": 0.5, "hang_s": 60}  # longer than a busy machine takes to go on beside it
     with Cluster(bootstrap, unique, tmp_path, PARTITIONS, fine_tune=learning) as cluster:
         cluster.environment["PYTHONPATH"] = str(tmp_path)
         worker, traffic = cluster.worker("one"), Traffic(cluster)
@@ -139,10 +139,11 @@ def test_forecasts_go_on_whatever_happens_to_the_trainer(bootstrap: str, unique:
             traffic.go_on("the trainer is dead or starts")
             until(lambda: restarts("died") >= 1, "not replaced")
 
+            before = restarts("hung")
             signal_trainer(signal.SIGSTOP)
             traffic.go_on("the trainer is stopped")
-            assert restarts("hung") == 0, "forecasts did not wait for its end"
-            until(lambda: restarts("hung") >= 1, "not replaced")
+            assert restarts("hung") == before, "forecasts did not wait for its end"
+            until(lambda: restarts("hung") > before, "not replaced")
 
             await_updates(worker)
             (tmp_path / "nonsense").touch()
