@@ -55,6 +55,7 @@ class Shard:
         self.counters = Counters()
         self.clock_ms = 0  # newest record timestamp since the last sweep
         self.watch = watchdog.blank()
+        self._sampled: Ints | None = None  # by row, its events at the last sample
         self.next_sweep = _after(start)
         self.source = ""  # id of the log that is folded, for whoever restores it; empty: unknown
         self.border = 0  # below it everything was published by another group
@@ -178,9 +179,16 @@ class Shard:
     # ---- learning
 
     def windows(self, streams: int) -> windows.Windows | None:
-        """A sample to learn from, of at most so many streams; the same at the same position. None: there is none."""
+        """A sample to learn from, of at most so many streams; the same at the same position. None: there is none.
+
+        It tells what has come since the one before; the first of a life tells of nothing that it is new.
+        """
         rows = self.table.rows[: len(self.table.names)]
-        return windows.sample(rows, watchdog.are_active(rows, self.watch), self.method, streams, self.position)
+        counts = rows["count"].astype(np.int64)
+        before = counts if self._sampled is None else np.pad(self._sampled, (0, len(rows) - len(self._sampled)))
+        self._sampled = counts
+        active = watchdog.are_active(rows, self.watch)
+        return windows.sample(rows, active, self.method, streams, self.position, before)
 
     def adopt(self, weights: Weights, offset: int, rolled_back: bool) -> None:
         """Use these weights, which the network's `check` has let pass, for the events from `offset` on."""

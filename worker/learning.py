@@ -153,6 +153,7 @@ class Learning:
             inputs=windows.inputs.tobytes(),
             labels=windows.labels.tobytes(),
             hidden=windows.hidden.tobytes(),
+            since=windows.since.tobytes(),
         )
         link.send(self._asked)
         state.generation, state.offered_at = link.generation, time.monotonic()

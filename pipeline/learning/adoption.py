@@ -11,12 +11,12 @@ import torch
 
 from pipeline.arrays import Floats
 from pipeline.learning import watchdog
-from pipeline.learning.fine_tune import LEAST_FACTOR, Optimiser
+from pipeline.learning.fine_tune import LEAST_FACTOR, UNJUDGED, Optimiser
 from pipeline.network.checkpoint import taken, tensors_of
 from pipeline.network.model import Network, Weights
 
 GOOD_EVERY = 32  # updates between two looks whether the weights are worth going back to
-STATE = "optimiser"
+STATE, JUDGED = "optimiser", "judged"
 LARGEST = 2.0**63  # of a count, an offset or a time
 NUMBERS = ("steps", "updates", "factor", "trained_through", "rolled_back", "made_ms")
 
@@ -43,6 +43,8 @@ class Adoption:
         optimiser = self.optimiser
         if optimiser.state is not None:
             tensors[STATE] = optimiser.state
+        if optimiser.judged:
+            tensors[JUDGED] = torch.tensor(optimiser.judged, dtype=torch.float64)
         numbers = (optimiser.steps, optimiser.updates, optimiser.factor, self.trained_through, self.rolled_back)
         tensors |= {
             f"number/{name}": torch.tensor(float(number), dtype=torch.float64)
@@ -54,11 +56,12 @@ class Adoption:
     def load(cls, data: bytes) -> "Adoption":
         """From `dump`. Raises ValueError where it is damaged; whether the weights fit, the network knows."""
         tensors = tensors_of(data)
-        numbers, state = taken(tensors, "number/"), tensors.pop(STATE, None)
-        shape = (3, sum(tensor.numel() for tensor in tensors.values()))
+        numbers, state, judged = taken(tensors, "number/"), tensors.pop(STATE, None), tensors.pop(JUDGED, None)
+        shape = (3 if judged is None else 5, sum(tensor.numel() for tensor in tensors.values()))
         whole = numbers.keys() == set(NUMBERS) and all(
             number.dtype == torch.float64 and number.numel() == 1 for number in numbers.values()
         )
+        whole &= judged is None or (judged.dtype == torch.float64 and judged.shape == (len(UNJUDGED),))
         if not whole or (state is not None and state.shape != shape):
             raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
         n = {name: float(number) for name, number in numbers.items()}
@@ -66,14 +69,16 @@ class Adoption:
         sane &= (state is None) == (n["steps"] == 0)
         if not sane or any(t.dtype != torch.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
             raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
-        optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"])
+        recent = () if judged is None else tuple(judged.tolist())
+        optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"], recent)
         return cls(tensors, optimiser, int(n["trained_through"]), bool(n["rolled_back"]), int(n["made_ms"]))
 
 
 def roll_back(bad: Adoption, good: Adoption, position: int) -> Adoption:
     """The good weights again, with an optimiser that begins anew at half the rate."""
     factor = max(bad.optimiser.factor / 2, LEAST_FACTOR)
-    return Adoption(good.weights, Optimiser.blank(bad.optimiser.updates, factor), position, rolled_back=True)
+    optimiser = Optimiser.blank(bad.optimiser.updates, factor, two_chains=bool(bad.optimiser.judged))
+    return Adoption(good.weights, optimiser, position, rolled_back=True)
 
 
 @dataclass

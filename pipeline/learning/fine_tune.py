@@ -4,10 +4,15 @@ Adam (Kingma and Ba 2015) on a Huber loss (1964) of capped labels, the norm of t
 and Bengio 2013). Horizon h weighs 1 / h. What is not finite is thrown away. Weights for service are a running mean of
 Adam's own (averaging: Polyak and Juditsky 1992; exponential: Kingma and Ba, section 7.2): each of those has seen few
 streams last and errs their way.
+
+From a base no one rate is right: where streams are like those it has seen, a high one undoes it. So there a slow chain
+of weights is learnt beside the fast one, from every other sample, and the weights for service lie between the two
+(interpolation: Wortsman et al. 2022, model soups and WiSE-FT), nearer to where the loss has been lower lately on labels
+that neither had learnt from (exponentially weighted average: Vovk 1990; judged before learnt: Dawid 1984).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Literal, NamedTuple
 
@@ -17,7 +22,7 @@ from torch import Tensor
 
 from pipeline.arrays import Floats, Floats32
 from pipeline.compiled import kernel
-from pipeline.learning.windows import Windows
+from pipeline.learning.windows import Windows, unlearnt
 from pipeline.network.model import Network, Shape, Weights
 
 HUBER = 0.5  # horizon scales
@@ -28,6 +33,12 @@ MEAN_OVER = 40  # updates, about
 LEAST_FACTOR = 1 / 64  # of the rate, after roll-backs
 FORGIVEN_IN = 100  # updates, as one doubling: what was bad once, such as a stuck sensor, is not bad for ever
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
+SLOW = 0.5  # of the rate, in the slow chain
+SLOW_EVERY = 2  # updates, because it takes a gradient of its own
+SHARES = (1.0, 0.5, 0.25, 0.0)  # of the fast chain, whose losses are compared
+JUDGED_OVER = 20  # samples with new labels
+SHARPNESS = 100.0  # a loss that is 1 % higher has a weight of 1 / e beside the lowest, once there were 20 such samples
+UNJUDGED = (0.0,) * (1 + len(SHARES))
 
 Outcome = Literal["updated", "nonfinite", "too_few_windows"]
 
@@ -48,27 +59,39 @@ class Schedule:
 
 @dataclass(frozen=True)
 class Optimiser:
-    """Adam's state, its steps, all updates ever, and the factor of the rate."""
+    """Adam's state, its steps, all updates ever, the factor of the rate, and what two chains are judged by."""
 
     state: Tensor | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins
     steps: int = 0
     updates: int = 0
     factor: float = 1.0
+    judged: tuple[float, ...] = ()  # samples, up to 20, and the mean loss at each of SHARES; empty: there is one chain
+
+    # with two chains the state is (5, P): the mean of the fast one, and the slow one, besides
 
     @classmethod
-    def blank(cls, updates: int = 0, factor: float = 1.0) -> "Optimiser":
+    def blank(cls, updates: int = 0, factor: float = 1.0, two_chains: bool = False) -> "Optimiser":
         """One that has seen no gradient: it begins with the weights in service."""
-        return cls(None, 0, updates, factor)
+        return cls(None, 0, updates, factor, UNJUDGED if two_chains else ())
 
     @classmethod
     def after(cls, updates: int) -> "Optimiser":
-        """One for weights that so many updates made before: the high early rate would undo them."""
-        return cls.blank(max(updates, EARLY_UPDATES) if updates else 0)
+        """One for weights that so many updates made before: with two chains, because a high rate may undo them."""
+        return cls.blank(two_chains=updates > 0)
 
     def check(self) -> None:
         """Raises ValueError where a number is not finite."""
-        if self.state is not None and not np.isfinite(self.state.numpy()).all():
+        whole = self.state is None or np.isfinite(self.state.numpy()).all()
+        if not (whole and np.isfinite(self.judged).all()):
             raise ValueError("the optimiser is not finite")
+
+    @property
+    def share(self) -> float:
+        """That of the fast chain in the weights for service."""
+        many, *losses = self.judged
+        excess = np.array(losses) / max(min(losses), 1e-12) - 1
+        weight = np.exp(-SHARPNESS * many / JUDGED_OVER * excess)
+        return float(weight @ SHARES / weight.sum())
 
     def rate(self, learning_rate: float) -> float:
         """The learning rate of the next update."""
@@ -96,30 +119,70 @@ def fine_tune(
     report = Report("too_few_windows", labels.shape[1], int(np.count_nonzero(~np.isnan(labels))))
     if report.labels == 0:
         return weights, optimiser, report
-    network = _network(shape)
+    network, divisors = _network(shape), np.array(shape.horizons, np.float64)
     served = network.flat(weights)
     nothing = np.zeros_like(served)
-    begin, first, second = (served, nothing, nothing) if optimiser.state is None else optimiser.state.numpy()
-    network.put(begin)
-    change, _, back = network.vjp(windows.inputs, windows.hidden)
-    d_change = np.empty_like(change)
-    loss = huber(change, labels, np.array(shape.horizons, np.float64), d_change)
-    gradient = back(d_change)
-    norm = float(np.linalg.norm(gradient))
+    begin = [served, nothing, nothing, *([served, served] if optimiser.judged else [])]
+    own, first, second, *chains = begin if optimiser.state is None else optimiser.state.numpy()
+    loss, norm, gradient = _gradient(network, own, windows, divisors, schedule.clip_norm)
     report = report._replace(loss=loss, gradient_norm=norm, clipped=norm > schedule.clip_norm)
     if not (math.isfinite(loss) and math.isfinite(norm)):
         return weights, optimiser, report._replace(outcome="nonfinite")
     steps = optimiser.steps + 1
-    gradient *= min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0
-    own, first, second = adam(begin, first, second, gradient, steps, optimiser.rate(schedule.learning_rate))
-    over = min(MEAN_OVER, steps + 1)  # at first of all, those it began with among them
-    mean: Floats32 = served + (own - served) / np.float32(over)
-    state = np.stack([own, first, second])
-    if not (np.isfinite(state).all() and np.isfinite(mean).all()):
-        return weights, optimiser, report._replace(outcome="nonfinite")
+    own, first, second = adam(own, first, second, gradient, steps, optimiser.rate(schedule.learning_rate))
     factor = min(1.0, optimiser.factor * 2 ** (1 / FORGIVEN_IN))
-    after = Optimiser(torch.from_numpy(state), steps, optimiser.updates + 1, factor)
-    return network.named(mean), after, report._replace(outcome="updated")
+    after = Optimiser(None, steps, optimiser.updates + 1, factor, optimiser.judged)
+    over = np.float32(min(MEAN_OVER, steps + 1))  # at first of all, those it began with among them
+    if chains:
+        fast, slow = chains
+        after = replace(after, judged=_judge(network, fast, slow, windows, divisors, optimiser.judged))
+        fast = fast + (own - fast) / over
+        if after.updates % SLOW_EVERY == 0:
+            _, _, gradient = _gradient(network, slow, windows, divisors, schedule.clip_norm)
+            rate = SLOW * schedule.learning_rate * optimiser.factor
+            slow = slow - np.float32(rate) * gradient / _root(second, steps)
+        chains, mean = [fast, slow], _between(slow, fast, after.share)
+    else:
+        mean = served + (own - served) / over
+    state = np.stack([own, first, second, *chains])
+    if not (np.isfinite(state).all() and np.isfinite(mean).all() and np.isfinite(after.judged).all()):
+        return weights, optimiser, report._replace(outcome="nonfinite")
+    return network.named(mean), replace(after, state=torch.from_numpy(state)), report._replace(outcome="updated")
+
+
+def _gradient(
+    network: Network, vector: Floats32, windows: Windows, divisors: Floats, clip_norm: float
+) -> tuple[float, float, Floats32]:
+    """The loss of these weights (P,), the norm of its gradient, and that gradient (P,), clipped."""
+    network.put(vector)
+    change, _, back = network.vjp(windows.inputs, windows.hidden)
+    d_change = np.empty_like(change)
+    loss = huber(change, windows.labels, divisors, d_change)
+    gradient = back(d_change)
+    norm = float(np.linalg.norm(gradient))
+    gradient *= min(1.0, clip_norm / norm) if norm > 0 else 1.0
+    return loss, norm, gradient
+
+
+def _judge(
+    network: Network, fast: Floats32, slow: Floats32, windows: Windows, divisors: Floats, before: tuple[float, ...]
+) -> tuple[float, ...]:
+    """`Optimiser.judged` after the losses on what no chain has learnt from; the same where there is nothing of it."""
+    new = unlearnt(windows, divisors)
+    if np.isnan(new.labels).all():
+        return before
+    many = min(before[0] + 1, JUDGED_OVER)
+    losses = []
+    for share, mean in zip(SHARES, before[1:], strict=True):
+        network.put(_between(slow, fast, share))
+        change, *_ = network.vjp(new.inputs, new.hidden)
+        losses.append(mean + (huber(change, new.labels, divisors, np.empty_like(change)) - mean) / many)
+    return many, *losses
+
+
+def _between(slow: Floats32, fast: Floats32, share: float) -> Floats32:
+    """Weights on the straight line between those of two chains."""
+    return np.asarray(slow + np.float32(share) * (fast - slow))
 
 
 def adam(
@@ -128,8 +191,12 @@ def adam(
     """The step number `steps`, from 1: weights (P,) and their two moments after it."""
     first = BETA_1 * first + (1 - BETA_1) * gradient
     second = BETA_2 * second + (1 - BETA_2) * gradient * gradient
-    root = np.sqrt(second / (1 - BETA_2**steps)) + EPSILON
-    return own - rate / (1 - BETA_1**steps) * first / root, first, second
+    return own - rate / (1 - BETA_1**steps) * first / _root(second, steps), first, second
+
+
+def _root(second: Floats32, steps: int) -> Floats32:
+    """What Adam divides by: the gradient's usual size, from its second moment."""
+    return np.asarray(np.sqrt(second / (1 - BETA_2**steps)) + EPSILON)
 
 
 @cache

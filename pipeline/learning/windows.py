@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from pipeline.arrays import Bools, Events, Field, Fixed, Floats32, Rows
+from pipeline.arrays import Bools, Events, Field, Fixed, Floats, Floats32, Ints, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.network.cells import CELLS, states
@@ -39,6 +39,7 @@ class Windows(NamedTuple):
     inputs: Floats32  # (T, B, F)
     labels: Floats32  # (T, B, Z) change over each horizon in its scale; NaN: masked
     hidden: Floats32  # (B, L, S, H) at each window's start
+    since: Ints  # (B,) the step that was the stream's next at the sample before; never: one beyond all
 
 
 def older(method: Method) -> int:
@@ -156,8 +157,23 @@ def heal(rows: Rows, events: Events, _fixed: Fixed) -> None:
 PART = Part(fields, fixed=fixed, score=(label,), look_ahead=(keep,), step=(heal,))
 
 
-def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -> Windows | None:
+def unlearnt(windows: Windows, horizons: Floats) -> Windows:
+    """Windows that have moved on since the sample before, with those labels alone that no sample before had.
+
+    Such labels are of events that no window had reached, or have come since.
+    """
+    reached = windows.since // SAVE_EVERY * SAVE_EVERY  # where the newest window ended
+    moved = reached < len(windows.inputs)
+    inputs, labels = windows.inputs.compress(moved, 1), windows.labels.compress(moved, 1)
+    step, since = np.arange(len(inputs))[:, None, None], windows.since[moved, None]
+    new = (step >= reached[moved, None]) | (step + horizons >= since)
+    return Windows(inputs, np.where(new, labels, np.float32(np.nan)), windows.hidden[moved], windows.since[moved])
+
+
+def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int, before: Ints) -> Windows | None:
     """Windows of at most so many active streams, of more drawn by `seed`; None where no stream has one.
+
+    `before` (rows,) are the streams' events at the sample before.
 
     Two kinds must not teach and are left out: a stream whose value has not changed in all that it keeps (a sensor that
     is stuck), and a window that holds what is not finite.
@@ -187,4 +203,7 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int) -
     if coarse.numbers:
         labels = PLAIN[labels] * np.float32(LABEL_CAP)
     fine = np.isfinite(inputs).all((0, 2)) & np.isfinite(hidden).all((1, 2, 3))
-    return Windows(inputs.compress(fine, 1), labels.compress(fine, 1), hidden[fine]) if fine.any() else None
+    since = np.clip(before[row] - start, 0, ring(method) + method.longest)
+    if not fine.any():
+        return None
+    return Windows(inputs.compress(fine, 1), labels.compress(fine, 1), hidden[fine], since[fine].astype(np.int32))

@@ -66,8 +66,7 @@ def warm(plan: Plan) -> tuple[int, int]:
     significant(np.zeros(1))
     shape = shard.network.shape
     hidden = np.zeros((1, shape.layers, states(shape.cell), shape.hidden_size), np.float32)
-    nothing = Windows(
-        np.zeros((1, 1, shape.inputs), np.float32), np.zeros((1, 1, len(shape.horizons)), np.float32), hidden
-    )
+    inputs, labels = (np.zeros((1, 1, size), np.float32) for size in (shape.inputs, len(shape.horizons)))
+    nothing = Windows(inputs, labels, hidden, np.zeros(1, np.int32))
     fine_tune(shape, shard.network.weights, Optimiser.blank(), nothing, Schedule())
     return compilations()
