@@ -134,7 +134,7 @@ def fine_tune(
     after = Optimiser(None, steps, optimiser.updates + 1, factor, optimiser.judged)
     over = np.float32(min(MEAN_OVER, steps + 1))  # at first of all, those it began with among them
     if chains:
-        fast, slow = chains
+        fast, slow = chains  # (P,) each
         after = replace(after, judged=_judge(network, fast, slow, windows, divisors, optimiser.judged))
         fast = fast + (own - fast) / over
         if after.updates % SLOW_EVERY == 0:

@@ -22,11 +22,13 @@ SHAPES = [Shape(cell, 5, 8, layers, (1, 3)) for cell in ("gru", "lstm", "rnn_tan
 def sample(shape: Shape, seed: int) -> Windows:
     rng = np.random.default_rng(seed)
     sizes = (8, 4, shape.inputs), (8, 4, len(shape.horizons)), (4, shape.layers, states(shape.cell), shape.hidden_size)
-    return Windows(*(rng.normal(size=s).astype(np.float32) for s in sizes))
+    return Windows(*(rng.normal(size=s).astype(np.float32) for s in sizes), np.zeros(4, np.int32))
 
 
-def learnt(shape: Shape, updates: int = 3) -> Adoption:
-    adoption = Adoption.base(Network(shape, seed=3), 5)
+def learnt(shape: Shape, updates: int = 3, base: int = 0) -> Adoption:
+    network = Network(shape, seed=3)
+    network.updates = base
+    adoption = Adoption.base(network, 5)
     weights, optimiser = adoption.weights, adoption.optimiser
     for seed in range(updates):
         weights, optimiser, _ = fine_tune(shape, weights, optimiser, sample(shape, seed), SCHEDULE)
@@ -53,6 +55,30 @@ def test_an_adoption_comes_back_to_the_bit(shape: Shape) -> None:
     assert len(bits(back)["optimiser"]) == 3 * sum(4 * w.numel() for w in Network(shape).weights.values())
     assert numbers(back) == numbers(adoption) == (3, 3, 1 / 3, 2**53 - 1, True, 1_700_000_000_123)
     assert back.dump() == adoption.dump()
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers}")
+def test_one_of_two_chains_comes_back_to_the_bit_and_goes_on(shape: Shape) -> None:
+    adoption = learnt(shape, base=7)
+    back = Adoption.load(adoption.dump())
+    assert back.optimiser.judged == adoption.optimiser.judged
+    assert back.optimiser.judged[0] == 3
+    assert bits(back) == bits(adoption)
+    assert back.dump() == adoption.dump()
+    assert len(bits(back)["optimiser"]) == 5 * sum(4 * w.numel() for w in Network(shape).weights.values())
+    assert len(adoption.dump()) < 1.6 * len(learnt(shape).dump())
+    results = [fine_tune(shape, a.weights, a.optimiser, sample(shape, 9), SCHEDULE) for a in (adoption, back)]
+    assert bits(Adoption(*results[0][:2])) == bits(Adoption(*results[1][:2])) != bits(adoption)
+
+
+def test_what_two_chains_are_judged_by_is_refused_where_it_does_not_fit() -> None:
+    some = safetensors.torch.load(learnt(SHAPES[0], base=7).dump())
+    judged = some["judged"]
+    for other in (judged[:-1], judged.float(), judged[None]):
+        assert "no adoption" in refused(safetensors.torch.save(some | {"judged": other.contiguous()}))
+    assert "the optimiser has others" in refused(safetensors.torch.save(tensors() | {"judged": judged}))
+    del some["judged"]
+    assert "the optimiser has others" in refused(safetensors.torch.save(some))
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda s: f"{s.cell} of {s.layers}")

@@ -30,7 +30,8 @@ def sample(shape: Shape = SHAPE, seed: int = 0, masked: float = 0.3) -> Windows:
     labels[rng.random(labels.shape) < masked] = math.nan
     labels[0, 0, 0] = 7.0  # where Huber's loss is a straight line
     hidden = 0.5 * rng.normal(size=(B, shape.layers, states(shape.cell), shape.hidden_size))
-    return Windows(*(a.astype(np.float32) for a in (rng.normal(size=(T, B, F)), labels, hidden)))
+    arrays = (a.astype(np.float32) for a in (rng.normal(size=(T, B, F)), labels, hidden))
+    return Windows(*arrays, np.full(B, T - 8, np.int32))
 
 
 def first_weights(shape: Shape = SHAPE, seed: int = 1) -> dict[str, Tensor]:
@@ -152,6 +153,91 @@ def test_weights_for_service_forget_those_of_long_ago() -> None:
     for name, mean in after.items():
         torch.testing.assert_close(mean, weights[name] + (own[name] - weights[name]) / 40)
     assert not same(after, own)
+
+
+# ---- two chains
+
+
+def two_chains(seeds: range, weights: dict[str, Tensor]) -> list[tuple[Weights, Optimiser]]:
+    """After each update."""
+    optimiser, after, steps = Optimiser.after(9), dict[str, Tensor](weights), []
+    for seed in seeds:
+        served, optimiser, report = fine_tune(SHAPE, after, optimiser, sample(seed=seed), SCHEDULE)
+        assert report.outcome == "updated"
+        after = dict(served)
+        steps.append((served, optimiser))
+    return steps
+
+
+def test_the_fast_chain_of_two_is_the_only_one_of_a_cold_start() -> None:
+    weights = first_weights()
+    steps = two_chains(range(5), weights)
+    one: Weights = weights
+    optimiser = Optimiser.blank()
+    for seed, (_, two) in enumerate(steps):
+        one, optimiser, _ = fine_tune(SHAPE, one, optimiser, sample(seed=seed), SCHEDULE)
+        assert two.state is not None
+        assert optimiser.state is not None
+        assert torch.equal(two.state[:3], optimiser.state)
+        assert torch.equal(two.state[3], torch.from_numpy(Network(SHAPE).flat(one)))
+
+
+def test_the_slow_chain_moves_every_other_time_down_its_own_gradient_a_quarter_as_fast_as_usual() -> None:
+    weights = first_weights()
+    steps, flat = two_chains(range(4), weights), Network(SHAPE).flat(weights)
+    slow = [step[1].state[4].numpy() for step in steps if step[1].state is not None]
+    assert np.array_equal(slow[0], flat)
+    assert np.array_equal(slow[1], slow[2])
+    rnn, head = plain_network(SHAPE, weights)
+    parameters = [*rnn.parameters(), *head.parameters()]
+    plain_loss(SHAPE, rnn, head, sample(seed=1)).backward()
+    gradient = np.concatenate([p.grad.numpy().ravel() for p in parameters if p.grad is not None])
+    gradient *= min(1.0, 1.0 / np.linalg.norm(gradient))
+    state = steps[1][1].state
+    assert state is not None
+    usual = np.sqrt(state[2].numpy() / (1 - 0.999**2)) + 1e-8
+    np.testing.assert_allclose(slow[1] - flat, -1e-3 * gradient / usual, rtol=1e-2, atol=1e-6)
+
+
+def test_weights_for_service_lie_between_two_chains() -> None:
+    for served, optimiser in two_chains(range(6), first_weights()):
+        assert optimiser.state is not None
+        fast, slow = optimiser.state[3:]
+        expected = slow + np.float32(optimiser.share) * (fast - slow)
+        assert torch.equal(torch.from_numpy(Network(SHAPE).flat(served)), expected)
+
+
+def test_chains_are_judged_by_the_mean_loss_on_what_is_new_before_they_learn_it() -> None:
+    """Labels of the last 8 steps of 16, where the window of the sample before ended, and those that have come since."""
+    weights = first_weights()
+    steps = two_chains(range(26), weights)
+    assert [optimiser.judged[0] for _, optimiser in steps] == [min(n, 20) for n in range(1, 27)]
+    for n in (3, 25):
+        (_, before), (_, after) = steps[n - 1 : n + 1]
+        windows = sample(seed=n)
+        step = np.arange(T)[:, None, None]
+        windows.labels[np.broadcast_to((step < 8) & (step + HORIZONS < 8), windows.labels.shape)] = math.nan
+        assert before.state is not None
+        for i, share in enumerate((1.0, 0.5, 0.25, 0.0)):
+            fast, slow = before.state[3:].numpy()
+            named = Network(SHAPE).named(slow + np.float32(share) * (fast - slow))
+            loss = plain_loss(SHAPE, *plain_network(SHAPE, named), windows).item()
+            mean = before.judged[1 + i]
+            assert after.judged[1 + i] == pytest.approx(mean + (loss - mean) / after.judged[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("judged", "share"),
+    [
+        ((0.0, 0.0, 0.0, 0.0, 0.0), 0.4375),  # nothing is known: the mean of all
+        ((20.0, 0.1, 0.2, 0.2, 0.2), 1.0),
+        ((20.0, 0.2, 0.2, 0.2, 0.1), 0.0),
+        ((20.0, 0.2, 0.1, 0.2, 0.2), 0.5),
+        ((20.0, 0.101, 9.0, 9.0, 0.1), 1 / (1 + math.e)),  # a hundredth worse
+    ],
+)
+def test_the_share_of_the_fast_chain_follows_the_losses(judged: tuple[float, ...], share: float) -> None:
+    assert replace(Optimiser.after(1), judged=judged).share == pytest.approx(share, abs=1e-6)
 
 
 # ---- pure
@@ -352,7 +438,8 @@ def test_the_loss_goes_down_where_there_is_something_to_learn(cell: Cell) -> Non
         back = np.concatenate([np.zeros((2, B)), inputs[:-2, :, 0]])
         labels = np.stack([back, -np.abs(inputs[:, :, 1])], axis=-1)
         labels[:2] = math.nan
-        return Windows(inputs, labels.astype(np.float32), np.zeros((B, 1, states(cell), 12), np.float32))
+        hidden = np.zeros((B, 1, states(cell), 12), np.float32)
+        return Windows(inputs, labels.astype(np.float32), hidden, np.zeros(B, np.int32))
 
     _, _, reports = updates([windows() for _ in range(250)], shape, Schedule(learning_rate=5e-3))
     losses = [report.loss for report in reports]

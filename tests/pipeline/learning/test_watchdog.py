@@ -238,6 +238,11 @@ def test_a_roll_back_halves_the_rate_down_to_a_64th_and_forgets_the_moments() ->
     assert factors == [1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32, 1 / 64, 1 / 64, 1 / 64]
 
 
+def test_a_roll_back_keeps_two_chains_and_judges_them_anew() -> None:
+    bad = replace(an(500), optimiser=Optimiser(torch.ones(5, 7), 3, 500, 1.0, (20.0, 0.1, 0.2, 0.3, 0.4)))
+    assert roll_back(bad, an(7), 1).optimiser == Optimiser.blank(500, 0.5, two_chains=True)
+
+
 BETTER, SAME, WORSE = (watched(lockstep(300, error, 1.0)) for error in (0.5, 1.0, 2.0))
 YOUNG = watched(lockstep(20, 0.5, 1.0))
 

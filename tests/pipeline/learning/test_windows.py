@@ -179,7 +179,7 @@ def test_eight_bits_keep_the_first_digit_or_two(cell: Cell) -> None:
     assert exact is not None
     assert kept_short is not None
     own, bounded = own_width(fine), cell in ("gru", "rnn_tanh")
-    assert {part.dtype for part in kept_short} == {np.dtype(np.float32)}
+    assert [part.dtype for part in kept_short] == [np.float32] * 3 + [np.int32]
     pairs = ((exact.inputs[..., :own], kept_short.inputs[..., :own], 6.0), (exact.labels, kept_short.labels, 8.0))
     for a, b, bound in pairs:
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))
@@ -433,3 +433,39 @@ def test_a_hidden_state_that_is_not_finite_begins_anew() -> None:
     fold(shard, log[50:])
     assert np.isfinite(shard.table.rows["hidden"]).all()
     assert shard.windows(9) is not None
+
+
+# ---- what no sample before had
+
+
+def labels_in(sample: Windows, streams: dict[str, list[Told]]) -> set[tuple[str, int, int]]:
+    """Stream, event and horizon of each label."""
+    return {
+        (name, first + int(t), int(j))
+        for b, (name, first) in enumerate(found(sample, streams))
+        for t, j in np.argwhere(~np.isnan(sample.labels[:, b]))
+    }
+
+
+@pytest.mark.parametrize("most", [4, 99])
+def test_labels_told_as_unlearnt_were_in_no_sample_before(most: int) -> None:
+    """And of those that are in a sample for the first time, most are told."""
+    values = {f"s{s}": walk(200, seed=s) for s in range(6)}
+    log, shard = log_of(values), shard_of(SMALL)
+    streams = {name: told(log, name, (), SMALL) for name in values}
+    learnt: set[tuple[str, int, int]] = set()
+    many = firsts = 0
+    for cut in range(0, len(log), 19):
+        fold(shard, log[cut : cut + 19])
+        sample = shard.windows(most)
+        if sample is None:
+            continue
+        new = windows.unlearnt(sample, np.array(SMALL.horizons, np.float64))
+        assert all(array.flags.c_contiguous for array in new)
+        here, said = labels_in(sample, streams), labels_in(new, streams)
+        assert said <= here - learnt
+        assert learnt or not said, "of the first sample nothing is known"
+        many += len(said)
+        firsts += len(here - learnt) if learnt else 0
+        learnt |= here
+    assert many > (0.5 if most == 4 else 0.8) * firsts > 100

@@ -118,10 +118,10 @@ def test_a_score_is_that_of_one_step_after_another(data: Sequences, base: State)
     np.testing.assert_allclose(nothing.ratio, 1.0)
 
 
-def test_a_base_is_fine_tuned_without_the_high_early_rate() -> None:
-    schedule = fine_tune.Schedule()
-    rates = [fine_tune.Optimiser.after(updates).rate(schedule.learning_rate) for updates in (0, 7, 5000)]
-    assert rates == [fine_tune.EARLY_MOST, schedule.learning_rate, schedule.learning_rate]
+def test_a_base_is_fine_tuned_in_two_chains() -> None:
+    found = [fine_tune.Optimiser.after(updates) for updates in (0, 7, 5000)]
+    assert [bool(optimiser.judged) for optimiser in found] == [False, True, True]
+    assert {optimiser.rate(fine_tune.Schedule().learning_rate) for optimiser in found} == {fine_tune.EARLY_MOST}
 
 
 def test_a_history_too_short_is_refused() -> None:

@@ -16,7 +16,7 @@ from worker.trainer.link import TrainerLink
 from worker.trainer.messages import LENGTH_BYTES, Answer, Offer, TrainerSetup, decode_offer, encode, windows_of
 
 SETUP = TrainerSetup(Shape.of(Method(horizons=(1,), hidden_size=2, window=4)), Schedule(), 4)
-OFFER = Offer(3, 0, 1, 0, 9, None, 1, b"", b"", b"")
+OFFER = Offer(3, 0, 1, 0, 9, None, 1, b"", b"", b"", b"")
 READY = bytes(LENGTH_BYTES)
 
 
@@ -49,7 +49,7 @@ def seeds() -> Iterator[bytes]:
     """Yield answers, offers and frames that are none."""
     yield encode(Answer(3, 0, 1, 0, 9, "updated", b"state", 1.5, False, 0.1))
     yield encode(Answer(4, 0, 1, 0, 9, "nonfinite", b"", float("nan"), True, 0.0))
-    inputs, labels, hidden = (bytes(4 * n) for n in (4 * SETUP.shape.inputs, 4, 2))
-    yield encode(Offer(3, 0, 1, 0, 9, None, 1, inputs, labels, hidden))
+    arrays = (bytes(4 * n) for n in (4 * SETUP.shape.inputs, 4, 2, 1))
+    yield encode(Offer(3, 0, 1, 0, 9, None, 1, *arrays))
     yield READY + encode(Answer(3, 0, 1, 0, 9, "updated", b"", 0.0, False, 0.0))[:20]
     yield b"\xff" * LENGTH_BYTES
