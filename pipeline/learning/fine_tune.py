@@ -61,13 +61,12 @@ class Schedule:
 class Optimiser:
     """Adam's state, its steps, all updates ever, the factor of the rate, and what two chains are judged by."""
 
-    state: Tensor | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins
+    state: Tensor | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins.
+    # Of two chains (5, P): the mean of the fast one, and the slow one, besides
     steps: int = 0
     updates: int = 0
     factor: float = 1.0
     judged: tuple[float, ...] = ()  # samples, up to 20, and the mean loss at each of SHARES; empty: there is one chain
-
-    # with two chains the state is (5, P): the mean of the fast one, and the slow one, besides
 
     @classmethod
     def blank(cls, updates: int = 0, factor: float = 1.0, two_chains: bool = False) -> "Optimiser":

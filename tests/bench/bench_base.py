@@ -11,7 +11,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from pipeline.backtest.backtest import Record, backtest
 from pipeline.backtest.inline import InlineTrainer
 from pipeline.backtest.scoring import Scoring
 from pipeline.backtest.tally import FORECAST, LAST, PARTS
-from pipeline.learning.fine_tune import EARLY_UPDATES, Schedule
+from pipeline.learning.fine_tune import Schedule
 from pipeline.parts.experts import part_names
 from pipeline.shard import Shard
 from worker.backtest.files import records
@@ -42,19 +41,18 @@ SETS: dict[str, Callable[[Path], None]] = {
 
 
 class Start(NamedTuple):
-    """From what weights, and how they learn; a rate of None: not at all."""
+    """From what weights, and how they learn."""
 
     base: bool
-    rate: float | None = Schedule().learning_rate
-    early: bool = False  # the high rate of the first updates, which a base does without
+    slow: bool = False  # a slow chain beside the fast one, as a base has
+    learns: bool = True
 
 
 STARTS = {
-    "nothing": Start(base=False, early=True),
-    "base": Start(base=True),
-    "base, early rate": Start(base=True, early=True),
-    "base, 0.0005": Start(base=True, rate=5e-4),
-    "base, frozen": Start(base=True, rate=None),
+    "nothing": Start(base=False),
+    "base": Start(base=True, slow=True),
+    "base, fast alone": Start(base=True),
+    "base, frozen": Start(base=True, learns=False),
 }
 
 
@@ -72,9 +70,9 @@ def errors(path: Path, start: Start, base: Path, most: int) -> dict[tuple[int, i
     """By age: (2, Z) what is published and the network alone, by the last value's."""
     plan = Plan.of(Settings(model={"checkpoint": str(base)} if start.base else {}))
     network = plan.network()
-    network.updates = 0 if start.early else max(network.updates, EARLY_UPDATES)
+    network.updates = network.updates if start.slow else 0
     shard = Shard(plan.method, network, 0, plan.settings, parts=True)
-    trainers = [InlineTrainer(shard, replace(Schedule(), learning_rate=start.rate))] if start.rate else []
+    trainers = [InlineTrainer(shard, Schedule())] if start.learns else []
     scorings = {age: Scoring(plan.method, *age) for age in AGES}
     for part in backtest(first_events(path, most), [shard], plan.decoder, trainers):
         for scoring in scorings.values():

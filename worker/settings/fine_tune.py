@@ -24,7 +24,7 @@ class FineTune(Section):
         default=2e-3,
         gt=0,
         le=1,
-        description="Adam's; the first 1,000 updates have four times that, up to 0.008; a base has a slow chain besides",
+        description="Adam's; the first 1,000 updates have four times that, up to 0.008; a base also has a slow chain",
     )
     clip_norm: float = Field(default=1.0, gt=0, description="a gradient with a larger norm is cut to it")
     adopt_interval_s: float = Field(
