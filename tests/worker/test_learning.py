@@ -12,6 +12,7 @@ import torch
 from pipeline.durable.image import GOOD_KEY
 from pipeline.learning import watchdog
 from pipeline.learning.adoption import Adoption
+from pipeline.learning.fine_tune import Optimiser
 from pipeline.network.checkpoint import Checkpoint
 from tests.rigs.loop_rig import FAILURES, METHOD, SCHEDULE, Rig
 from tests.rigs.memory_broker import CHANGELOG, INPUT, OUTPUT
@@ -401,14 +402,18 @@ def pretrained(seed: int) -> bytes:
     return Checkpoint(restless(METHOD, seed).weights, {"updates": "70"}).dump()
 
 
-def test_a_shard_begins_with_the_weights_of_a_pretrained_checkpoint_and_learns_without_the_early_rate() -> None:
+def test_a_shard_begins_with_the_weights_of_a_pretrained_checkpoint_and_learns_in_two_chains() -> None:
     rig = learning_rig(checkpoint=pretrained(7))
     first = Adoption.load(adoptions(rig)[0] or b"")
     expected = restless(METHOD, 7).weights
     assert all(torch.equal(weight, expected[name]) for name, weight in first.weights.items())
-    assert first.optimiser.rate(SCHEDULE.learning_rate) == SCHEDULE.learning_rate
+    assert first.optimiser == Optimiser.blank(two_chains=True)
     newest = Adoption.load(adoptions(rig)[max(adoptions(rig))] or b"")
-    assert newest.optimiser.updates > first.optimiser.updates
+    assert newest.optimiser.judged[0] > 1, "samples tell what is new"
+    assert newest.optimiser.state is not None
+    assert len(newest.optimiser.state) == 5
+    rig.start()
+    assert until_live(rig).learning.held.in_service.optimiser.judged == newest.optimiser.judged
     rig.check_topics()
 
 
