@@ -135,7 +135,7 @@ def fine_tune(
     if chains:
         fast, slow = chains  # (P,) each
         after = replace(after, judged=_judge(network, fast, slow, windows, divisors, optimiser.judged))
-        fast = fast + (own - fast) / over
+        fast = np.asarray(fast + (own - fast) / over, np.float32)
         if after.updates % SLOW_EVERY == 0:
             _, _, gradient = _gradient(network, slow, windows, divisors, schedule.clip_norm)
             rate = SLOW * schedule.learning_rate * optimiser.factor

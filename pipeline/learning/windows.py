@@ -206,4 +206,4 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int, b
     since = np.clip(before[row] - start, 0, ring(method) + method.longest)
     if not fine.any():
         return None
-    return Windows(inputs.compress(fine, 1), labels.compress(fine, 1), hidden[fine], since[fine].astype(np.int32))
+    return Windows(inputs.compress(fine, 1), labels.compress(fine, 1), hidden[fine], since[fine])

@@ -67,6 +67,6 @@ def warm(plan: Plan) -> tuple[int, int]:
     shape = shard.network.shape
     hidden = np.zeros((1, shape.layers, states(shape.cell), shape.hidden_size), np.float32)
     inputs, labels = (np.zeros((1, 1, size), np.float32) for size in (shape.inputs, len(shape.horizons)))
-    nothing = Windows(inputs, labels, hidden, np.zeros(1, np.int32))
+    nothing = Windows(inputs, labels, hidden, np.zeros(1, np.int64))
     fine_tune(shape, shard.network.weights, Optimiser.blank(), nothing, Schedule())
     return compilations()

@@ -85,5 +85,5 @@ def windows_of(offer: Offer, setup: TrainerSetup) -> Windows:
         inputs.reshape(setup.window, b, shape.inputs).copy(),
         labels.reshape(setup.window, b, len(shape.horizons)).copy(),
         hidden.reshape(b, shape.layers, -1, shape.hidden_size).copy(),
-        np.frombuffer(offer.since, np.int32).reshape(b).copy(),
+        np.frombuffer(offer.since, np.int64).reshape(b).copy(),
     )

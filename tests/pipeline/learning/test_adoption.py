@@ -22,7 +22,7 @@ SHAPES = [Shape(cell, 5, 8, layers, (1, 3)) for cell in ("gru", "lstm", "rnn_tan
 def sample(shape: Shape, seed: int) -> Windows:
     rng = np.random.default_rng(seed)
     sizes = (8, 4, shape.inputs), (8, 4, len(shape.horizons)), (4, shape.layers, states(shape.cell), shape.hidden_size)
-    return Windows(*(rng.normal(size=s).astype(np.float32) for s in sizes), np.zeros(4, np.int32))
+    return Windows(*(rng.normal(size=s).astype(np.float32) for s in sizes), np.zeros(4, np.int64))
 
 
 def learnt(shape: Shape, updates: int = 3, base: int = 0) -> Adoption:

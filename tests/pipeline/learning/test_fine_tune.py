@@ -31,7 +31,7 @@ def sample(shape: Shape = SHAPE, seed: int = 0, masked: float = 0.3) -> Windows:
     labels[0, 0, 0] = 7.0  # where Huber's loss is a straight line
     hidden = 0.5 * rng.normal(size=(B, shape.layers, states(shape.cell), shape.hidden_size))
     arrays = (a.astype(np.float32) for a in (rng.normal(size=(T, B, F)), labels, hidden))
-    return Windows(*arrays, np.full(B, T - 8, np.int32))
+    return Windows(*arrays, np.full(B, T - 8, np.int64))
 
 
 def first_weights(shape: Shape = SHAPE, seed: int = 1) -> dict[str, Tensor]:
@@ -439,7 +439,7 @@ def test_the_loss_goes_down_where_there_is_something_to_learn(cell: Cell) -> Non
         labels = np.stack([back, -np.abs(inputs[:, :, 1])], axis=-1)
         labels[:2] = math.nan
         hidden = np.zeros((B, 1, states(cell), 12), np.float32)
-        return Windows(inputs, labels.astype(np.float32), hidden, np.zeros(B, np.int32))
+        return Windows(inputs, labels.astype(np.float32), hidden, np.zeros(B, np.int64))
 
     _, _, reports = updates([windows() for _ in range(250)], shape, Schedule(learning_rate=5e-3))
     losses = [report.loss for report in reports]

@@ -179,7 +179,7 @@ def test_eight_bits_keep_the_first_digit_or_two(cell: Cell) -> None:
     assert exact is not None
     assert kept_short is not None
     own, bounded = own_width(fine), cell in ("gru", "rnn_tanh")
-    assert [part.dtype for part in kept_short] == [np.float32] * 3 + [np.int32]
+    assert [part.dtype for part in kept_short] == [np.float32] * 3 + [np.int64]
     pairs = ((exact.inputs[..., :own], kept_short.inputs[..., :own], 6.0), (exact.labels, kept_short.labels, 8.0))
     for a, b, bound in pairs:
         np.testing.assert_array_equal(np.isnan(a), np.isnan(b))

@@ -49,7 +49,7 @@ def seeds() -> Iterator[bytes]:
     """Yield answers, offers and frames that are none."""
     yield encode(Answer(3, 0, 1, 0, 9, "updated", b"state", 1.5, False, 0.1))
     yield encode(Answer(4, 0, 1, 0, 9, "nonfinite", b"", float("nan"), True, 0.0))
-    arrays = (bytes(4 * n) for n in (4 * SETUP.shape.inputs, 4, 2, 1))
+    arrays = (bytes(4 * n) for n in (4 * SETUP.shape.inputs, 4, 2, 2))
     yield encode(Offer(3, 0, 1, 0, 9, None, 1, *arrays))
     yield READY + encode(Answer(3, 0, 1, 0, 9, "updated", b"", 0.0, False, 0.0))[:20]
     yield b"\xff" * LENGTH_BYTES

@@ -274,7 +274,7 @@ from pipeline.network.model import Network, Shape
 from pipeline.learning.windows import Windows
 draw = np.random.default_rng(1).normal
 sizes = (24, 128, 16), (24, 128, 5), (128, 1, 1, 64)
-windows = Windows(*(draw(size=size).astype(np.float32) for size in sizes), np.zeros(128, np.int32))
+windows = Windows(*(draw(size=size).astype(np.float32) for size in sizes), np.zeros(128, np.int64))
 network = Network(Shape("gru", 16, 64, 1, (1, 3, 6, 12, 24)))
 for _ in range(3):
     network.take(fine_tune(network.shape, network.weights, Optimiser.blank(), windows, Schedule())[0])

@@ -48,7 +48,7 @@ def base() -> Adoption:
 def sample(seed: int = 0, windows: int = 6) -> Windows:
     rng = np.random.default_rng(seed)
     shapes = (METHOD.window, windows, SHAPE.inputs), (METHOD.window, windows, 2), (windows, 1, 1, 8)
-    return Windows(*(rng.normal(size=shape).astype(np.float32) for shape in shapes), np.zeros(windows, np.int32))
+    return Windows(*(rng.normal(size=shape).astype(np.float32) for shape in shapes), np.zeros(windows, np.int64))
 
 
 def offer(number: int, state: bytes | None, windows: Windows) -> Offer:
