@@ -60,7 +60,7 @@ class Adoption:
         )
         if not whole or (state is not None and state.shape != shape):
             raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
-        n = {name: float(number) for name, number in numbers.items()}
+        n = {name: float(number.item()) for name, number in numbers.items()}
         sane = all(0 <= number < LARGEST for number in n.values()) and 0 < n["factor"] <= 1
         sane &= (state is None) == (n["steps"] == 0)
         if not sane or any(t.dtype != np.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
