@@ -17,8 +17,6 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pipeline.arrays import Floats, Floats32
 from pipeline.compiled import kernel
@@ -61,7 +59,7 @@ class Schedule:
 class Optimiser:
     """Adam's state, its steps, all updates ever, the factor of the rate, and what two chains are judged by."""
 
-    state: Tensor | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins.
+    state: Floats32 | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins.
     # Of two chains (5, P): the mean of the fast one, and the slow one, besides
     steps: int = 0
     updates: int = 0
@@ -80,7 +78,7 @@ class Optimiser:
 
     def check(self) -> None:
         """Raises ValueError where a number is not finite."""
-        whole = self.state is None or np.isfinite(self.state.numpy()).all()
+        whole = self.state is None or np.isfinite(self.state).all()
         if not (whole and np.isfinite(self.judged).all()):
             raise ValueError("the optimiser is not finite")
 
@@ -118,11 +116,11 @@ def fine_tune(
     report = Report("too_few_windows", labels.shape[1], int(np.count_nonzero(~np.isnan(labels))))
     if report.labels == 0:
         return weights, optimiser, report
-    network, divisors = _network(shape), np.array(shape.horizons, np.float64)
+    network, divisors = network_of(shape), np.array(shape.horizons, np.float64)
     served = network.flat(weights)
     nothing = np.zeros_like(served)
     begin = [served, nothing, nothing, *([served, served] if optimiser.judged else [])]
-    own, first, second, *chains = begin if optimiser.state is None else optimiser.state.numpy()
+    own, first, second, *chains = begin if optimiser.state is None else optimiser.state
     loss, norm, gradient = _gradient(network, own, windows, divisors, schedule.clip_norm)
     report = report._replace(loss=loss, gradient_norm=norm, clipped=norm > schedule.clip_norm)
     if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -146,7 +144,7 @@ def fine_tune(
     state = np.stack([own, first, second, *chains])
     if not (np.isfinite(state).all() and np.isfinite(mean).all() and np.isfinite(after.judged).all()):
         return weights, optimiser, report._replace(outcome="nonfinite")
-    return network.named(mean), replace(after, state=torch.from_numpy(state)), report._replace(outcome="updated")
+    return network.named(mean), replace(after, state=state), report._replace(outcome="updated")
 
 
 def _gradient(
@@ -199,7 +197,7 @@ def _root(second: Floats32, steps: int) -> Floats32:
 
 
 @cache
-def _network(shape: Shape) -> Network:
+def network_of(shape: Shape) -> Network:
     """One to compute with. Made once: that costs more than a small update."""
     return Network(shape)
 

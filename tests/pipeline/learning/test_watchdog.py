@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.learning import watchdog
 from pipeline.learning.adoption import GOOD_EVERY, Adoption, WeightsHeld, roll_back
@@ -221,7 +220,7 @@ def test_a_shard_of_very_many_streams_counts_them_all() -> None:
 def an(updates: int, factor: float = 1.0, seed: int = 0) -> Adoption:
     """An adoption with weights and moments of its own."""
     weights = dict(restless(METHOD, 100 + seed + updates).weights)
-    state = torch.ones(3, sum(weight.numel() for weight in weights.values()))
+    state = np.ones((3, sum(weight.size for weight in weights.values())), np.float32)
     return Adoption(weights, Optimiser(state, 3, updates, factor), trained_through=updates)
 
 
@@ -239,7 +238,7 @@ def test_a_roll_back_halves_the_rate_down_to_a_64th_and_forgets_the_moments() ->
 
 
 def test_a_roll_back_keeps_two_chains_and_judges_them_anew() -> None:
-    bad = replace(an(500), optimiser=Optimiser(torch.ones(5, 7), 3, 500, 1.0, (20.0, 0.1, 0.2, 0.3, 0.4)))
+    bad = replace(an(500), optimiser=Optimiser(np.ones((5, 7), np.float32), 3, 500, 1.0, (20.0, 0.1, 0.2, 0.3, 0.4)))
     assert roll_back(bad, an(7), 1).optimiser == Optimiser.blank(500, 0.5, two_chains=True)
 
 
@@ -315,4 +314,4 @@ def test_what_is_rolled_back_to_fits_the_shard_it_came_from() -> None:
     after = roll_back(an(3), base, shard.position)
     shard.adopt(after.weights, shard.position, after.rolled_back)
     assert shard.network.digest() == digest
-    assert torch.equal(shard.network.weights["head.bias"], base.weights["head.bias"])
+    assert np.array_equal(shard.network.weights["head.bias"], base.weights["head.bias"])

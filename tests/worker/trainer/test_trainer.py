@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule, fine_tune
@@ -86,6 +85,18 @@ def gone(pid: int) -> bool:
         return True
 
 
+def test_it_loads_torch_where_the_network_is_torchs_and_not_otherwise(link: Watched) -> None:
+    ready(link)
+    assert "libtorch" not in Path(f"/proc/{link.pid}/maps").read_text()
+    setup = TrainerSetup(Shape("lstm", 4, 8, 1, (1,)), Schedule(), 8)
+    other = TrainerLink(setup, LIMIT_S, lambda _: None)
+    try:
+        until(lambda: other.turn() is None and other.idle, "a trainer")
+        assert "libtorch" in Path(f"/proc/{other.pid}/maps").read_text()
+    finally:
+        other.close()
+
+
 def test_an_update_in_the_trainer_is_the_update_inline(link: Watched) -> None:
     ready(link)
     expected = base()
@@ -100,7 +111,7 @@ def test_an_update_in_the_trainer_is_the_update_inline(link: Watched) -> None:
         got = Adoption.load(said.state)
         assert got.optimiser.updates == number
         for name, weight in got.weights.items():
-            torch.testing.assert_close(weight, expected.weights[name], rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(weight, expected.weights[name], rtol=1e-5, atol=1e-7)
 
 
 def test_a_trainer_answers_large_offers_without_anybody_waiting(link: Watched) -> None:
