@@ -32,7 +32,7 @@ LEAST_FACTOR = 1 / 64  # of the rate, after roll-backs
 FORGIVEN_IN = 100  # updates, as one doubling: what was bad once, such as a stuck sensor, is not bad for ever
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
 SLOW = 0.5  # of the rate, in the slow chain
-SLOW_EVERY = 2  # updates, because it takes a gradient of its own
+SLOW_EVERY = 2  # updates, because it takes a gradient of its own; at the others both chains are judged
 SHARES = (1.0, 0.5, 0.25, 0.0)  # of the fast chain, whose losses are compared
 JUDGED_OVER = 20  # samples with new labels
 SHARPNESS = 100.0  # a loss that is 1 % higher has a weight of 1 / e beside the lowest, once there were 20 such samples
@@ -132,12 +132,13 @@ def fine_tune(
     over = np.float32(min(MEAN_OVER, steps + 1))  # at first of all, those it began with among them
     if chains:
         fast, slow = chains  # (P,) each
-        after = replace(after, judged=_judge(network, fast, slow, windows, divisors, optimiser.judged))
-        fast = np.asarray(fast + (own - fast) / over, np.float32)
         if after.updates % SLOW_EVERY == 0:
             _, _, gradient = _gradient(network, slow, windows, divisors, schedule.clip_norm)
             rate = SLOW * schedule.learning_rate * optimiser.factor
             slow = slow - np.float32(rate) * gradient / _root(second, steps)
+        else:
+            after = replace(after, judged=_judge(network, fast, slow, windows, divisors, optimiser.judged))
+        fast = np.asarray(fast + (own - fast) / over, np.float32)
         chains, mean = [fast, slow], _between(slow, fast, after.share)
     else:
         mean = served + (own - served) / over
