@@ -179,7 +179,7 @@ class Shard:
     # ---- learning
 
     def windows(self, streams: int) -> windows.Windows | None:
-        """A sample to learn from, of at most so many streams; the same at the same position. None: there is none.
+        """A sample to learn from, of at most so many streams; None: there is none. The same windows at a position.
 
         It tells what has come since the one before; the first of a life tells of nothing that it is new.
         """

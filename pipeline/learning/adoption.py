@@ -64,11 +64,11 @@ class Adoption:
         if not whole or (state is not None and state.shape != shape):
             raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
         n = {name: float(number.item()) for name, number in numbers.items()}
-        sane = all(0 <= number < LARGEST for number in n.values()) and 0 < n["factor"] <= 1
+        recent = () if judged is None else tuple(judged.tolist())
+        sane = all(0 <= number < LARGEST for number in (*n.values(), *recent)) and 0 < n["factor"] <= 1
         sane &= (state is None) == (n["steps"] == 0)
         if not sane or any(t.dtype != np.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
             raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
-        recent = () if judged is None else tuple(judged.tolist())
         optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"], recent)
         return cls(tensors, optimiser, int(n["trained_through"]), bool(n["rolled_back"]), int(n["made_ms"]))
 

@@ -59,8 +59,9 @@ class Schedule:
 class Optimiser:
     """Adam's state, its steps, all updates ever, the factor of the rate, and what two chains are judged by."""
 
-    state: Floats32 | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins.
-    # Of two chains (5, P): the mean of the fast one, and the slow one, besides
+    # (3, P) weights of its own and their two moments, in the network's order; of two chains (5, P): and the mean of the
+    # fast one's, and the slow one; None: it begins
+    state: Floats32 | None
     steps: int = 0
     updates: int = 0
     factor: float = 1.0
@@ -78,8 +79,7 @@ class Optimiser:
 
     def check(self) -> None:
         """Raises ValueError where a number is not finite."""
-        whole = self.state is None or np.isfinite(self.state).all()
-        if not (whole and np.isfinite(self.judged).all()):
+        if self.state is not None and not np.isfinite(self.state).all():
             raise ValueError("the optimiser is not finite")
 
     @property
@@ -103,8 +103,8 @@ class Report(NamedTuple):
     windows: int
     labels: int
     loss: float = float("nan")
-    gradient_norm: float = float("nan")  # before clipping
-    clipped: bool = False
+    gradient_norm: float = float("nan")  # before clipping; of two chains the fast one's
+    clipped: bool = False  # of two chains either
 
 
 @np.errstate(all="ignore")  # what is not finite is looked for
@@ -133,7 +133,8 @@ def fine_tune(
     if chains:
         fast, slow = chains  # (P,) each
         if after.updates % SLOW_EVERY == 0:
-            _, _, gradient = _gradient(network, slow, windows, divisors, schedule.clip_norm)
+            _, norm, gradient = _gradient(network, slow, windows, divisors, schedule.clip_norm)
+            report = report._replace(clipped=report.clipped or norm > schedule.clip_norm)
             rate = SLOW * schedule.learning_rate * optimiser.factor
             slow = slow - np.float32(rate) * gradient / _root(second, steps)
         else:

@@ -197,6 +197,21 @@ def test_the_slow_chain_moves_every_other_time_down_its_own_gradient_a_quarter_a
     np.testing.assert_allclose(slow[1] - flat, -1e-3 * gradient / usual, rtol=1e-2, atol=1e-6)
 
 
+def test_an_update_is_told_as_clipped_where_the_slow_chains_gradient_is() -> None:
+    weights = first_weights()
+    _, optimiser, _ = fine_tune(SHAPE, weights, Optimiser.after(9), sample(), SCHEDULE)
+    assert optimiser.state is not None
+    optimiser.state[4] = 3 * optimiser.state[0]
+    slow_first = replace(optimiser, state=optimiser.state[[4, 1, 2, 3, 4]])
+    whole = [fine_tune(SHAPE, weights, some, sample(), SCHEDULE)[2] for some in (optimiser, slow_first)]
+    fast, slow = (report.gradient_norm for report in whole)
+    assert fast < slow
+    between = replace(SCHEDULE, clip_norm=(fast + slow) / 2)
+    turns = [replace(optimiser, updates=updates) for updates in (1, 2)]
+    reports = [fine_tune(SHAPE, weights, turn, sample(), between)[2] for turn in turns]
+    assert [(report.clipped, report.gradient_norm) for report in reports] == [(True, fast), (False, fast)]
+
+
 def test_weights_for_service_lie_between_two_chains() -> None:
     for served, optimiser in two_chains(range(6), first_weights()):
         assert optimiser.state is not None
