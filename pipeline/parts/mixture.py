@@ -113,6 +113,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
         z = events[b]["z"]
         moves = events[b]["moves"]
         published = events[b]["mixed_move"]
+        whole = events[b]["whole_move"]
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
         waiting = row["mixture_apart"]
@@ -135,6 +136,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                 total += w
                 sum_ += w * move[e]
             combined = sum_ / total
+            whole[j] = combined
             guard = min(max(2.0 - loss[j, 0] / (WORSE * loss[j, 1] + LEAST), 0.0), 1.0)
             published[j] = guard * combined
             if row["below_floor"] == 0 and scale[j] > 0.0:
