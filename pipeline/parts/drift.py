@@ -63,14 +63,14 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             y = min(max(label[j], -CLIP), CLIP)
             if y == 0.0 or (move * y < 0.0 and abs(y) > JUMP * abs(move)):
                 continue
-            unit = float(row["pending_unit"][place])
+            unit = np.float64(row["pending_unit"][place])
             came = row["drift_came"][j] + (y * unit - row["drift_came"][j]) / MEMORY
             promised = row["drift_promised"][j]
             promised += (min(max(move, -CLIP), CLIP) * unit - promised) / MEMORY
             row["drift_came"][j] = came
             row["drift_promised"][j] = promised
             labels = n - horizons[j] + 1
-            usual2 = float(row["drift_usual"][j]) ** 2
+            usual2 = np.float64(row["drift_usual"][j]) ** 2
             short = (came - promised) ** 2
             if labels <= FIRST:
                 usual2 += (short - usual2) / labels
@@ -90,13 +90,13 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
         for j in range(len(horizons)):
             move = event["whole_move"][j] * row["scale"][j]
             mean = row["drift_mean"][j] + (move - row["drift_mean"][j]) / LONG
-            size2 = float(row["drift_size"][j]) ** 2
+            size2 = np.float64(row["drift_size"][j]) ** 2
             size2 += (move**2 - size2) / LONG
             row["drift_mean"][j] = mean
             row["drift_size"][j] = np.sqrt(size2)
-            came = float(row["drift_came"][j])
-            promised = float(row["drift_promised"][j])
-            usual2 = float(row["drift_usual"][j]) ** 2
+            came = np.float64(row["drift_came"][j])
+            promised = np.float64(row["drift_promised"][j])
+            usual2 = np.float64(row["drift_usual"][j]) ** 2
             steady = mean**2 / size2 if mean * move > 0.0 and size2 > 0.0 else 0.0
             strict = min(max((steady - STRICT[0]) / STRICT[1], 0.0), 1.0)
             known = event["n"] - horizons[j] >= FIRST and usual2 > 0.0
@@ -107,7 +107,7 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
             for k in range(j):
                 if NEAR * horizons[k] >= horizons[j] and event["whole_move"][k] * move > 0.0:
                     most = max(most, evidence[k] * strict)
-            over = float(row["drift_over"][j])
+            over = np.float64(row["drift_over"][j])
             if most > 0.0:
                 over = max(over, min(max((most - ODDS) / SURE, 0.0), 1.0))
             elif over > 0.0 and known:

@@ -55,6 +55,12 @@ def two_levels(n: int) -> np.ndarray:
     return np.asarray(100 + 3 * np.sin(2 * np.pi * at / 24) + noise + 60.0 * away)
 
 
+def trends(n: int) -> np.ndarray:
+    """A level, a trend, a level, a trend down."""
+    slope = np.array([0.0, 0.5, 0.0, -0.5])[np.searchsorted([250, 550, 700], np.arange(n), side="right")]
+    return np.asarray(np.cumsum(slope) + np.random.default_rng(24).normal(size=n))
+
+
 def weekends(n: int) -> np.ndarray:
     """A level that falls for the last 60 hours of a week, and some spikes."""
     rng = np.random.default_rng(23)
@@ -131,6 +137,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
         METHOD, hourly(300), np.where(np.arange(300) == 3, -9999.0, walk(17, 300)), None,
     ),
     "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
+    "trends that stop and start": (replace(METHOD, horizons=(1, 3, 6, 12, 24)), hourly(740), trends(740), None),
     "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
     "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
     "every 40 minutes": (METHOD, hourly(1)[0] + HOUR * 2 // 3 * np.arange(400), half_hours(400), None),
@@ -176,6 +183,11 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
         np.testing.assert_allclose(row["fine_lasting"], plain.lasting, **near)
         np.testing.assert_allclose(row["linear_weights"], plain.A.W, **near)
         np.testing.assert_allclose(row["stack_weights"], [k.W[0] for k in plain.K], **near)
+        for field, twin in {"came": "Y", "promised": "P", "mean": "D", "over": "over", "share": "share"}.items():
+            plains = [getattr(drift, twin) for drift in plain.drifts]
+            np.testing.assert_allclose(row[f"drift_{field}"], plains, rtol=2e-2, atol=1e-2, err_msg=field)
+        usual = [np.sqrt(drift.V) for drift in plain.drifts]
+        np.testing.assert_allclose(row["drift_usual"], usual, rtol=2e-2, atol=1e-3)
     if method.has_companion:
         np.testing.assert_allclose(row["companion_weights"], plain.Ac.W, **near)
     np.testing.assert_allclose(row["shrink_uy"], plain.a, **near)
@@ -216,6 +228,7 @@ def test_these_logs_have_what_they_are_for() -> None:
     assert [end(n).season.kind for n in ("every day", "every month")] == ["week", "none"]
     ended = end("a trend that ends")
     assert (ended.L > 2 * ended.L0).any(), "the guard withholds something"
+    assert any(drift.over > 0.5 for drift in end("trends that stop and start").drifts)
     covariates = end("covariates")
     assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
 

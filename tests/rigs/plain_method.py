@@ -172,6 +172,43 @@ class Fine:
             self.code[i] = int(np.floor((mean - self.base) / self.unit + up))
 
 
+class Drift:
+    """What a horizon promised lately and what came of it, in the units of z."""
+
+    def __init__(self) -> None:
+        self.Y = self.P = self.V = self.D = self.D2 = self.over = self.share = self.evidence = self.M = 0.0
+        self.labels = 0
+
+    def take(self, y: float, m: float, c: float) -> None:
+        if y == 0 or (m * y < 0 and abs(y) > 3 * abs(m)):
+            return
+        self.Y += (y * c - self.Y) / 6
+        self.P += (clip(m, 4) * c - self.P) / 6
+        short = self.Y - self.P
+        if self.labels <= 100:
+            self.V += (short**2 - self.V) / self.labels
+        elif short * self.P < 0 and self.over < 0.5:
+            self.V += (min(short**2, self.P**2) - self.V) / 500
+
+    def judge(self, M: float, nearer: list["Drift"]) -> None:
+        self.M = M
+        self.D += (M - self.D) / 24
+        self.D2 += (M**2 - self.D2) / 24
+        steady = self.D**2 / self.D2 if self.D * M > 0 else 0.0
+        strict, known = np.clip((steady - 0.8) / 0.15, 0, 1), self.labels > 100 and self.V > 0
+        self.evidence = max(self.P * (self.P / 2 - self.Y), 0) / self.V * strict if known and self.P * M > 0 else 0.0
+        most = max([self.evidence, *(d.evidence * strict for d in nearer if d.M * M > 0)])
+        before = self.over
+        if most > 0:
+            self.over = max(before, np.clip((most - 4) / 2, 0, 1))
+        elif known:
+            self.over = max(before - np.clip(M * (self.Y - M / 2) / self.V, 0, 8) / 64, 0)
+            self.V += M**2 / 4 * (self.over < 0.5 <= before)
+        if abs(M) > 3 * abs(self.D):
+            self.over = 0.0
+        self.share = self.over * np.clip((steady - 0.4) / 0.2, 0, 1)
+
+
 class Plain:
     """One stream."""
 
@@ -203,6 +240,7 @@ class Plain:
         G, E = (2, 5) if m.full else (1, 4)
         self.a, self.b = np.full((Z, G), 5.0), np.full((Z, G), 5.0)
         self.L, self.L0 = np.zeros(Z), np.zeros(Z)
+        self.drifts = [Drift() for _ in self.hs]
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
         self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
         self.sigma, self.lately, self.D, self.labels = np.zeros(Z), np.zeros(Z), np.zeros(Z), np.zeros(Z, int)
@@ -327,6 +365,7 @@ class Plain:
             o, zo, slot = self.origin[n - h], self.z[n - h] - self.moved[n - h], self.season.slot
             e = z - zo - o["said"][j] * o["c"][j]
             self.labels[j] += 1
+            self.drifts[j].labels += 1
             if not o["unsure"][j]:
                 self.band(n, h, j, e, raw - z, o["width"][j], slot)
                 if n - h >= h and o["width"][j] > 0:
@@ -352,6 +391,7 @@ class Plain:
             if y:
                 self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
                 self.L0[j] += (y * y - self.L0[j]) / (12 + h)
+            self.drifts[j].take(y, o["M"][j], o["c"][j])
             keep = 1 - 1 / (500 + 20 * (h - 1))
             r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
             self.R[j] = keep * self.R[j] - r
@@ -493,6 +533,9 @@ class Plain:
             width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
             M = w @ E / w.sum()
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
+            if m.full:
+                self.drifts[j].judge(M * scale[h], [self.drifts[k] for k in range(j) if 4 * self.hs[k] >= h])
+                guard *= 1 - self.drifts[j].share
             for name, value in zip(
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):

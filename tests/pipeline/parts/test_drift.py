@@ -1,0 +1,58 @@
+"""A trend that has ended is not carried on, one that goes on is, and so is one that starts anew."""
+
+import numpy as np
+import pytest
+
+from pipeline.arrays import Floats
+from pipeline.batch import Batch
+from pipeline.method import Method
+from pipeline.network.model import Network, Shape
+from pipeline.shard import Shard
+
+METHOD = Method(hidden_size=8)
+FAR, H = 4, 24  # the longest horizon's place, and it
+HOUR_MS, UP, STOP, ANEW, N = 3_600_000, 400, 900, 1_200, 1_600
+AT = np.arange(N)
+
+
+def noisy(slope: Floats, seed: int) -> Floats:
+    """A path of such slopes (N,)."""
+    return np.asarray(np.cumsum(slope) + np.random.default_rng(seed).normal(size=N))
+
+
+def folded(value: Floats) -> tuple[np.void, Floats]:
+    """The stream's row after these values, and the errors (N - H,) of what was forecast for so far ahead."""
+    shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
+    ms, nothing = HOUR_MS * AT, np.zeros((N, 0))
+    made = shard.advance(Batch(AT, ["s"] * N, ms, ms, value, nothing, N, N, np.zeros(N, np.int64)))
+    return shard.table.rows[0], made.mean[:-H, FAR] - value[H:]
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e25])
+def test_half_a_day_after_its_end_a_trend_is_not_carried_on(unit: float) -> None:
+    slope = 0.4 * ((AT >= UP) & (AT < STOP))
+    for seed in range(3):
+        value = noisy(slope, seed)
+        last = np.abs(value[:-H] - value[H:])
+        _, error = folded(value * unit)
+        for begins, ends in ((STOP + 12, STOP + 24), (STOP + 24, STOP + 124)):
+            assert np.abs(error[begins:ends] / unit).mean() < 1.5 * last[begins:ends].mean(), seed
+
+
+def test_a_trend_that_goes_on_or_starts_anew_is_carried_on() -> None:
+    for seed in range(3):
+        value = noisy(0.4 * ((AT >= UP) & ((AT < STOP) | (AT >= ANEW))), seed)
+        row, error = folded(value)
+        for begins, ends in ((STOP - 200, STOP - H), (N - 100, N - H)):
+            last = np.abs(value[begins:ends] - value[begins + H : ends + H])
+            assert np.abs(error[begins:ends]).mean() < 0.7 * last.mean(), seed
+        assert row["drift_share"][FAR] == 0
+
+
+def test_a_drift_whose_chance_has_just_grown_is_withheld_no_more_than_it_has_to_be() -> None:
+    """What is usual follows from withholding in vain."""
+    value = np.cumsum(np.where(AT < 600, 0.001, 1.0) * np.random.default_rng(8).normal(size=N) + 0.5 * (AT >= 600))
+    _, error = folded(value)
+    late = AT[:-H] > 900
+    last = np.abs(value[:-H] - value[H:])
+    assert np.abs(error[late]).mean() < 0.6 * last[late].mean()
