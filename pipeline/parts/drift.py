@@ -6,14 +6,14 @@ M is the mixture's move over h events before its guard, in the units of z, m the
     when a label arrives, not 0 and not over 3 |m| to the other side: Y <- EW(y, 6), P <- EW(m, 6)
         V, the usual square of Y - P: its mean over the first 100 labels; then, where Y falls short of P and over < 1/2,
         V <- EW(min((Y - P)^2, P^2), 500)
-    evidence that it is over: P (P/2 - Y)/V where P and M have one sign, times clip((steady - 0.8)/0.15, 0..1); or that
+    evidence that it is over: P (P/2 - Y)/V where P and M have one sign, times clip((steady - 0.85)/0.1, 0..1); or that
         of a horizon of h/4 or more, below h, whose M has this one's sign, times the same
-    over = clip((evidence - 4)/2, 0..1) where that is more than it was
+    over = clip((evidence - 3)/2, 0..1) where that is more than it was
     without evidence, by what comes: over -= clip(M (Y - M/2)/V, 0..8)/64; V += M^2/4 where it falls below 1/2 so
     over = 0 where |M| > 3 |D|: that is another promise
     withheld: the share over clip((steady - 0.4)/0.2, 0..1) of what the mixture's guard has left
 
-Labels far ahead take h events to tell that a trend has ended; those of the horizons below tell it sooner. The regressions
+Labels far ahead take h events to tell that a trend has ended; those of the horizons below tell it sooner. Regressions
 then learn for a hundred events and more that it has, so what is over stays so until labels say that it goes on.
 """
 
@@ -31,8 +31,8 @@ FIRST = 100  # labels before which nothing is judged
 USUAL = 500.0  # labels
 JUMP = 3.0  # times the move, to the other side: such a label is a jump's
 NEAR = 4  # a label of a quarter of the horizon counts for it
-STRICT, LOOSE = (0.8, 0.15), (0.4, 0.2)  # steadiness and width, of evidence and of what is withheld
-ODDS, SURE = 4.0, 2.0  # evidence, as logarithm of odds, from which on it is over, and so much more: wholly
+STRICT, LOOSE = (0.85, 0.1), (0.4, 0.2)  # steadiness and width, of evidence and of what is withheld
+ODDS, SURE = 3.0, 2.0  # evidence, as logarithm of odds, from which on it is over, and so much more: wholly
 ALIVE = 8.0  # no event has more evidence than this that a drift goes on
 REGAIN = 64.0  # evidence that takes back what is withheld wholly
 ANOTHER = 3.0  # times the mean move: another promise
@@ -107,13 +107,12 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
             for k in range(j):
                 if NEAR * horizons[k] >= horizons[j] and event["whole_move"][k] * move > 0.0:
                     most = max(most, evidence[k] * strict)
-            over = np.float64(row["drift_over"][j])
+            over = row["drift_over"][j] + 0.0
             if most > 0.0:
                 over = max(over, min(max((most - ODDS) / SURE, 0.0), 1.0))
             elif over > 0.0 and known:
-                before = over
                 over = max(over - min(max(move * (came - move / 2) / usual2, 0.0), ALIVE) / REGAIN, 0.0)
-                if over < 0.5 <= before:
+                if over < 0.5 <= row["drift_over"][j]:
                     row["drift_usual"][j] = np.sqrt(usual2 + move**2 / 4)
             if abs(move) > ANOTHER * abs(mean):
                 over = 0.0

@@ -190,17 +190,17 @@ class Drift:
         elif short * self.P < 0 and self.over < 0.5:
             self.V += (min(short**2, self.P**2) - self.V) / 500
 
-    def judge(self, M: float, nearer: list["Drift"]) -> None:
-        self.M = M
+    def judge(self, move: float, nearer: list["Drift"]) -> None:
+        M = self.M = move
         self.D += (M - self.D) / 24
         self.D2 += (M**2 - self.D2) / 24
         steady = self.D**2 / self.D2 if self.D * M > 0 else 0.0
-        strict, known = np.clip((steady - 0.8) / 0.15, 0, 1), self.labels > 100 and self.V > 0
+        strict, known = np.clip((steady - 0.85) / 0.1, 0, 1), self.labels > 100 and self.V > 0
         self.evidence = max(self.P * (self.P / 2 - self.Y), 0) / self.V * strict if known and self.P * M > 0 else 0.0
         most = max([self.evidence, *(d.evidence * strict for d in nearer if d.M * M > 0)])
         before = self.over
         if most > 0:
-            self.over = max(before, np.clip((most - 4) / 2, 0, 1))
+            self.over = max(before, np.clip((most - 3) / 2, 0, 1))
         elif known:
             self.over = max(before - np.clip(M * (self.Y - M / 2) / self.V, 0, 8) / 64, 0)
             self.V += M**2 / 4 * (self.over < 0.5 <= before)
