@@ -40,8 +40,14 @@ ANOTHER = 3.0  # times the mean move: another promise
 
 def fields(method: Method) -> list[Field]:
     """Seven numbers per horizon; squares are kept as their roots, so that no unit is too large for float32."""
-    names = ("came", "promised", "usual", "mean", "size", "over", "share")  # Y, P, root of V, D, root of D2
-    return [(f"drift_{name}", "f4", (len(method.horizons),)) for name in names]
+    z = len(method.horizons)
+    return [
+        ("drift_lately", "f4", (z, 2)),  # Y, P
+        ("drift_usual", "f4", (z,)),  # root of V
+        ("drift_mean", "f4", (z, 2)),  # D, root of D2
+        ("drift_over", "f4", (z,)),
+        ("drift_share", "f4", (z,)),  # withheld of the last moves
+    ]
 
 
 @kernel
@@ -54,29 +60,35 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         row = rows[events[b]["row"]]
         n = events[b]["n"]
         label = events[b]["label"]
+        width = row["pending_width"]
+        published = row["pending_move"]
+        withheld = row["mixture_withheld"]
+        unit = row["pending_unit"]
+        lately = row["drift_lately"]
+        usual = row["drift_usual"]
+        over = row["drift_over"]
         for j in range(len(horizons)):
             place = start[j] + n % horizons[j]
-            if np.isnan(label[j]) or row["pending_width"][place] < 0.0:
+            if np.isnan(label[j]) or width[place] < 0.0:
                 continue
-            share = row["mixture_withheld"][place] / root
-            move = row["pending_move"][place] + share * abs(share) * CLIP
+            share = withheld[place] / root
+            move = published[place] + share * abs(share) * CLIP
             y = min(max(label[j], -CLIP), CLIP)
             if y == 0.0 or (move * y < 0.0 and abs(y) > JUMP * abs(move)):
                 continue
-            unit = np.float64(row["pending_unit"][place])
-            came = row["drift_came"][j] + (y * unit - row["drift_came"][j]) / MEMORY
-            promised = row["drift_promised"][j]
-            promised += (min(max(move, -CLIP), CLIP) * unit - promised) / MEMORY
-            row["drift_came"][j] = came
-            row["drift_promised"][j] = promised
+            came = lately[j, 0] + (y * np.float64(unit[place]) - lately[j, 0]) / MEMORY
+            promised = min(max(move, -CLIP), CLIP) * np.float64(unit[place])
+            promised = lately[j, 1] + (promised - lately[j, 1]) / MEMORY
+            lately[j, 0] = came
+            lately[j, 1] = promised
             labels = n - horizons[j] + 1
-            usual2 = np.float64(row["drift_usual"][j]) ** 2
+            usual2 = np.float64(usual[j]) ** 2
             short = (came - promised) ** 2
             if labels <= FIRST:
                 usual2 += (short - usual2) / labels
-            elif (came - promised) * promised < 0.0 and row["drift_over"][j] < 0.5:
+            elif (came - promised) * promised < 0.0 and over[j] < 0.5:
                 usual2 += (min(short, promised**2) - usual2) / USUAL
-            row["drift_usual"][j] = np.sqrt(usual2)
+            usual[j] = np.sqrt(usual2)
 
 
 @kernel
@@ -85,39 +97,46 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
     horizons = fixed[0]["horizons"]
     evidence = np.empty(len(horizons))
     for b in range(len(events)):
-        event = events[b]
-        row = rows[event["row"]]
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        whole = events[b]["whole_move"]
+        scale = row["scale"]
+        lately = row["drift_lately"]
+        usual = row["drift_usual"]
+        mean = row["drift_mean"]
+        over = row["drift_over"]
+        withheld = row["drift_share"]
         for j in range(len(horizons)):
-            move = event["whole_move"][j] * row["scale"][j]
-            mean = row["drift_mean"][j] + (move - row["drift_mean"][j]) / LONG
-            size2 = np.float64(row["drift_size"][j]) ** 2
+            move = whole[j] * scale[j]
+            drift = mean[j, 0] + (move - mean[j, 0]) / LONG
+            size2 = np.float64(mean[j, 1]) ** 2
             size2 += (move**2 - size2) / LONG
-            row["drift_mean"][j] = mean
-            row["drift_size"][j] = np.sqrt(size2)
-            came = np.float64(row["drift_came"][j])
-            promised = np.float64(row["drift_promised"][j])
-            usual2 = np.float64(row["drift_usual"][j]) ** 2
-            steady = mean**2 / size2 if mean * move > 0.0 and size2 > 0.0 else 0.0
+            mean[j, 0] = drift
+            mean[j, 1] = np.sqrt(size2)
+            steady = drift**2 / size2 if drift * move > 0.0 and size2 > 0.0 else 0.0
             strict = min(max((steady - STRICT[0]) / STRICT[1], 0.0), 1.0)
-            known = event["n"] - horizons[j] >= FIRST and usual2 > 0.0
+            came = np.float64(lately[j, 0])
+            promised = np.float64(lately[j, 1])
+            usual2 = np.float64(usual[j]) ** 2
+            known = n - horizons[j] >= FIRST and usual2 > 0.0
             evidence[j] = 0.0
-            if known and promised * move > 0.0:
+            if known and strict > 0.0 and promised * move > 0.0:
                 evidence[j] = max(promised * (promised / 2 - came), 0.0) / usual2 * strict
             most = evidence[j]
-            for k in range(j):
-                if NEAR * horizons[k] >= horizons[j] and event["whole_move"][k] * move > 0.0:
-                    most = max(most, evidence[k] * strict)
-            over = row["drift_over"][j] + 0.0
+            if strict > 0.0:
+                for k in range(j):
+                    if NEAR * horizons[k] >= horizons[j] and whole[k] * move > 0.0:
+                        most = max(most, evidence[k] * strict)
             if most > 0.0:
-                over = max(over, min(max((most - ODDS) / SURE, 0.0), 1.0))
-            elif over > 0.0 and known:
-                over = max(over - min(max(move * (came - move / 2) / usual2, 0.0), ALIVE) / REGAIN, 0.0)
-                if over < 0.5 <= row["drift_over"][j]:
-                    row["drift_usual"][j] = np.sqrt(usual2 + move**2 / 4)
-            if abs(move) > ANOTHER * abs(mean):
-                over = 0.0
-            row["drift_over"][j] = over
-            row["drift_share"][j] = over * min(max((steady - LOOSE[0]) / LOOSE[1], 0.0), 1.0)
+                over[j] = max(over[j], min(max((most - ODDS) / SURE, 0.0), 1.0))
+            elif over[j] > 0.0 and known:
+                before = over[j]
+                over[j] = max(before - min(max(move * (came - move / 2) / usual2, 0.0), ALIVE) / REGAIN, 0.0)
+                if over[j] < 0.5 <= before:
+                    usual[j] = np.sqrt(usual2 + move**2 / 4)
+            if abs(move) > ANOTHER * abs(drift):
+                over[j] = 0.0
+            withheld[j] = over[j] * min(max((steady - LOOSE[0]) / LOOSE[1], 0.0), 1.0)
 
 
 @kernel
@@ -127,14 +146,17 @@ def withhold(rows: Rows, events: Events, fixed: Fixed) -> None:
     start = fixed[0]["start"]
     root = fixed[0]["root"]
     for b in range(len(events)):
-        event = events[b]
-        row = rows[event["row"]]
+        row = rows[events[b]["row"]]
+        n = events[b]["n"]
+        whole = events[b]["whole_move"]
+        published = events[b]["mixed_move"]
+        share = row["drift_share"]
         for j in range(len(horizons)):
-            if row["drift_share"][j] > 0.0:
-                event["mixed_move"][j] *= 1.0 - row["drift_share"][j]
-                rest = min(max(event["whole_move"][j] - event["mixed_move"][j], -CLIP), CLIP)
+            if share[j] > 0.0:
+                published[j] *= 1.0 - share[j]
+                rest = min(max(whole[j] - published[j], -CLIP), CLIP)
                 code = np.copysign(np.rint(np.sqrt(abs(rest) / CLIP) * root), rest)
-                row["mixture_withheld"][start[j] + event["n"] % horizons[j]] = code
+                row["mixture_withheld"][start[j] + n % horizons[j]] = code
 
 
 def shares(row: np.void, method: Method) -> Floats:

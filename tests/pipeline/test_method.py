@@ -183,11 +183,9 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
         np.testing.assert_allclose(row["fine_lasting"], plain.lasting, **near)
         np.testing.assert_allclose(row["linear_weights"], plain.A.W, **near)
         np.testing.assert_allclose(row["stack_weights"], [k.W[0] for k in plain.K], **near)
-        for field, twin in {"came": "Y", "promised": "P", "mean": "D", "over": "over", "share": "share"}.items():
-            plains = [getattr(drift, twin) for drift in plain.drifts]
-            np.testing.assert_allclose(row[f"drift_{field}"], plains, rtol=2e-2, atol=1e-2, err_msg=field)
-        usual = [np.sqrt(drift.V) for drift in plain.drifts]
-        np.testing.assert_allclose(row["drift_usual"], usual, rtol=2e-2, atol=1e-3)
+        twins = np.array([[d.Y, d.P, np.sqrt(d.V), d.D, np.sqrt(d.D2), d.over, d.share] for d in plain.drifts])
+        drifts = [row[f"drift_{of}"].reshape(len(twins), -1) for of in ("lately", "usual", "mean", "over", "share")]
+        np.testing.assert_allclose(np.hstack(drifts), twins, rtol=2e-2, atol=1e-2)
     if method.has_companion:
         np.testing.assert_allclose(row["companion_weights"], plain.Ac.W, **near)
     np.testing.assert_allclose(row["shrink_uy"], plain.a, **near)
