@@ -273,8 +273,7 @@ class Loop:
         self._pulse.beat()
 
     def _recover(self, stop: Event, pause_s: float) -> None:
-        for partition in self._held:
-            self._begin(partition, "a cycle failed")
+        self._held.begin_all("a cycle failed", self._failures.failing)
         self._watch.lap("commit")
         stop.wait(pause_s)
         self._watch.lap("idle")

@@ -88,3 +88,4 @@ def test_one_in_the_changelog_is_named_and_no_traceback(bootstrap: str, unique: 
         assert "Traceback" not in cluster.logs()
         lives = [line for line in cluster.logs().splitlines() if "dropped" in line and "partition=1" in line]
         assert not lives, "the other partition was left alone"
+        assert "restoring partitions=" not in cluster.logs(), "no cycle failed"

@@ -135,6 +135,8 @@ class Worker:
             life.port = int(fields["port"])
         if event == "loaded":
             self.tails.append(int(fields["tail"]))
+        if event == "restoring" and "partitions" in fields:
+            life.states.update(dict.fromkeys(map(int, fields["partitions"].split(",")), event))
         if "partition" not in fields:
             return
         if event == "dropped":

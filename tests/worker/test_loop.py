@@ -870,6 +870,15 @@ def test_a_worker_gives_up_after_so_long_without_a_commit() -> None:
         fail()
 
 
+def test_a_cycle_that_fails_is_one_line_however_much_is_held(caplog: pytest.LogCaptureFixture) -> None:
+    rig = drained(partitions=3)
+    caplog.set_level("INFO")
+    rig.brokers["one"].fail_poll = True
+    rig.turn()
+    [told] = [record for record in caplog.records if record.getMessage() in ("restoring", "dropped")]
+    assert vars(told)["fields"] == {"partitions": "0,1,2", "why": "a cycle failed"}
+
+
 def test_an_idle_worker_is_well_again_once_its_poll_is() -> None:
     rig = drained()
     loop = rig.loops["one"]

@@ -56,11 +56,11 @@ class Held:
         """Why restores do not go on, in words."""
         return [one.waits_for for _, one in sorted(self.restoring.items()) if one.waits_for]
 
-    def begin(self, partition: int, why: str, must_commit: bool = False) -> Restoring:
+    def begin(self, partition: int, why: str, must_commit: bool = False, level: int = logging.INFO) -> Restoring:
         """Begin a life, and end the one before; with `must_commit` its C is to be committed though no event comes."""
         before = self.lives.get(partition) or self.restoring.get(partition)
-        # While brokers are away every attempt ends restores that have hardly begun: no news
-        level = logging.DEBUG if isinstance(before, Restoring) else logging.INFO
+        if isinstance(before, Restoring):  # while brokers are away every attempt ends restores that have hardly begun
+            level = logging.DEBUG
         self.end(partition, why, level)
         self._incarnations += 1
         self.restoring[partition] = new = Restoring(
@@ -76,6 +76,14 @@ class Held:
         new.must_commit = must_commit
         log_event("restoring", level, partition=partition, incarnation=self._incarnations, why=why)
         return new
+
+    def begin_all(self, why: str, must_commit: bool) -> None:
+        """Begin the lives of all partitions anew, and say so once: there may be hundreds."""
+        lived = sorted(self.lives)
+        for partition in self:
+            self.begin(partition, why, must_commit, logging.DEBUG)
+        if lived:
+            log_event("restoring", partitions=",".join(map(str, lived)), why=why)
 
     def end(self, partition: int, why: str, level: int = logging.INFO) -> None:
         """End the life of a partition, where there is one."""
