@@ -28,8 +28,9 @@ demo: setup
 	$(BIN)/foldcast demo
 
 # With FOLDCAST_KAFKA__CLIENT=librdkafka all that needs a real Kafka has workers of that client; so with faults and soak
+# Two files of tests at a time, since half of them wait for a broker; one test: .venv/bin/python -m pytest FILE
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Some 150 faults of every kind in 45 minutes, then an audit of everything: make faults FAULTS="--seed 7 --minutes 10"
 faults: setup

@@ -23,6 +23,13 @@ settings.register_profile("foldcast", deadline=None)  # a busy machine is no fai
 settings.load_profile("foldcast")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Workers compile first, for minutes where the machine is busy: a wait for them is to fail, not the whole run."""
+    for item in items:
+        if item.get_closest_marker("kafka") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(600))
+
+
 @pytest.fixture(scope="session")
 def bootstrap() -> Iterator[str]:
     """Bootstrap servers of a real Kafka, started by the first test that asks."""

@@ -214,8 +214,8 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                 width[j] = MEAN_TO_DEVIATION
                 if n >= horizons[j]:
                     u = factor[j, target_slot[j]] / factor_unit
-                    sigma = max(error_scale[j] / scale[j], LEAST_ERROR)
-                    short = max(lately[j] / scale[j], LEAST_ERROR)
+                    sigma = min(max(error_scale[j] / scale[j], LEAST_ERROR), WIDEST)
+                    short = min(max(lately[j] / scale[j], LEAST_ERROR), WIDEST)
                     apart = (short / sigma - sigma / short) / 2.0
                     sigma += min((apart / NOTABLE) ** 2, 1.0) * (short - sigma)
                     width[j] = min(sigma * max(u, LEAST_SLOT), WIDEST)

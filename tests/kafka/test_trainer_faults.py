@@ -18,10 +18,11 @@ from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
 from worker.demo.auditor import Rules, audit
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.kafka, pytest.mark.timeout(900)]
 
 STREAMS, PARTITIONS, RATE = 60, 2, 600
 FORECASTS = 1000  # of events sent after a fault, read before anything is done about it
+LIMIT_S = 180.0  # of a step: a trainer that starts imports torch, beside whatever the machine does
 
 # In the trainer alone, as long as there is a file: every answer holds weights that are not finite.
 NONSENSE = """
@@ -89,7 +90,9 @@ class Traffic:
         """Wait for forecasts of events that are sent from now on."""
         with self._came:
             self._since_ms, self._latency_s = round(time.time() * 1000), []
-            assert self._came.wait_for(lambda: len(self._latency_s) >= FORECASTS, 60), f"no forecasts while {phase}"
+            assert self._came.wait_for(lambda: len(self._latency_s) >= FORECASTS, LIMIT_S), (
+                f"no forecasts while {phase}"
+            )
             p95_ms = float(np.percentile(self._latency_s, 95)) * 1000
         print(f"{phase}: latency p95 {p95_ms:.0f} ms")
 
@@ -98,7 +101,7 @@ def trainer_of(worker: Worker) -> int:
     return int(re.findall(r" trainer process=(\d+)", worker.log.read_text())[-1])
 
 
-def until(condition: Callable[[], bool], what: str, limit_s: float = 60.0) -> None:
+def until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT_S) -> None:
     deadline = time.monotonic() + limit_s
     while not condition():
         assert time.monotonic() < deadline, what
@@ -112,7 +115,7 @@ def await_updates(worker: Worker, number: int = 3) -> None:
 
 def test_forecasts_go_on_whatever_happens_to_the_trainer(bootstrap: str, unique: str, tmp_path: Path) -> None:
     (tmp_path / "sitecustomize.py").write_text(NONSENSE)
-    learning = {"adopt_interval_s": 0.5, "hang_s": 20}
+    learning = {"adopt_interval_s": 0.5, "hang_s": 60}  # longer than a busy machine takes to go on beside it
     with Cluster(bootstrap, unique, tmp_path, PARTITIONS, fine_tune=learning) as cluster:
         cluster.environment["PYTHONPATH"] = str(tmp_path)
         worker, traffic = cluster.worker("one"), Traffic(cluster)
@@ -136,10 +139,11 @@ def test_forecasts_go_on_whatever_happens_to_the_trainer(bootstrap: str, unique:
             traffic.go_on("the trainer is dead or starts")
             until(lambda: restarts("died") >= 1, "not replaced")
 
+            before = restarts("hung")
             signal_trainer(signal.SIGSTOP)
             traffic.go_on("the trainer is stopped")
-            assert restarts("hung") == 0, "forecasts did not wait for its end"
-            until(lambda: restarts("hung") >= 1, "not replaced")
+            assert restarts("hung") == before, "forecasts did not wait for its end"
+            until(lambda: restarts("hung") > before, "not replaced")
 
             await_updates(worker)
             (tmp_path / "nonsense").touch()

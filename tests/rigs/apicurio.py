@@ -3,13 +3,13 @@
 import shutil
 import subprocess
 import tarfile
-import tempfile
 import time
 from pathlib import Path
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from tests.rigs.kafka_connect import CACHE
+from worker.demo.fetched import once
 
 VERSION = "3.0.9"  # the last that a JDK 17 runs
 LIMIT_S = 120.0
@@ -27,17 +27,16 @@ def _folder() -> Path:
 
 def fetched() -> Path:
     """The folder with the registry, fetched where it is not there yet."""
-    folder = _folder()
-    if not folder.is_dir():
-        CACHE.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as unfinished:
-            artifact = f"-Dartifact=io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
-            copy = ["mvn", "-q", "-B", "dependency:copy", artifact, f"-DoutputDirectory={unfinished}"]
-            subprocess.run(copy, check=True, capture_output=True, timeout=600)
-            with tarfile.open(next(Path(unfinished).glob("*.tar.gz"))) as archive:
-                archive.extractall(Path(unfinished, "all"), filter="data")
-            Path(unfinished, "all").rename(folder)
-    return folder
+
+    def fetch(folder: Path) -> None:
+        archives = folder.parent
+        artifact = f"-Dartifact=io.apicurio:apicurio-registry-app:{VERSION}:tar.gz:all"
+        copy = ["mvn", "-q", "-B", "dependency:copy", artifact, f"-DoutputDirectory={archives}"]
+        subprocess.run(copy, check=True, capture_output=True, timeout=600)
+        with tarfile.open(next(archives.glob("*.tar.gz"))) as archive:
+            archive.extractall(folder, filter="data")
+
+    return once(_folder(), fetch)
 
 
 class Apicurio:

@@ -42,6 +42,7 @@ from worker.settings.settings import Settings
 from worker.settings.sources import load
 
 LIMIT_S = 60.0
+LIVE_S = 180.0  # where nothing is compiled yet, and the machine is busy
 STANDSTILL_S = 5.0
 FIRST_MS = 1_357_020_000_000  # the first event's time
 STEP_MS = 60_000
@@ -251,7 +252,7 @@ class Cluster:
         with self.changed:
             return self.changed.wait_for(condition, limit_s)
 
-    def wait_until_live(self, limit_s: float = LIMIT_S) -> float:
+    def wait_until_live(self, limit_s: float = LIVE_S) -> float:
         """Until every partition is live somewhere and every worker has its share; the seconds it took."""
         took = self.wait_for(lambda: self._all_live() or self._ended(), "all partitions live", limit_s)
         assert not self._ended(), f"a worker ended by itself\n{self.ends_of_logs()}"

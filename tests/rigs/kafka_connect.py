@@ -2,10 +2,11 @@
 
 import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from worker.demo.fetched import once
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = ROOT / ".cache"
@@ -20,14 +21,12 @@ WHAT_TO_INSTALL = "no Kafka Connect can be started here: install a JDK (17 or ne
 
 def jars(what: str) -> Path:
     """The folder of the jars that a file of POMS asks for, fetched where they are not there yet."""
-    folder = CACHE / what
-    if not folder.is_dir():
-        CACHE.mkdir(exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=CACHE) as unfinished:
-            copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={unfinished}/jars"]
-            subprocess.run(["mvn", "-q", "-B", "-f", POMS[what], *copy], check=True, capture_output=True, timeout=600)
-            Path(unfinished, "jars").rename(folder)
-    return folder
+
+    def fetch(folder: Path) -> None:
+        copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+        subprocess.run(["mvn", "-q", "-B", "-f", POMS[what], *copy], check=True, capture_output=True, timeout=600)
+
+    return once(CACHE / what, fetch)
 
 
 def can_run(*needed: str) -> bool:

@@ -220,6 +220,7 @@ class Plain:
         self.moved: list[float] = []
         self.broke_at, self.broke_by, self.doubt, self.trust = 0, 0.0, 0.0, 0.5
         self.broke_moved = self.broke_back = False
+        self.runs = True
         self.origin: list[dict[str, Any]] = []
         self.times: list[int] = []
         self.season = Season(m.season, m.season_slots)
@@ -283,19 +284,24 @@ class Plain:
         coarse = step > 0 and min(round(DAY / step), 1440) < 1.5 * slots
         moves = self.m.full and (self.season.kind != "day" or coarse) and n > max(240, 2 * slots)
         far, held, suspect, broke, mended, taken = abs(raw - last) > least, 0, self.suspect, 0.0, False, False
-        self.suspect, back_to = None, last - self.broke_by
+        self.suspect, ago = None, n - self.broke_at
+        returns = abs(raw - (last - self.broke_by)) < 0.5 * abs(raw - last)
         if suspect:
             odd, before, count = suspect
-            held = count + 1 if moves and soon and 0 < count < 3 and abs(raw - before) > 2 * least else 0
+            stays = abs(raw - odd) < 0.3 * abs(odd - before)
+            if moves and soon and 0 < count < 3 and abs(raw - before) > 2 * least and (self.runs or not stays):
+                held = count + 1
             last = before
             if not held:
                 self.rho += 0.2 * (min(max((raw - odd) / (before - odd), 0), 1) - rho)
-                stays = abs(raw - odd) < 0.3 * abs(odd - before)
-                broke = odd - before if moves and stays and count else 0.0
-                mended = not count and not stays and n - self.broke_at == 1
-        elif self.broke_by and far and n - self.broke_at <= 24 and abs(raw - back_to) < 0.5 * abs(raw - last):
+                if moves and stays and count:
+                    self.runs, broke = returns and ago <= 3, odd - before
+                mended = not count and not stays and ago == 1
+        elif returns and far and ago <= 24 and rho <= 0.7:
             mended = True
-            self.rho += 0.2 * (1 - rho) * (n - self.broke_at <= 3)
+            if ago <= 3:
+                self.runs = True
+                self.rho += 0.2 * (1 - rho)
         elif n > 20 and soon and far and least > 0:
             held, taken = int(rho > 0.7), rho <= 0.7
             broke = raw - last if taken and moves else 0.0

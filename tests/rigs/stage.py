@@ -1,6 +1,7 @@
 """Workers and a broker as containers on a network of their own, and what a test sees of them from outside."""
 
 import contextlib
+import fcntl
 import json
 import os
 import subprocess
@@ -40,12 +41,17 @@ Message = tuple[int, bytes | None, bytes | None]  # partition, key, value
 
 
 def build_image(tag: str, target: str | None = None) -> float:
-    """Build from the checkout, seconds it took; TORCH_INDEX_URL as the Dockerfile explains it."""
+    """Build from the checkout, seconds it took; TORCH_INDEX_URL as the Dockerfile explains it.
+
+    Two at once would both do all of it, so the second waits and finds every layer there.
+    """
     began = time.monotonic()
     command = ["docker", "build", "--quiet", "--file", "deploy/Dockerfile", "--tag", tag]
     command += ["--build-arg", f"TORCH_INDEX_URL={os.environ.get('TORCH_INDEX_URL', '')}"]
     command += ["--target", target] if target else []
-    done = subprocess.run([*command, "."], cwd=ROOT, capture_output=True, text=True, check=False)
+    with (ROOT / "deploy" / "Dockerfile").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        done = subprocess.run([*command, "."], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
     return time.monotonic() - began
 

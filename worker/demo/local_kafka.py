@@ -4,7 +4,6 @@ From the jars (JDK and Maven), else from the official image (container engine), 
 Knows no Kafka client.
 """
 
-import fcntl
 import os
 import re
 import secrets
@@ -20,6 +19,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from worker.demo import fetched
 from worker.demo.kafka_node import (
     FREEZE,
     KILL,
@@ -277,18 +277,12 @@ def _engine_answers() -> bool:
 
 
 def _fetched_jars(say: Say) -> Path:
-    """Fetch the jars, one process for all that want them at once; the folder appears only when it is whole."""
-    _LIBS.parent.mkdir(parents=True, exist_ok=True)
-    with (_LIBS.parent / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _LIBS.is_dir():
-            say(f"fetching Kafka {VERSION} (44 MB)")
-            with tempfile.TemporaryDirectory(dir=_LIBS.parent) as unfinished:
-                fetched = Path(unfinished) / "libs"
-                copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={fetched}"]
-                _run(["mvn", "-q", "-B", "-f", str(_POM), *copy])
-                fetched.rename(_LIBS)
-    return _LIBS
+    def fetch(folder: Path) -> None:
+        say(f"fetching Kafka {VERSION} (44 MB)")
+        copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
+        _run(["mvn", "-q", "-B", "-f", str(_POM), *copy])
+
+    return fetched.once(_LIBS, fetch)
 
 
 def _run(command: Sequence[str]) -> None:

@@ -56,6 +56,12 @@ def test_the_first_value_below_the_floor_ends_it() -> None:
     assert said.mean[405:].max() < 0
 
 
+def test_bands_are_numbers_where_spikes_are_larger_than_steps_by_more_than_a_float32_holds() -> None:
+    values = 1e-47 * np.random.default_rng(1).normal(size=300)
+    values[30::20] = -9.9e35
+    assert np.isfinite(told(values, Method()).quantiles).all()
+
+
 def test_a_spike_that_is_held_is_no_value_below_the_floor() -> None:
     values = 5 + np.abs(np.random.default_rng(23).normal(size=300))
     values[100] = -9999.0

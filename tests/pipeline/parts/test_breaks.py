@@ -83,6 +83,28 @@ def test_where_suspects_go_back_up_to_three_are_held_and_then_believed() -> None
         assert row["values"][(AT + many - 1) % 24] == counts_as
 
 
+@pytest.mark.parametrize("after", [5, 15, 24, 40])
+def test_a_dropout_soon_after_a_break_is_held_where_spikes_go_back(after: int) -> None:
+    value = stays([AT])
+    value[[260, 300, 350, 400, 450]] += JUMP
+    value[AT + after] -= JUMP
+    _, made = folded(value)
+    for j, h in enumerate(METHOD.horizons):
+        known = np.arange(AT + after, AT + after + 30)
+        assert np.abs(made.mean[known, j] - value[known + h]).max() < 5, f"{h} ahead"
+
+
+def test_runs_of_equal_suspects_are_held_unless_the_last_one_was_a_level() -> None:
+    value = stays([AT])
+    value[[*range(260, 460, 20), *range(AT + 20, AT + 60, 10)]] += JUMP
+    levels = value + JUMP * (HOURS >= AT + 100)
+    counts_as = folded(levels[: AT + 102])[0].table.rows[0]["values"][(AT + 101) % 24]
+    assert counts_as == levels[AT + 101]
+    runs = value + JUMP * np.isin(HOURS, [AT + 100, AT + 101, *range(AT + 110, AT + 160, 10), AT + 170, AT + 171])
+    row = folded(runs[: AT + 172])[0].table.rows[0]
+    assert row["values"][(AT + 171) % 24] == runs[AT + 169]
+
+
 def by_last(value: Floats, first: int) -> Floats:
     """(Z,) squared error by the last value's, from some event on."""
     _, made = folded(value)
