@@ -116,17 +116,19 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
             if steady and usual2[j] > 0.0 and promised * move[j] > 0.0:
                 evidence[j] = promised * (promised / 2 - lately[j, 0]) / usual2[j]
             before = 1.0 - over[j]
-            left, most, change = before, 0.0, 0.0
+            left, least, most, change = before, before, 0.0, 0.0
             for k in range(j + 1):
                 if NEAR * horizons[k] < horizons[j] or move[k] * move[j] <= 0.0 or usual2[k] == 0.0:
                     continue
                 came = np.float64(lately[k, 0])
                 if evidence[k] > most:
                     most = evidence[k]
-                    left = min(before, max(came / lately[k, 1], 0.0))
+                    least = max(came / lately[k, 1], 0.0)
                 one = move[k] * (came - before * move[k]) / (usual2[k] + move[k] ** 2)
                 change = one if abs(one) > abs(change) else change
-            if not (steady and most > ODDS):
+            if steady and most > ODDS:
+                left = min(before, least)
+            elif before < 1.0:
                 left = min(max(before + change / SLOW, 0.0), 1.0)
                 if before <= 0.5 < left:
                     row["drift_usual"][j] = min(np.sqrt(usual2[j] + move[j] ** 2 / 4) / step, MOST)

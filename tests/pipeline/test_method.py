@@ -183,8 +183,8 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
         np.testing.assert_allclose(row["fine_lasting"], plain.lasting, **near)
         np.testing.assert_allclose(row["linear_weights"], plain.A.W, **near)
         np.testing.assert_allclose(row["stack_weights"], [k.W[0] for k in plain.K], **near)
-        twins = np.array([[d.Y, d.P, np.sqrt(d.V), d.D, np.sqrt(d.D2), d.over, d.share] for d in plain.drifts])
-        drifts = [row[f"drift_{of}"].reshape(len(twins), -1) for of in ("lately", "usual", "mean", "over", "share")]
+        twins = np.array([[d.Y, d.P, np.sqrt(d.V), d.D, np.sqrt(d.D2), 1 - d.left] for d in plain.drifts])
+        drifts = [row[f"drift_{of}"].reshape(len(twins), -1) for of in ("lately", "usual", "mean", "over")]
         np.testing.assert_allclose(np.hstack(drifts), twins, rtol=2e-2, atol=1e-2)
     if method.has_companion:
         np.testing.assert_allclose(row["companion_weights"], plain.Ac.W, **near)
@@ -226,7 +226,7 @@ def test_these_logs_have_what_they_are_for() -> None:
     assert [end(n).season.kind for n in ("every day", "every month")] == ["week", "none"]
     ended = end("a trend that ends")
     assert (ended.L > 2 * ended.L0).any(), "the guard withholds something"
-    assert any(drift.over > 0.5 for drift in end("trends that stop and start").drifts)
+    assert any(drift.left < 0.5 for drift in end("trends that stop and start").drifts)
     covariates = end("covariates")
     assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
 

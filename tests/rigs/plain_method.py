@@ -173,40 +173,43 @@ class Fine:
 
 
 class Drift:
-    """What a horizon promised lately and what came of it, in the units of z."""
+    """What a horizon promised lately and what came of it, in the units of z, and what is left of its moves."""
 
     def __init__(self) -> None:
-        self.Y = self.P = self.V = self.D = self.D2 = self.over = self.share = self.evidence = self.M = 0.0
-        self.labels = 0
+        self.Y = self.P = self.V = self.D = self.D2 = self.M = self.evidence = 0.0
+        self.left, self.labels = 1.0, 0
 
-    def take(self, y: float, m: float, c: float) -> None:
-        if y == 0 or (m * y < 0 and abs(y) > 3 * abs(m)):
+    def take(self, y: float, m: float, c: float, s: float) -> None:
+        if s == 0 or (m * y < 0 and abs(y) > 2 * abs(m)):
             return
         self.Y += (y * c - self.Y) / 6
-        self.P += (clip(m, 4) * c - self.P) / 6
+        self.P += (m * c - self.P) / 6
         short = self.Y - self.P
         if self.labels <= 100:
-            self.V += (short**2 - self.V) / self.labels
-        elif short * self.P < 0 and self.over < 0.5:
-            self.V += (min(short**2, self.P**2) - self.V) / 500
+            self.V += ((short / s) ** 2 - self.V) / self.labels
+        elif short * self.P < 0 and self.left > 0.5:
+            self.V += (min(short**2, self.P**2) / s**2 - self.V) / 500
 
-    def judge(self, move: float, nearer: list["Drift"]) -> None:
+    def judge(self, move: float, s: float, near: list["Drift"]) -> None:
+        """`near` ends with this one."""
         M = self.M = move
-        self.D += (M - self.D) / 24
-        self.D2 += (M**2 - self.D2) / 24
-        steady = self.D**2 / self.D2 if self.D * M > 0 else 0.0
-        strict, known = np.clip((steady - 0.85) / 0.1, 0, 1), self.labels > 100 and self.V > 0
-        self.evidence = max(self.P * (self.P / 2 - self.Y), 0) / self.V * strict if known and self.P * M > 0 else 0.0
-        most = max([self.evidence, *(d.evidence * strict for d in nearer if d.M * M > 0)])
-        before = self.over
-        if most > 0:
-            self.over = max(before, np.clip((most - 3) / 2, 0, 1))
-        elif known:
-            self.over = max(before - np.clip(M * (self.Y - M / 2) / self.V, 0, 8) / 64, 0)
-            self.V += M**2 / 4 * (self.over < 0.5 <= before)
+        self.D += (M - self.D) / 48
+        self.D2 += (M**2 - self.D2) / 48
+        steady = self.D * M > 0 and self.D**2 > 0.85 * self.D2
+        near = [d for d in near if d.M * M > 0 and d.labels > 100 and d.V * s**2 > 0]
+        known = self in near and steady and self.P * M > 0
+        self.evidence = self.P * (self.P / 2 - self.Y) / (self.V * s**2) if known else 0.0
+        most = max(near, key=lambda d: d.evidence, default=self)
+        before = self.left
+        if steady and most.evidence > 3:
+            self.left = min(before, max(most.Y / most.P, 0))
+        elif before < 1:
+            changes = [d.M * (d.Y - before * d.M) / (d.V * s**2 + d.M**2) for d in near]
+            self.left = float(np.clip(before + max(changes, key=abs, default=0.0) / 6, 0, 1))
+            if before <= 0.5 < self.left:
+                self.V += M**2 / 4 / s**2
         if abs(M) > 3 * abs(self.D):
-            self.over = 0.0
-        self.share = self.over * np.clip((steady - 0.4) / 0.2, 0, 1)
+            self.left = 1.0
 
 
 class Plain:
@@ -397,7 +400,7 @@ class Plain:
             if y:
                 self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
                 self.L0[j] += (y * y - self.L0[j]) / (12 + h)
-            self.drifts[j].take(y, o["M"][j], o["c"][j])
+            self.drifts[j].take(y, o["M"][j], o["c"][j], np.sqrt(self.q1.m + 1e-10 * self.unit2))
             keep = 1 - 1 / (500 + 20 * (h - 1))
             r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
             self.R[j] = keep * self.R[j] - r
@@ -540,8 +543,8 @@ class Plain:
             M = w @ E / w.sum()
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
             if m.full:
-                self.drifts[j].judge(M * scale[h], [self.drifts[k] for k in range(j) if 4 * self.hs[k] >= h])
-                guard *= 1 - self.drifts[j].share
+                self.drifts[j].judge(M * scale[h], s, [d for d, k in zip(self.drifts[: j + 1], self.hs) if 4 * k >= h])
+                guard *= self.drifts[j].left
             for name, value in zip(
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):
