@@ -7,9 +7,10 @@ M is the mixture's move over h events before its guard, in the units of z, m the
         and left > 1/2, V <- EW(min((Y - P)^2, P^2), 500)
     D <- EW(M, 48), D2 <- EW(M^2, 48);  steady: D M > 0 and D^2 > 0.85 D2
     of the horizons k from h/4 to h whose move has this one's sign:
-        evidence that a drift is over: P_k (P_k/2 - Y_k)/V_k, where both k and h are steady
-        left <- min(left, max(Y_k/P_k, 0)) by the largest, where it is above 3
-        else left += g/6, the g of largest size of M_k (Y_k - left M_k)/(V_k + M_k^2); V += M^2/4 where it passes 1/2
+        evidence e_k that a drift is over: P_k (P_k/2 - Y_k)/V_k, where both k and h are steady
+        where some e_k > 3: left <- the least of left and 1 - min(e_k - 3, 1) (1 - max(Y_k/P_k, 0))
+        else left += g/6, g the largest and the smallest, with 0, of M_k (Y_k - left M_k)/(V_k + M_k^2), added up;
+            V += M^2/4 where it passes 1/2
     left = 1 where |M| > 3 |D|: that is another promise;  left is 1 at first, and never below 0 or above 1
     withheld: the share 1 - left of what the mixture's guard has left
 
@@ -33,7 +34,7 @@ USUAL = 500.0  # labels
 MOST = 3e38  # step scales
 JUMP = 2.0  # times the move, to the other side: such a label is a jump's
 NEAR = 4  # a label of a quarter of the horizon counts for it
-ODDS = 3.0  # evidence, as logarithm of odds, from which on a drift is over
+ODDS, SURE = 3.0, 1.0  # evidence, as logarithm of odds, from which on a drift is over, and so much more: surely
 SLOW = 6.0  # events in which what is left follows the labels
 ANOTHER = 3.0  # times the mean move: another promise
 
@@ -116,20 +117,20 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
             if steady and usual2[j] > 0.0 and promised * move[j] > 0.0:
                 evidence[j] = promised * (promised / 2 - lately[j, 0]) / usual2[j]
             before = 1.0 - over[j]
-            left, least, most, change = before, before, 0.0, 0.0
+            left, least, up, down = before, 1.0, 0.0, 0.0
             for k in range(j + 1):
                 if NEAR * horizons[k] < horizons[j] or move[k] * move[j] <= 0.0 or usual2[k] == 0.0:
                     continue
                 came = np.float64(lately[k, 0])
-                if evidence[k] > most:
-                    most = evidence[k]
-                    least = max(came / lately[k, 1], 0.0)
-                one = move[k] * (came - before * move[k]) / (usual2[k] + move[k] ** 2)
-                change = one if abs(one) > abs(change) else change
-            if steady and most > ODDS:
+                if steady and evidence[k] > ODDS:
+                    sure = min((evidence[k] - ODDS) / SURE, 1.0)
+                    least = min(least, 1.0 - sure * (1.0 - max(came / lately[k, 1], 0.0)))
+                change = move[k] * (came - before * move[k]) / (usual2[k] + move[k] ** 2)
+                up, down = max(up, change), min(down, change)
+            if least < 1.0:
                 left = min(before, least)
             elif before < 1.0:
-                left = min(max(before + change / SLOW, 0.0), 1.0)
+                left = min(max(before + (up + down) / SLOW, 0.0), 1.0)
                 if before <= 0.5 < left:
                     row["drift_usual"][j] = min(np.sqrt(usual2[j] + move[j] ** 2 / 4) / step, MOST)
             over[j] = 1.0 - left if abs(move[j]) <= ANOTHER * abs(drift) else 0.0

@@ -63,6 +63,19 @@ def hourly(events: int, seed: int, streams: int = 9) -> Callable[[Method], list[
     return log
 
 
+def trending(events: int, seed: int, streams: int = 2) -> Callable[[Method], list[Record]]:
+    """By the hour, all at once: a level, a trend from a third of the events on, a level from two thirds on."""
+
+    def log(_method: Method) -> list[Record]:
+        rng, at = np.random.default_rng(seed), np.arange(events // streams)
+        path = 0.4 * np.clip(at - len(at) // 3, 0, len(at) // 3)
+        times = 1_700_000_400_000 + HOUR * at
+        all_of = [(int(t), s, p + rng.normal()) for t, p in zip(times, path, strict=True) for s in range(streams)]
+        return [Record(i, f"t{s}", t, t, float(value), ()) for i, (t, s, value) in enumerate(all_of)]
+
+    return log
+
+
 def walks(events: int, seed: int) -> Callable[[Method], list[Record]]:
     return lambda method: make_log(seed, events, method)
 
@@ -75,6 +88,7 @@ def positive(log: Callable[[Method], list[Record]]) -> Callable[[Method], list[R
 DEFAULT = Method()
 CASES = {
     "default": Case(DEFAULT, hourly(2500, 1)),
+    "trends that end": Case(DEFAULT, trending(1400, 13)),
     "many streams": Case(replace(DEFAULT, hidden_size=16), walks(2500, 2)),
     "lite": Case(replace(DEFAULT, profile="lite", stream_ttl_ms=60_000), walks(1500, 3), 37),
     "log, covariates": Case(
@@ -221,6 +235,13 @@ def test_forecasts_rows_and_images_are_those_of_before(name: str) -> None:
     if arithmetic() == ARITHMETIC:
         assert summary(found) == digests
     assert fingerprint(SETTINGS, Table(CASES[name].method)) == FINGERPRINTS[name], "images are still read"
+
+
+def test_a_case_withholds_drifts() -> None:
+    case = CASES["trends that end"]
+    shard = Shard(case.method, restless(case.method), 0, SETTINGS)
+    shard.advance(batch_of(case.log(case.method), case.method))
+    assert shard.table.rows["drift_over"].max() > 0.5
 
 
 def main() -> None:

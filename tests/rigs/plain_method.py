@@ -199,13 +199,13 @@ class Drift:
         near = [d for d in near if d.M * M > 0 and d.labels > 100 and d.V * s**2 > 0]
         known = self in near and steady and self.P * M > 0
         self.evidence = self.P * (self.P / 2 - self.Y) / (self.V * s**2) if known else 0.0
-        most = max(near, key=lambda d: d.evidence, default=self)
+        over = [d for d in near if steady and d.evidence > 3]
         before = self.left
-        if steady and most.evidence > 3:
-            self.left = min(before, max(most.Y / most.P, 0))
+        if over:
+            self.left = min(before, *(1 - min(d.evidence - 3, 1) * (1 - max(d.Y / d.P, 0)) for d in over))
         elif before < 1:
             changes = [d.M * (d.Y - before * d.M) / (d.V * s**2 + d.M**2) for d in near]
-            self.left = float(np.clip(before + max(changes, key=abs, default=0.0) / 6, 0, 1))
+            self.left = float(np.clip(before + (max(0, *changes) + min(0, *changes)) / 6, 0, 1)) if near else before
             if before <= 0.5 < self.left:
                 self.V += M**2 / 4 / s**2
         if abs(M) > 3 * abs(self.D):

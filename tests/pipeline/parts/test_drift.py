@@ -46,7 +46,29 @@ def test_a_trend_that_goes_on_or_starts_anew_is_carried_on() -> None:
         for begins, ends in ((STOP - 200, STOP - H), (N - 100, N - H)):
             last = np.abs(value[begins:ends] - value[begins + H : ends + H])
             assert np.abs(error[begins:ends]).mean() < 0.7 * last.mean(), seed
-        assert row["drift_share"][FAR] == 0
+        assert row["drift_over"][FAR] == 0
+
+
+def test_a_trend_that_weakens_costs_little_and_a_pause_is_over_soon() -> None:
+    """Squared errors of 100 events from the change on: what is left follows the labels up too."""
+    for slopes, most in (((0.4, 0.18), 0.15), ((0.4, 0.0, 0.2), 0.35)):
+        changes = [UP, STOP, STOP + 60][: len(slopes)]
+        slope = np.array([0.0, *slopes])[np.searchsorted(changes, AT, side="right")]
+        begins, squared = changes[-1], []
+        for seed in range(6):
+            value = noisy(slope, seed)
+            _, error = folded(value)
+            last = value[:-H] - value[H:]
+            squared.append([np.square(e[begins : begins + 100]).sum() for e in (error, last)])
+        forecast, last_value = np.sum(squared, axis=0)
+        assert forecast < most * last_value, slopes
+
+
+def test_where_a_trend_ends_in_one_value_it_is_not_carried_on() -> None:
+    value = noisy(0.4 * (AT >= UP), 5)
+    value[STOP:] = value[STOP]
+    _, error = folded(value)
+    assert np.abs(error[STOP + 24 :]).max() < 1
 
 
 def test_a_drift_whose_chance_has_just_grown_is_withheld_no_more_than_it_has_to_be() -> None:
