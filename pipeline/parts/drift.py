@@ -132,7 +132,8 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
             elif before < 1.0:
                 left = min(max(before + (up + down) / SLOW, 0.0), 1.0)
                 if before <= 0.5 < left:
-                    row["drift_usual"][j] = min(np.sqrt(usual2[j] + move[j] ** 2 / 4) / step, MOST)
+                    raised2 = np.float64(row["drift_usual"][j]) ** 2 + (move[j] / step) ** 2 / 4
+                    row["drift_usual"][j] = min(np.sqrt(raised2), MOST)
             over[j] = 1.0 - left if abs(move[j]) <= ANOTHER * abs(drift) else 0.0
 
 

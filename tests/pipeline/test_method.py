@@ -58,7 +58,7 @@ def two_levels(n: int) -> np.ndarray:
 def trends(n: int) -> np.ndarray:
     """A level, a trend, a level, a trend down."""
     slope = np.array([0.0, 0.5, 0.0, -0.5])[np.searchsorted([250, 550, 700], np.arange(n), side="right")]
-    return np.asarray(np.cumsum(slope) + np.random.default_rng(24).normal(size=n))
+    return np.asarray(np.cumsum(slope) + np.random.default_rng(25).normal(size=n))
 
 
 def weekends(n: int) -> np.ndarray:

@@ -543,7 +543,7 @@ class Plain:
             M = w @ E / w.sum()
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
             if m.full:
-                self.drifts[j].judge(M * scale[h], s, [d for d, k in zip(self.drifts[: j + 1], self.hs) if 4 * k >= h])
+                self.drifts[j].judge(M * scale[h], s, [self.drifts[k] for k in range(j + 1) if 4 * self.hs[k] >= h])
                 guard *= self.drifts[j].left
             for name, value in zip(
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
