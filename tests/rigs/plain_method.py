@@ -177,7 +177,7 @@ class Drift:
 
     def __init__(self) -> None:
         self.Y = self.P = self.V = self.D = self.D2 = self.M = self.evidence = 0.0
-        self.left, self.labels = 1.0, 0
+        self.left, self.least, self.labels = 1.0, 1.0, 0
 
     def take(self, y: float, m: float, c: float, s: float) -> None:
         if s == 0 or (m * y < 0 and abs(y) > 2 * abs(m)):
@@ -210,6 +210,7 @@ class Drift:
                 self.V += M**2 / 4 / s**2
         if abs(M) > 3 * abs(self.D):
             self.left = 1.0
+        self.least = min(self.least, self.left)  # so far
 
 
 class Plain:
