@@ -14,7 +14,7 @@ class Garbage:
     """Made when everything is imported; `after_cycle` from then on."""
 
     def __init__(self) -> None:
-        # importing torch leaves 200,000 objects that every full collection would walk through
+        # imports leave 100,000 objects and, with torch, as many again, that every full collection would walk through
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)

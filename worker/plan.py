@@ -4,8 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
-import torch
-
 from pipeline.decoding.numbers import Numbers
 from pipeline.decoding.times import Times
 from pipeline.events import Decoder, Format
@@ -40,8 +38,6 @@ class Plan:
     @classmethod
     def of(cls, settings: Settings) -> "Plan":
         """From settings. Raises Refusal where the checkpoint does not fit, or a stream's state gets too large."""
-        # A step is small, threads cost more than they give; and its bits depend on their number
-        torch.set_num_threads(1)
         made = cls(
             method=method_of(settings),
             settings=settings.meaning(),

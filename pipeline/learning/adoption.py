@@ -6,13 +6,12 @@ begins with and answers with. Bytes are safetensors.
 
 from dataclasses import dataclass
 
-import safetensors.torch
-import torch
+import numpy as np
 
 from pipeline.arrays import Floats
 from pipeline.learning import watchdog
 from pipeline.learning.fine_tune import LEAST_FACTOR, Optimiser
-from pipeline.network.checkpoint import taken, tensors_of
+from pipeline.network.checkpoint import saved, taken, tensors_of
 from pipeline.network.model import Network, Weights
 
 GOOD_EVERY = 32  # updates between two looks whether the weights are worth going back to
@@ -34,7 +33,7 @@ class Adoption:
     @classmethod
     def base(cls, network: Network, offset: int = 0) -> "Adoption":
         """What a network brings before anything was learnt."""
-        weights = {name: weight.clone() for name, weight in network.weights.items()}
+        weights = {name: weight.copy() for name, weight in network.weights.items()}
         return cls(weights, Optimiser.after(network.updates), offset)
 
     def dump(self) -> bytes:
@@ -45,26 +44,26 @@ class Adoption:
             tensors[STATE] = optimiser.state
         numbers = (optimiser.steps, optimiser.updates, optimiser.factor, self.trained_through, self.rolled_back)
         tensors |= {
-            f"number/{name}": torch.tensor(float(number), dtype=torch.float64)
+            f"number/{name}": np.array(number, np.float64)
             for name, number in zip(NUMBERS, (*numbers, self.made_ms), strict=True)
         }
-        return safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        return saved(tensors)
 
     @classmethod
     def load(cls, data: bytes) -> "Adoption":
         """From `dump`. Raises ValueError where it is damaged; whether the weights fit, the network knows."""
         tensors = tensors_of(data)
         numbers, state = taken(tensors, "number/"), tensors.pop(STATE, None)
-        shape = (3, sum(tensor.numel() for tensor in tensors.values()))
+        shape = (3, sum(tensor.size for tensor in tensors.values()))
         whole = numbers.keys() == set(NUMBERS) and all(
-            number.dtype == torch.float64 and number.numel() == 1 for number in numbers.values()
+            number.dtype == np.float64 and number.size == 1 for number in numbers.values()
         )
         if not whole or (state is not None and state.shape != shape):
             raise ValueError("the weights are no adoption: numbers are missing, or the optimiser has others")
-        n = {name: float(number) for name, number in numbers.items()}
+        n = {name: float(number.item()) for name, number in numbers.items()}
         sane = all(0 <= number < LARGEST for number in n.values()) and 0 < n["factor"] <= 1
         sane &= (state is None) == (n["steps"] == 0)
-        if not sane or any(t.dtype != torch.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
+        if not sane or any(t.dtype != np.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
             raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
         optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"])
         return cls(tensors, optimiser, int(n["trained_through"]), bool(n["rolled_back"]), int(n["made_ms"]))

@@ -12,8 +12,6 @@ from functools import cache
 from typing import Literal, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from pipeline.arrays import Floats, Floats32
 from pipeline.compiled import kernel
@@ -50,7 +48,7 @@ class Schedule:
 class Optimiser:
     """Adam's state, its steps, all updates ever, and the factor of the rate."""
 
-    state: Tensor | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins
+    state: Floats32 | None  # (3, P) weights of its own and their two moments, in the network's order; None: it begins
     steps: int = 0
     updates: int = 0
     factor: float = 1.0
@@ -67,7 +65,7 @@ class Optimiser:
 
     def check(self) -> None:
         """Raises ValueError where a number is not finite."""
-        if self.state is not None and not np.isfinite(self.state.numpy()).all():
+        if self.state is not None and not np.isfinite(self.state).all():
             raise ValueError("the optimiser is not finite")
 
     def rate(self, learning_rate: float) -> float:
@@ -99,7 +97,7 @@ def fine_tune(
     network = _network(shape)
     served = network.flat(weights)
     nothing = np.zeros_like(served)
-    begin, first, second = (served, nothing, nothing) if optimiser.state is None else optimiser.state.numpy()
+    begin, first, second = (served, nothing, nothing) if optimiser.state is None else optimiser.state
     network.put(begin)
     change, _, back = network.vjp(windows.inputs, windows.hidden)
     d_change = np.empty_like(change)
@@ -118,7 +116,7 @@ def fine_tune(
     if not (np.isfinite(state).all() and np.isfinite(mean).all()):
         return weights, optimiser, report._replace(outcome="nonfinite")
     factor = min(1.0, optimiser.factor * 2 ** (1 / FORGIVEN_IN))
-    after = Optimiser(torch.from_numpy(state), steps, optimiser.updates + 1, factor)
+    after = Optimiser(state, steps, optimiser.updates + 1, factor)
     return network.named(mean), after, report._replace(outcome="updated")
 
 

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import msgspec
+import numpy as np
 import safetensors
-import safetensors.torch
-from torch import Tensor
+import safetensors.numpy
+
+from pipeline.arrays import AnyFloats
 
 TRAINING = "training/"  # before the names of tensors that only a training needs
+TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}  # by what safetensors calls them
 MOST_UPDATES = 2**53
 
 
@@ -28,9 +31,9 @@ class Misfit(ValueError):  # noqa: N818 - a state of two things beside each othe
 class Checkpoint:
     """Weights by name; what a training needs, by name; and the header, text by name."""
 
-    weights: Mapping[str, Tensor]
+    weights: Mapping[str, AnyFloats]
     header: Mapping[str, str] = field(default_factory=dict)
-    training: Mapping[str, Tensor] = field(default_factory=dict)
+    training: Mapping[str, AnyFloats] = field(default_factory=dict)
 
     @property
     def updates(self) -> int:
@@ -40,9 +43,8 @@ class Checkpoint:
 
     def dump(self) -> bytes:
         """Write it down as safetensors."""
-        tensors = {name: weight.contiguous() for name, weight in self.weights.items()}
-        tensors |= {TRAINING + name: tensor.contiguous() for name, tensor in self.training.items()}
-        return safetensors.torch.save(tensors, dict(self.header))
+        tensors = {**self.weights, **{TRAINING + name: tensor for name, tensor in self.training.items()}}
+        return saved(tensors, self.header)
 
     @classmethod
     def load(cls, data: bytes) -> "Checkpoint":
@@ -64,15 +66,30 @@ class Checkpoint:
             raise Misfit(f"it was trained with {theirs}, and here it is {mine}")
 
 
-def tensors_of(data: bytes) -> dict[str, Tensor]:
-    """Read safetensors, by name. Raises ValueError where they are damaged."""
+def saved(tensors: Mapping[str, AnyFloats], header: Mapping[str, str] | None = None) -> bytes:
+    """Write safetensors."""
+    contiguous = {name: np.ascontiguousarray(tensor).reshape(tensor.shape) for name, tensor in tensors.items()}
+    return safetensors.numpy.save(contiguous, dict(header) if header else None)
+
+
+def tensors_of(data: bytes) -> dict[str, AnyFloats]:
+    """Read safetensors, by name. Raises ValueError where they are damaged, or no floating-point numbers."""
     try:
-        return dict(safetensors.torch.load(data))
+        found = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
         raise ValueError(f"the weights cannot be read: {error}") from error
+    return {name: _array(name, tensor["dtype"], tensor["data"]).reshape(tensor["shape"]) for name, tensor in found}
 
 
-def taken(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def _array(name: str, dtype: str, data: bytes) -> AnyFloats:
+    if dtype == "BF16":  # the upper half of a float32; numpy has no such type
+        return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
+    if dtype not in TYPES:
+        raise ValueError(f"the weights cannot be read: {name!r} holds {dtype}, not one of {', '.join(TYPES)} and BF16")
+    return np.frombuffer(data, TYPES[dtype])
+
+
+def taken(tensors: dict[str, AnyFloats], prefix: str) -> dict[str, AnyFloats]:
     """Those under the prefix, out of `tensors`."""
     names = [name for name in tensors if name.startswith(prefix)]
     return {name.removeprefix(prefix): tensors.pop(name) for name in names}

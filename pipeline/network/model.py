@@ -1,8 +1,8 @@
 """The recurrent network: one set of weights per shard, one hidden state per stream.
 
 It predicts, for all horizons at once, the change from the last value in units of the stream's horizon scales. The head
-starts at zero, so an untrained network forecasts no change. `step` and `forward` are the same function of the same
-weights: one timestep for many streams, and a whole window for training.
+starts at zero, so an untrained network forecasts no change. `step` and `vjp` are the same function of the same weights:
+one timestep for many streams, and a whole window for training.
 
 Shapes: B rows, T timesteps, F inputs, L layers, S state tensors (LSTM: h and c, else 1), H hidden size, Z horizons.
 """
@@ -11,12 +11,11 @@ import hashlib
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
-from torch import Tensor, nn
 
-from pipeline.arrays import Field, Floats32
+from pipeline.arrays import AnyFloats, Field, Floats32
 from pipeline.compiled import kernel
 from pipeline.method import Cell, Method
 from pipeline.network import unrolled
@@ -24,11 +23,12 @@ from pipeline.network.cells import CELLS, states
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.parts.part import Part
 
-CHUNK = 1024  # rows of one call of torch: above, temporaries leave the cache
-LEAST_ROWS = 8  # smaller calls take another BLAS path, whose last bit differs
+if TYPE_CHECKING:
+    from pipeline.network.torch_layers import TorchLayers
+
 SMALL = 64  # hidden size up to which a GRU is our own loops: faster than torch for few rows, slower for hundreds
 
-Weights = Mapping[str, Tensor]  # by name, as `state_dict` has them
+Weights = Mapping[str, AnyFloats]  # by name, as torch's `state_dict` has them
 
 
 def fields(method: Method) -> list[Field]:
@@ -60,66 +60,37 @@ class Shape:
         return words | {"horizons": ",".join(map(str, self.horizons))}
 
 
-class Network(nn.Module):
+class Network:
     """Cells and a linear head. Weights from `seed`; `load` replaces them."""
 
     def __init__(self, shape: Shape, seed: int = 0) -> None:
-        super().__init__()
         self.shape = shape
         self.updates = 0  # that made the weights it began with
         self._cell = CELLS[shape.cell]
-        self._small = self._cell.unrolled and shape.hidden_size <= SMALL
-        size, layers = shape.hidden_size, shape.layers
-        with torch.random.fork_rng(devices=[]):  # torch draws first weights from the global generator: leave no trace
-            self.rnn = self._cell.module(shape.inputs, size, layers)
-            self.head = nn.Linear(size, len(shape.horizons))
-        generator = torch.Generator().manual_seed(seed)
-        bound = 1 / math.sqrt(size)
-        with torch.no_grad():
-            for weight in self.rnn.parameters():
-                weight.uniform_(-bound, bound, generator=generator)
-            self.head.weight.zero_()
-            self.head.bias.zero_()
-        self._arrays = {name: parameter.detach().numpy() for name, parameter in self.named_parameters()}  # views
+        self._arrays = _first_weights(shape, seed)
         ends = np.cumsum([array.size for array in self._arrays.values()]).tolist()
         self._places = {n: slice(end - a.size, end) for (n, a), end in zip(self._arrays.items(), ends, strict=True)}
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        self._layers = [[self._arrays[f"rnn.{name}_l{n}"] for name in names] for n in range(layers)]
-        self._cells = [[torch.from_numpy(weight) for weight in layer] for layer in self._layers]
+        self._layers = [[self._arrays[f"rnn.{name}_l{n}"] for name in names] for n in range(shape.layers)]
         self._bias = self._arrays["head.bias"]
+        small = self._cell.unrolled and shape.hidden_size <= SMALL
+        self._torch = None if small else _torch_layers(shape.cell, self._arrays)
         self._prepare()
 
     def _prepare(self) -> None:
-        """What the loops have transposed; the weights they have as they are change with the parameters."""
-        if self._small:
+        """What the loops have transposed; torch has the weights as they are, and these change in place."""
+        if self._torch is None:
             self._loops = [[np.ascontiguousarray(weight.T) for weight in layer] for layer in self._layers]
         self._head = np.ascontiguousarray(self._arrays["head.weight"].T)  # (H, Z)
 
-    def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z), hidden at its end."""
-        parts = hidden.permute(2, 1, 0, 3).contiguous()  # (S, L, B, H)
-        out, after = self.rnn(x, tuple(parts) if self._cell.states > 1 else parts[0])
-        last = torch.stack(after) if self._cell.states > 1 else after[None]
-        return self.head(out), last.permute(2, 1, 0, 3)
-
     def vjp(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32, Callable[[Floats32], Floats32]]:
-        """Those of `forward`, and a function from the loss by each change (T, B, Z) to that by each weight (P,).
+        """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z), hidden at its end.
 
-        Weights are in the order of `parameters`. The function, a vector-Jacobian product, as JAX names it, holds until
-        other weights are put: then it is wrong.
+        And a function from the loss by each change (T, B, Z) to that by each weight (P,), in the order of `flat`. The
+        function, a vector-Jacobian product, as JAX names it, holds until other weights are put: then it is wrong.
         """
-        if self._small:
-            return self._unrolled(x, hidden)
-        change, after = self(torch.from_numpy(x), torch.from_numpy(hidden))
-
-        def back(d_change: Floats32) -> Floats32:
-            by_weight = torch.autograd.grad(change, list(self.parameters()), torch.from_numpy(d_change))
-            return torch.cat([d.flatten() for d in by_weight]).numpy()
-
-        return change.detach().numpy(), after.detach().numpy(), back
-
-    def _unrolled(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32, Callable[[Floats32], Floats32]]:
-        """Do what `vjp` does with our own loops."""
+        if self._torch is not None:
+            return self._torch.vjp(x, hidden)
         passes, after = [], np.empty_like(hidden)
         for layer, weights in enumerate(self._loops):
             h, kept = unrolled.layer(x, hidden[:, layer, 0], weights)
@@ -145,43 +116,22 @@ class Network(nn.Module):
 
         A row's result has the same bits whatever else is in the call.
         """
-        if self._small:
+        if self._torch is not None:
+            x, after = self._torch.step(x, hidden)
+        else:
             after = np.empty_like(hidden)
             for layer, weights in enumerate(self._loops):
                 x = unrolled.layer(x[None], hidden[:, layer, 0], weights)[0][1]  # (B, H)
                 after[:, layer, 0] = x
-        else:
-            x, after = self._step(x, hidden)
         change = np.empty((len(x), len(self.shape.horizons)), np.float32)
         read_out(x, self._head, self._bias, change)
         return change, after
-
-    def _step(self, x: Floats32, hidden: Floats32) -> tuple[Floats32, Floats32]:
-        """That of torch's cells: the last layer's h (B, H), hidden (B, L, S, H).
-
-        For the same bits at most `CHUNK` rows at once, and at least `LEAST_ROWS`.
-        """
-        rows = len(x)
-        if rows > CHUNK:
-            parts = [self._step(x[lo : lo + CHUNK], hidden[lo : lo + CHUNK]) for lo in range(0, rows, CHUNK)]
-            return np.concatenate([h for h, _ in parts]), np.concatenate([after for _, after in parts])
-        if rows < LEAST_ROWS:
-            h, after = self._step(_padded(x), _padded(hidden))
-            return h[:rows], after[:rows]
-        seen, new = torch.from_numpy(x), list[Tensor]()
-        before = torch.from_numpy(hidden).flatten(1, 2).unbind(1)  # L S of (B, H)
-        with torch.inference_mode():
-            for layer, weights in enumerate(self._cells):
-                s = self._cell.states
-                new += self._cell.step(seen, before[s * layer : s * layer + s], weights)
-                seen = new[-s]
-            return seen.numpy(), torch.stack(new, 1).view(hidden.shape).numpy()
 
     def digest(self) -> str:
         """Names the weights, to the bit."""
         h = hashlib.blake2b(digest_size=16)
         for name, weight in sorted(self.weights.items()):
-            h.update(name.encode() + weight.numpy().tobytes())
+            h.update(name.encode() + weight.tobytes())
         return h.hexdigest()
 
     def dump(self) -> bytes:
@@ -198,7 +148,7 @@ class Network(nn.Module):
     @property
     def weights(self) -> Weights:
         """Those in use; not a copy."""
-        return self.state_dict()
+        return dict(self._arrays)
 
     def take(self, weights: Weights) -> None:
         """Use these weights. Raises ValueError where they do not fit or are not finite."""
@@ -215,8 +165,9 @@ class Network(nn.Module):
         return vector
 
     def flat(self, weights: Weights) -> Floats32:
-        """Weights as one vector (P,), in the order of `parameters`."""
-        return np.concatenate([weights[name].float().numpy().ravel() for name in self._arrays])
+        """Weights as one vector (P,), in the order that torch has its parameters in."""
+        with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, which `check` looks for
+            return np.concatenate([weights[name].astype(np.float32).ravel() for name in self._arrays])
 
     def put(self, vector: Floats32) -> None:
         """Use weights that come as `flat` has them, finite or not."""
@@ -226,10 +177,7 @@ class Network(nn.Module):
 
     def named(self, vector: Floats32) -> Weights:
         """Weights that come as `flat` has them, by name; views."""
-        return {
-            name: torch.from_numpy(vector[self._places[name]].reshape(array.shape))
-            for name, array in self._arrays.items()
-        }
+        return {name: vector[self._places[name]].reshape(array.shape) for name, array in self._arrays.items()}
 
 
 @kernel
@@ -247,23 +195,41 @@ def read_out(
                 change[b, j] += h[b, k] * weight[k, j]
 
 
-def _padded(rows: Floats32) -> Floats32:
-    """With rows of zeros, so that there are `LEAST_ROWS`."""
-    padded = np.zeros((LEAST_ROWS, *rows.shape[1:]), np.float32)
-    padded[: len(rows)] = rows
-    return padded
+def _torch_layers(cell: Cell, weights: Mapping[str, Floats32]) -> "TorchLayers":
+    from pipeline.network.torch_layers import TorchLayers
+
+    return TorchLayers(cell, states(cell), weights)
+
+
+def _first_weights(shape: Shape, seed: int) -> dict[str, Floats32]:
+    """By name, as torch's `state_dict` has them: the layers' uniform within one by the root of H, the head's zero.
+
+    The numbers are those of torch's `uniform_` with a generator of this seed: the lowest 24 bits of each draw of its
+    Mersenne twister (Matsumoto and Nishimura 1998).
+    """
+    size, rows = shape.hidden_size, CELLS[shape.cell].gates * shape.hidden_size
+    shapes: dict[str, tuple[int, ...]] = {}
+    for n in range(shape.layers):
+        shapes[f"rnn.weight_ih_l{n}"] = rows, shape.inputs if n == 0 else size
+        shapes[f"rnn.weight_hh_l{n}"] = rows, size
+        shapes[f"rnn.bias_ih_l{n}"] = shapes[f"rnn.bias_hh_l{n}"] = (rows,)
+    twister = np.random.RandomState(seed & 0xFFFFFFFF)
+    bound = np.float32(1 / math.sqrt(size))
+    weights = {}
+    for name, wanted in shapes.items():
+        draws = twister.randint(0, 2**32, size=wanted, dtype=np.uint32) & 0xFFFFFF
+        weights[name] = (draws * 2.0**-24 * float(bound + bound) - float(bound)).astype(np.float32)
+    z = len(shape.horizons)
+    return weights | {"head.weight": np.zeros((z, size), np.float32), "head.bias": np.zeros(z, np.float32)}
 
 
 def same_bits(shape: Shape) -> bool:
     """Whether, on this CPU, a row's step has the same bits in calls of any size (a start-up self-check)."""
-    network = Network(shape, seed=1)
-    generator = torch.Generator().manual_seed(2)
-    with torch.no_grad():
-        network.head.weight.uniform_(-1, 1, generator=generator)
-    network._prepare()
-    rows = CHUNK
-    x = torch.randn(rows, shape.inputs, generator=generator).numpy()
-    hidden = torch.randn(rows, shape.layers, states(shape.cell), shape.hidden_size, generator=generator).numpy()
+    network, rng, rows = Network(shape, seed=1), np.random.default_rng(2), 1024
+    head = rng.uniform(-1, 1, network.weights["head.weight"].shape)
+    network.take({**network.weights, "head.weight": head})
+    x = rng.standard_normal((rows, shape.inputs), np.float32)
+    hidden = rng.standard_normal((rows, shape.layers, states(shape.cell), shape.hidden_size), np.float32)
     whole = network.step(x, hidden)
     for size in (1, 2, 3, 5, 8, 13, 64, 255, 256, 700):
         for lo in (0, 5, rows - size):

@@ -49,9 +49,9 @@ def image(engine: docker.DockerClient) -> str:
     return stage.IMAGE
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def broker(engine: docker.DockerClient) -> Iterator[stage.Broker]:
-    """One for all tests: who does something to it puts it right again."""
+    """One for all tests here: who does something to it puts it right again."""
     with Network() as network:
         broker = stage.Broker(network)
         yield broker

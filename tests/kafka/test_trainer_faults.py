@@ -29,7 +29,7 @@ NONSENSE = """
 import sys
 if "worker.trainer.process" in sys.orig_argv:
     import dataclasses, pathlib
-    import msgspec, torch
+    import msgspec, numpy
     from pipeline.learning.adoption import Adoption
     from worker.trainer import work
     right = work.Trainer.answer
@@ -38,7 +38,7 @@ if "worker.trainer.process" in sys.orig_argv:
         if not (pathlib.Path(__file__).parent / "nonsense").exists() or not said.state:
             return said
         adoption = Adoption.load(said.state)
-        weights = {name: torch.full_like(weight, float("nan")) for name, weight in adoption.weights.items()}
+        weights = {name: numpy.full_like(weight, float("nan")) for name, weight in adoption.weights.items()}
         return msgspec.structs.replace(said, state=dataclasses.replace(adoption, weights=weights).dump())
     work.Trainer.answer = answer
 """

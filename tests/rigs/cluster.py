@@ -18,16 +18,17 @@ from threading import Condition, Event, Thread
 from typing import NamedTuple, Protocol
 from urllib.request import urlopen
 
-import torch
+import numpy as np
 from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import KafkaError
 
 from pipeline.batch import Batch
 from pipeline.durable.image import Image, read_image
 from pipeline.learning.adoption import Adoption
-from pipeline.network.model import Network, Shape
+from pipeline.network.model import Shape
 from pipeline.shard import Shard
 from tests.rigs.client import chosen_client
+from tests.rigs.networks import with_head
 from worker import topics
 from worker.broker import admin
 from worker.broker.contract import BrokerError
@@ -345,12 +346,7 @@ def named(bootstrap: str, unique: str, **sections: dict[str, object]) -> Setting
 
 def random_weights(settings: Settings, path: Path) -> None:
     """A checkpoint whose head is not zero, so that forecasts depend on the hidden state."""
-    network = Network(Shape.of(method_of(settings)), seed=3)
-    generator = torch.Generator().manual_seed(4)
-    with torch.no_grad():
-        network.head.weight.uniform_(-1, 1, generator=generator)
-        network.head.bias.uniform_(-0.5, 0.5, generator=generator)
-    path.write_bytes(network.dump())
+    path.write_bytes(with_head(Shape.of(method_of(settings)), 3, 4, 0.5).dump())
 
 
 # ---- feeding
@@ -634,8 +630,8 @@ def differences(a: Shard, b: Shard) -> Iterator[str]:
         yield f"{len(a.table.index)} and {len(b.table.index)} streams, or in other rows"
     if a.watch.tobytes() != b.watch.tobytes():
         yield f"watchdog: {a.watch} and {b.watch}"
-    theirs = b.network.state_dict()  # not the dumps: the order of their metadata is not fixed
-    yield from (name for name, weights in a.network.state_dict().items() if not torch.equal(weights, theirs[name]))
+    theirs = b.network.weights  # not the dumps: the order of their metadata is not fixed
+    yield from (name for name, weights in a.network.weights.items() if not np.array_equal(weights, theirs[name]))
     for name in a.table.index.keys() & b.table.index.keys():
         rows = a.table.rows[a.table.index[name]], b.table.rows[b.table.index[name]]
         if rows[0].tobytes() != rows[1].tobytes():

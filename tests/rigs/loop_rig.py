@@ -16,10 +16,11 @@ from pipeline.events import Decoder, Format
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Method
-from pipeline.network.model import Network, Shape
+from pipeline.network.model import Shape
 from pipeline.shard import Shard
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, GROUP, INPUT, OUTPUT, ROWS, MemoryBroker, MemoryCluster
 from tests.rigs.memory_log import Transaction
+from tests.rigs.networks import with_head
 from worker.broker.contract import BrokerError, CommitError, Message, Polled, Records, Topics
 from worker.dead_letters import DeadLetterCatch, dead_letters
 from worker.learning import Learning, LearningPolicy
@@ -44,9 +45,7 @@ FAILURES = ("refused", "unknown, committed", "unknown, not committed")
 
 def trained_weights() -> bytes:
     """A checkpoint whose head is not zero, so that forecasts depend on the hidden state."""
-    network = Network(Shape.of(METHOD), seed=3)
-    network.head.weight.data.uniform_(-1, 1)
-    return network.dump()
+    return with_head(Shape.of(METHOD), 3, 3).dump()
 
 
 CHECKPOINT = trained_weights()

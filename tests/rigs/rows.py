@@ -7,8 +7,9 @@ from typing import Any
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
-from pipeline.network.model import Network, Shape
+from pipeline.network.model import Shape
 from pipeline.shard import Shard
+from tests.rigs.networks import with_head
 
 NAMES = {"0.025": "lo95", "0.1": "lo80", "0.5": "median", "0.9": "hi80", "0.975": "hi95"}  # of the default quantiles
 
@@ -18,8 +19,7 @@ def folded(values: list[float], method: Method) -> Forecasts:
     bodies: list[bytes | None] = [
         json.dumps({"stream": "Zürich/1", "time": 60 * n, "value": v}).encode() for n, v in enumerate(values, 1)
     ]
-    network = Network(Shape.of(method), seed=1)
-    network.head.weight.data.uniform_(-1, 1)
+    network = with_head(Shape.of(method), 1, 1)
     places = list(range(len(bodies)))
     batch, _ = Decoder(Format()).decode(places, places, [None] * len(bodies), bodies)
     return Shard(method, network, 0, {}).advance(batch)

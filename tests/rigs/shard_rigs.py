@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import msgspec
 import numpy as np
-import torch
 
 from pipeline.batch import Batch
 from pipeline.forecasts import Forecasts, joined
@@ -15,6 +14,7 @@ from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.records import event
 from pipeline.shard import Shard
+from tests.rigs.networks import with_head
 
 SETTINGS: dict[str, object] = {"model.cell": "gru"}
 
@@ -32,11 +32,7 @@ class Record(NamedTuple):
 
 def restless(method: Method, seed: int = 3) -> Network:
     """A network that says something: the head is not zero."""
-    network = Network(Shape.of(method), seed)
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        network.head.weight.uniform_(-1, 1, generator=generator)
-        network.head.bias.uniform_(-0.1, 0.1, generator=generator)
+    network = with_head(Shape.of(method), seed, seed, 0.1)
     network.load(network.dump())
     return network
 

@@ -16,9 +16,10 @@ from kafka.record.default_records import DefaultRecordBatchBuilder
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts
 from pipeline.method import Method
-from pipeline.network.model import Network, Shape
+from pipeline.network.model import Shape
 from pipeline.rounding import significant
 from pipeline.shard import Shard
+from tests.rigs.networks import with_head
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
 from worker.dead_letters import FRAMING_BYTES, MESSAGE_BYTES, SHOWN_BYTES, BadRecords, dead_letters
@@ -34,8 +35,7 @@ Headers = list[tuple[str, bytes | None]]
 
 def fold(bodies: list[bytes | None], method: Method = METHOD, first: int = 0) -> tuple[Forecasts, list[Message]]:
     """Forecasts and all messages of records a minute apart."""
-    network = Network(Shape.of(method), seed=1)
-    network.head.weight.data.uniform_(-1, 1)
+    network = with_head(Shape.of(method), 1, 1)
     offsets = list(range(first, first + len(bodies)))
     records = Records(offsets, [60_000 * (o + 1) for o in offsets], [b"key"] * len(bodies), bodies, [()] * len(bodies))
     batch, rejected = Decoder(Format(positive=method.transform == "log")).decode(*records[:4])

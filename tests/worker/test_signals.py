@@ -52,10 +52,10 @@ COMPILING = (
 
 
 @pytest.mark.parametrize(
-    "moment", [IMPORTING % "pydantic", IMPORTING % "torch", COMPILING], ids=["settings", "torch", "kernels"]
+    "moment", [IMPORTING % "pydantic", IMPORTING % "numba", COMPILING], ids=["settings", "numba", "kernels"]
 )
 def test_a_worker_asked_before_it_holds_anything_leaves_at_once(moment: str) -> None:
-    """The handler stands before settings or torch are imported: it is asked the moment these begin to be."""
+    """The handler stands before settings or numba are imported: it is asked the moment these begin to be."""
     done = run(f"{moment}from worker.__main__ import main\nsys.exit(main(['run']))\n")
     assert done.returncode == 0, done.stderr
     assert "all the same" not in done.stdout

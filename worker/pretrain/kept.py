@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import torch
+import numpy as np
 
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.model import Network
@@ -20,8 +20,8 @@ def write(out: Path, network: Network, state: State, header: Mapping[str, str], 
     """Put the file in the place of the one before, whole or not at all. Raises Refusal where it cannot be written."""
     training = {}
     if unfinished:
-        training = {name: torch.from_numpy(getattr(state, name)) for name in VECTORS}
-        training["numbers"] = torch.tensor([getattr(state, name) for name in NUMBERS], dtype=torch.float64)
+        training = {name: getattr(state, name) for name in VECTORS}
+        training["numbers"] = np.array([getattr(state, name) for name in NUMBERS], np.float64)
     header = {**network.shape.words(), **header, "updates": str(state.best_updates)}
     beside = out.with_name(f"{out.name}.part")
     try:
@@ -38,7 +38,7 @@ def read(out: Path, network: Network, mark: str) -> State | None:
     try:
         found = Checkpoint.load(out.read_bytes())
         best = network.check(found.weights)
-        vectors = {name: found.training[name].numpy() for name in VECTORS}
+        vectors = {name: found.training[name] for name in VECTORS}
         numbers = dict(zip(NUMBERS, found.training["numbers"].tolist(), strict=True))
         counts = {name: int(number) for name, number in numbers.items() if name != "best_loss"}
     except (OSError, ValueError, KeyError, TypeError, OverflowError):  # whatever is there instead

@@ -32,9 +32,9 @@ def main(arguments: list[str]) -> None:
         Path("/proc/self/oom_score_adj").write_text("500")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the worker, which then ends us
     if arguments[3:] == ["now"]:
-        _load(nice=False)
+        _load(setup, nice=False)
     else:
-        loading = Thread(target=_load, args=(True,), name="load", daemon=True)
+        loading = Thread(target=_load, args=(setup, True), name="load", daemon=True)
         loading.start()
         loading.join(LOADING_S)
         if loading.is_alive():
@@ -42,11 +42,15 @@ def main(arguments: list[str]) -> None:
     serve(socket.socket(fileno=int(channel)), setup)
 
 
-def _load(nice: bool) -> None:
-    """Import torch, niced where asked: it takes seconds of CPU, which the loop may need."""
+def _load(setup: str, nice: bool) -> None:
+    """Import what an update needs, niced where asked: with torch it takes seconds of CPU, which the loop may need."""
     if nice:
         _be_nice()
-    import worker.trainer.work  # noqa: F401
+    from pipeline.network.model import Network
+    from worker.trainer.messages import decode_setup
+    from worker.trainer.work import Trainer  # noqa: F401
+
+    Network(decode_setup(setup).shape)  # loads torch where it is torch's
 
 
 def _be_nice() -> None:
@@ -58,12 +62,9 @@ def _be_nice() -> None:
 
 def serve(channel: socket.socket, setup: str) -> None:
     """Answer offers until the other end closes."""
-    import torch
-
     from worker.trainer.messages import LENGTH_BYTES, decode_offer, decode_setup, encode
     from worker.trainer.work import Trainer
 
-    torch.set_num_threads(1)
     trainer = Trainer(decode_setup(setup))
     starved = False
     channel.sendall(bytes(LENGTH_BYTES))  # an empty frame: ready

@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.learning import windows
 from pipeline.learning.windows import SAVE_EVERY, Windows
@@ -265,8 +264,7 @@ def test_replaying_a_window_from_its_saved_state_ends_where_step_did(name: str) 
     shard, streams = rig(method, 96, streams=9)
     sample = shard.windows(99)
     assert sample is not None
-    with torch.no_grad():
-        change, _ = shard.network(torch.from_numpy(sample.inputs), torch.from_numpy(sample.hidden))
+    change, _, _ = shard.network.vjp(sample.inputs, sample.hidden)
     hidden = sample.hidden
     for x in sample.inputs:
         _, hidden = shard.network.step(x, hidden)
@@ -279,7 +277,7 @@ def test_replaying_a_window_from_its_saved_state_ends_where_step_did(name: str) 
             rows += 1
             close(hidden[b], shard.table.rows["hidden"][shard.table.index[s]])
     assert rows == 2, "s0 and s8 have 96 and 120 events"
-    assert np.ptp(change.numpy(), axis=0).min() > 0.01, "the network says something"
+    assert np.ptp(change, axis=0).min() > 0.01, "the network says something"
 
 
 def test_a_sample_has_both_windows_of_at_most_so_many_streams() -> None:

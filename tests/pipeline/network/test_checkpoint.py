@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
-import safetensors.torch
-import torch
 
 from pipeline.method import Method
-from pipeline.network.checkpoint import Checkpoint, Misfit
+from pipeline.network.checkpoint import Checkpoint, Misfit, saved
 from pipeline.network.model import Network, Shape
 from pipeline.parts import features
 from tests.rigs.shard_rigs import restless
@@ -17,13 +16,13 @@ METHOD = Method(horizons=(1, 6), hidden_size=4)
 
 def test_a_checkpoint_survives_being_written_down() -> None:
     network = restless(METHOD)
-    state = {"own": torch.arange(5.0), "numbers": torch.tensor([0.5, 7], dtype=torch.float64)}
+    state = {"own": np.arange(5, dtype=np.float32), "numbers": np.array([0.5, 7])}
     one = Checkpoint(network.weights, {"about": "CC0, Müller's", "updates": "70"}, state)
     back = Checkpoint.load(one.dump())
     assert (back.header, back.updates) == (one.header, 70)
     for mine, theirs in ((back.weights, one.weights), (back.training, one.training)):
         assert mine.keys() == theirs.keys()
-        assert all(torch.equal(mine[name], theirs[name]) for name in mine)
+        assert all(np.array_equal(mine[name], theirs[name]) for name in mine)
     other = Network(Shape.of(METHOD), seed=9)
     other.load(one.dump())
     assert (other.digest(), other.updates) == (network.digest(), 70), "what only a training needs is no weight"
@@ -31,7 +30,7 @@ def test_a_checkpoint_survives_being_written_down() -> None:
 
 def test_weights_of_another_hand_are_taken_where_their_shapes_fit_and_count_as_learnt() -> None:
     network, other = restless(METHOD), Network(Shape.of(METHOD))
-    other.load(safetensors.torch.save(dict(network.weights)))
+    other.load(saved(network.weights))
     assert (other.digest(), other.updates) == (network.digest(), 1)
 
 

@@ -163,9 +163,9 @@ def test_a_move_that_is_not_finite_counts_as_none() -> None:
     """As if the network said no change, for that horizon only."""
     method = Method(hidden_size=8)
     broken, still = restless(method), restless(method)
-    broken.head.bias.data[1] = float("inf")
-    still.head.bias.data[1] = 0
-    still.head.weight.data[1] = 0
+    broken.weights["head.bias"][1] = float("inf")
+    still.weights["head.bias"][1] = 0
+    still.weights["head.weight"][1] = 0
     values = records(np.cumsum(np.random.default_rng(14).normal(size=60)))
     said = []
     for network in (broken, still):

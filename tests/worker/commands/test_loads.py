@@ -65,11 +65,17 @@ def test_what_lies_in_the_topics_is_looked_at_without_torch(command: list[str], 
 def test_a_replay_loads_no_more_than_the_fold_needs(tmp_path: Path) -> None:
     config = tmp_path / "nobody.toml"
     config.write_text(NOBODY)
-    assert loaded("replay", "--partition", "0", "--config", str(config)) == ("1", {"kafka", "torch", "numba"})
+    assert loaded("replay", "--partition", "0", "--config", str(config)) == ("1", {"kafka", "numba"})
 
 
 def test_a_back_test_and_warming_load_no_kafka_client(tmp_path: Path) -> None:
     history = tmp_path / "history.csv"
     history.write_text("stream,time,value\n" + "".join(f"a,2020-01-01T{hour:02}:00:00Z,{hour}\n" for hour in range(20)))
-    assert loaded("backtest", str(history)) == ("0", {"torch", "numba"})
-    assert loaded("warm") == ("0", {"torch", "numba"})
+    assert loaded("backtest", str(history)) == ("0", {"numba"})
+    assert loaded("warm") == ("0", {"numba"})
+
+
+def test_torch_is_loaded_for_the_networks_that_are_torchs(tmp_path: Path) -> None:
+    config = tmp_path / "lstm.toml"
+    config.write_text('[model]\ncell = "lstm"\n')
+    assert loaded("warm", "--config", str(config)) == ("0", {"torch", "numba"})

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule, fine_tune
@@ -100,7 +99,7 @@ def test_an_update_in_the_trainer_is_the_update_inline(link: Watched) -> None:
         got = Adoption.load(said.state)
         assert got.optimiser.updates == number
         for name, weight in got.weights.items():
-            torch.testing.assert_close(weight, expected.weights[name], rtol=1e-5, atol=1e-7)
+            np.testing.assert_allclose(weight, expected.weights[name], rtol=1e-5, atol=1e-7)
 
 
 def test_a_trainer_answers_large_offers_without_anybody_waiting(link: Watched) -> None:
