@@ -278,3 +278,12 @@ def test_a_spike_that_goes_back_is_held_once_the_stream_is_known_for_it() -> Non
     assert (np.abs(one.error[at, 0]) > 1).all(), "and so is what is scored"
     other = fold(shard_of(METHOD), [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(jumpy)])
     assert np.abs(other.mean[360] - jumpy[360]).max() < 15
+
+
+def test_nobody_is_heard_at_a_horizon_before_its_first_label() -> None:
+    """A network that learnt of strangers speaks at once; a stream's first forecasts a day ahead are the last value."""
+    records = [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(walk(17, 100))]
+    said = fold(shard_of(replace(METHOD, horizons=(1, 24))), records)
+    assert np.array_equal(said.mean[:23, 1], said.value[:23]), "the season says so too: it is the same slot"
+    assert (said.mean[24:, 1] != said.value[24:]).all()
+    assert (said.mean[1:20, 0] != said.value[1:20]).all(), "one step ahead labels come at once"
