@@ -1,4 +1,4 @@
-"""What all tests share: one Kafka for the session, names nobody else has, an environment without settings."""
+"""What all tests share: one Kafka for each half of a run, names nobody else has, no settings outside."""
 
 import gc
 import os

@@ -139,7 +139,7 @@ def _where(one: Contents, marker: Marker) -> Facts:
 
 
 def _state(settings: Settings, marker: Marker, rows: bytes, place: int) -> Facts:
-    # They load torch and numba, which the rest does without
+    # They load numba, which the rest does without
     import numpy as np
 
     from pipeline.explanation import state_of

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-PROCESS_BYTES = 700 << 20  # of a worker and its trainer without streams
+PROCESS_BYTES = 400 << 20  # of a worker and its trainer without streams
+TORCH_BYTES = 300 << 20  # more where both load torch
 # Of a stream's state, while its shard is restored: records read, pages, the table and the one it grew out of
 COPIES = 5
 FEWEST = 1000  # so many are let in however little memory there is
@@ -18,15 +19,15 @@ class Room(NamedTuple):
     why: str
 
 
-def room_for(wanted: int | None, stream_bytes: int, root: Path = Path("/"), history_bytes: int = 0) -> Room:
-    """The most streams of `stream_bytes` each: `wanted`, or what memory holds beside the recent past of streams.
+def room_for(wanted: int | None, stream_bytes: int, root: Path = Path("/"), other_bytes: int = 0) -> Room:
+    """The most streams of `stream_bytes` each: `wanted`, or what memory holds beside the processes and `other_bytes`.
 
     `root` is the file system's.
     """
     if wanted is not None:
         return Room(wanted, "worker.max_streams")
     memory, source = memory_there(root)
-    other = PROCESS_BYTES + history_bytes
+    other = PROCESS_BYTES + other_bytes
     streams = max((memory - other) // (COPIES * stream_bytes), FEWEST)
     why = f"{memory >> 20} MiB ({source}) without {other >> 20}, {COPIES} times {stream_bytes} bytes a stream"
     return Room(streams, f"{why}, at least {FEWEST}; worker.max_streams sets it")

@@ -34,7 +34,7 @@ from worker.observe.recent import RecentStreams
 from worker.plan import Plan
 from worker.registry.client import RegistryClient
 from worker.registry.decoder import with_registry
-from worker.room import room_for
+from worker.room import TORCH_BYTES, room_for
 from worker.settings.settings import Settings
 from worker.signals import Stop
 from worker.takeover import StillRunningError, check_usage, predecessor_of
@@ -54,7 +54,8 @@ def run(settings: Settings, leave: bool, stop: Stop, from_group: str | None = No
     log_event("starting", version=__version__, instance=settings.kafka.instance_id, stream_bytes=row_bytes)
     log_event("weights", begin_with=plan.base or f"drawn from model.seed = {plan.seed}")
     history = RecentStreams(plan.method, settings.history.streams, settings.history.points)
-    room = room_for(settings.worker.max_streams, row_bytes, history_bytes=history.nbytes)
+    other_bytes = history.nbytes + (0 if Shape.of(plan.method).unrolled else TORCH_BYTES)
+    room = room_for(settings.worker.max_streams, row_bytes, other_bytes=other_bytes)
     log_event("room", streams=room.streams, why=room.why)
     log_event("self-check", replay="bit for bit on this CPU" if bitwise else "to rounding on this CPU")
     compiled, found = warm(plan)  # before it joins: nobody waits for a kernel

@@ -1,6 +1,6 @@
 """The first SIGTERM or Ctrl-C asks, the second leaves now. Imports nothing slow.
 
-Process 1 of a container ignores a signal that has no handler, so the handler stands before torch is imported, which
+Process 1 of a container ignores a signal that has no handler, so the handler stands before numba is imported, which
 takes seconds. While a worker imports and compiles there is nothing to finish, so already the first signal leaves.
 """
 

@@ -94,7 +94,7 @@ def fine_tune(
     report = Report("too_few_windows", labels.shape[1], int(np.count_nonzero(~np.isnan(labels))))
     if report.labels == 0:
         return weights, optimiser, report
-    network = _network(shape)
+    network = network_of(shape)
     served = network.flat(weights)
     nothing = np.zeros_like(served)
     begin, first, second = (served, nothing, nothing) if optimiser.state is None else optimiser.state
@@ -131,7 +131,7 @@ def adam(
 
 
 @cache
-def _network(shape: Shape) -> Network:
+def network_of(shape: Shape) -> Network:
     """One to compute with. Made once: that costs more than a small update."""
     return Network(shape)
 

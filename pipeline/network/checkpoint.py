@@ -15,7 +15,7 @@ import safetensors.numpy
 from pipeline.arrays import AnyFloats
 
 TRAINING = "training/"  # before the names of tensors that only a training needs
-TYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16}  # by what safetensors calls them
+TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}  # by what safetensors calls them
 MOST_UPDATES = 2**53
 
 
@@ -83,7 +83,7 @@ def tensors_of(data: bytes) -> dict[str, AnyFloats]:
 
 def _array(name: str, dtype: str, data: bytes) -> AnyFloats:
     if dtype == "BF16":  # the upper half of a float32; numpy has no such type
-        return (np.frombuffer(data, np.uint16).astype(np.uint32) << 16).view(np.float32)
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)
     if dtype not in TYPES:
         raise ValueError(f"the weights cannot be read: {name!r} holds {dtype}, not one of {', '.join(TYPES)} and BF16")
     return np.frombuffer(data, TYPES[dtype])

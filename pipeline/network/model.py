@@ -54,6 +54,11 @@ class Shape:
         """The shape that a method needs."""
         return cls(method.cell, method.inputs, method.hidden_size, method.layers, method.horizons)
 
+    @property
+    def unrolled(self) -> bool:
+        """Whether its layers are our own loops, so that torch need not be loaded."""
+        return CELLS[self.cell].unrolled and self.hidden_size <= SMALL
+
     def words(self) -> dict[str, str]:
         """As a checkpoint's header has it."""
         words = {name: str(getattr(self, name)) for name in ("cell", "inputs", "hidden_size", "layers")}
@@ -66,15 +71,13 @@ class Network:
     def __init__(self, shape: Shape, seed: int = 0) -> None:
         self.shape = shape
         self.updates = 0  # that made the weights it began with
-        self._cell = CELLS[shape.cell]
         self._arrays = _first_weights(shape, seed)
         ends = np.cumsum([array.size for array in self._arrays.values()]).tolist()
         self._places = {n: slice(end - a.size, end) for (n, a), end in zip(self._arrays.items(), ends, strict=True)}
         names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
         self._layers = [[self._arrays[f"rnn.{name}_l{n}"] for name in names] for n in range(shape.layers)]
         self._bias = self._arrays["head.bias"]
-        small = self._cell.unrolled and shape.hidden_size <= SMALL
-        self._torch = None if small else _torch_layers(shape.cell, self._arrays)
+        self._torch = None if shape.unrolled else _torch_layers(shape.cell, self._arrays)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -166,8 +169,8 @@ class Network:
 
     def flat(self, weights: Weights) -> Floats32:
         """Weights as one vector (P,), in the order that torch has its parameters in."""
-        with np.errstate(over="ignore"):  # what float32 cannot hold is not finite, which `check` looks for
-            return np.concatenate([weights[name].astype(np.float32).ravel() for name in self._arrays])
+        with np.errstate(over="ignore", invalid="ignore"):  # what float32 cannot hold is not finite: `check` sees it
+            return np.concatenate([weights[name].astype(np.float32, copy=False).ravel() for name in self._arrays])
 
     def put(self, vector: Floats32) -> None:
         """Use weights that come as `flat` has them, finite or not."""

@@ -54,8 +54,7 @@ class TorchLayers(nn.Module):
         for name, parameter in self.named_parameters():
             parameter.data = torch.from_numpy(weights[name])
         self._step = _CELLS[cell].step
-        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        self._layers = [[torch.from_numpy(weights[f"rnn.{name}_l{n}"]) for name in names] for n in range(layers)]
+        self._layers = [[weight.detach() for weight in layer] for layer in self.rnn.all_weights]
 
     def forward(self, x: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """Move over a window: x (T, B, F), hidden (B, L, S, H) at its start -> change (T, B, Z), hidden at its end."""

@@ -10,7 +10,7 @@ M is the mixture's move over h events before its guard, in the units of z, m the
         evidence e_k that a drift is over: P_k (P_k/2 - Y_k)/V_k, where both k and h are steady
         where some e_k > 3: left <- the least of left and 1 - min(e_k - 3, 1) (1 - max(Y_k/P_k, 0))
         else left += g/6, g the largest and the smallest, with 0, of M_k (Y_k - left M_k)/(V_k + M_k^2), added up;
-            V += M^2/4 where it passes 1/2
+            V is at least M^2/4 from where it passes 1/2
     left = 1 where |M| > 3 |D|: that is another promise;  left is 1 at first, and never below 0 or above 1
     withheld: the share 1 - left of what the mixture's guard has left
 
@@ -80,7 +80,7 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             promised = lately[j, 1] + (move * np.float64(unit[place]) - lately[j, 1]) / MEMORY
             lately[j, 0] = came
             lately[j, 1] = promised
-            labels = n - horizons[j] + 1
+            labels = row["pending_labels"][j]
             usual2 = np.float64(usual[j]) ** 2
             short = ((came - promised) / step) ** 2
             if labels <= FIRST:
@@ -105,7 +105,7 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
         over = row["drift_over"]
         for j in range(len(horizons)):
             move[j] = events[b]["whole_move"][j] * row["scale"][j]
-            usual2[j] = (row["drift_usual"][j] * step) ** 2 if events[b]["n"] - horizons[j] >= FIRST else 0.0
+            usual2[j] = (row["drift_usual"][j] * step) ** 2 if row["pending_labels"][j] > FIRST else 0.0
             drift = mean[j, 0] + (move[j] - mean[j, 0]) / LONG
             size2 = np.float64(mean[j, 1]) ** 2
             size2 += (move[j] ** 2 - size2) / LONG
@@ -132,8 +132,7 @@ def judge(rows: Rows, events: Events, fixed: Fixed) -> None:
             elif before < 1.0:
                 left = min(max(before + (up + down) / SLOW, 0.0), 1.0)
                 if before <= 0.5 < left:
-                    raised2 = np.float64(row["drift_usual"][j]) ** 2 + (move[j] / step) ** 2 / 4
-                    row["drift_usual"][j] = min(np.sqrt(raised2), MOST)
+                    row["drift_usual"][j] = min(max(np.float64(row["drift_usual"][j]), abs(move[j]) / step / 2), MOST)
             over[j] = 1.0 - left if abs(move[j]) <= ANOTHER * abs(drift) else 0.0
 
 

@@ -13,6 +13,7 @@ from pipeline.parts import experts
 from pipeline.parts.part import Part
 
 MOST = 3e38  # of a move: float32's
+ENOUGH = 255  # labels: nobody asks for more
 WARM = 20  # labels before which the present scale is not trusted as a unit
 
 
@@ -24,6 +25,7 @@ def fields(method: Method) -> list[Field]:
         ("pending_move", "f4", (waiting,)),  # from z to what was published, in that unit
         ("pending_width", "f4", (waiting,)),  # of the band, in that unit; below 0 where the move is not the mixture's
         ("pending_network", "f4", (method.horizons[0],)),  # the network's own move, first horizon only
+        ("pending_labels", "u1", (len(method.horizons),)),  # that came, up to ENOUGH
         ("pending_band", method.ring, (waiting, 2 * method.bands)),  # low, high of each pair of quantiles, in the width
     ]
 
@@ -72,6 +74,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             last = values[(n - h) % len(values)]
             if unit[place] > 0.0:
                 label[j] = (event["z"] - last) / unit[place]
+                row["pending_labels"][j] = min(row["pending_labels"][j] + 1, ENOUGH)
             last -= row["moved"][(n - h) % len(row["moved"])]  # where it was when the forecast was made
             mean = last + move[place] * unit[place]
             size = abs(width[place]) * unit[place]

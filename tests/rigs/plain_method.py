@@ -176,7 +176,7 @@ class Drift:
     """What a horizon promised lately and what came of it, in the units of z, and what is left of its moves."""
 
     def __init__(self) -> None:
-        self.Y = self.P = self.V = self.D = self.D2 = self.M = self.evidence = 0.0
+        self.Y = self.P = self.V = self.D = self.D2 = self.M = self.evidence = self.usual = 0.0
         self.left, self.least, self.labels = 1.0, 1.0, 0
 
     def take(self, y: float, m: float, c: float, s: float) -> None:
@@ -196,18 +196,19 @@ class Drift:
         self.D += (M - self.D) / 48
         self.D2 += (M**2 - self.D2) / 48
         steady = self.D * M > 0 and self.D**2 > 0.85 * self.D2
-        near = [d for d in near if d.M * M > 0 and d.labels > 100 and d.V * s**2 > 0]
+        self.usual = self.V * s**2  # for all of this event
+        near = [d for d in near if d.M * M > 0 and d.labels > 100 and d.usual > 0]
         known = self in near and steady and self.P * M > 0
-        self.evidence = self.P * (self.P / 2 - self.Y) / (self.V * s**2) if known else 0.0
+        self.evidence = self.P * (self.P / 2 - self.Y) / self.usual if known else 0.0
         over = [d for d in near if steady and d.evidence > 3]
         before = self.left
         if over:
             self.left = min(before, *(1 - min(d.evidence - 3, 1) * (1 - max(d.Y / d.P, 0)) for d in over))
         elif before < 1:
-            changes = [d.M * (d.Y - before * d.M) / (d.V * s**2 + d.M**2) for d in near]
+            changes = [d.M * (d.Y - before * d.M) / (d.usual + d.M**2) for d in near]
             self.left = float(np.clip(before + (max(0, *changes) + min(0, *changes)) / 6, 0, 1)) if near else before
             if before <= 0.5 < self.left:
-                self.V += M**2 / 4 / s**2
+                self.V = max(self.V, M**2 / 4 / s**2)
         if abs(M) > 3 * abs(self.D):
             self.left = 1.0
         self.least = min(self.least, self.left)  # so far
@@ -375,13 +376,13 @@ class Plain:
             o, zo, slot = self.origin[n - h], self.z[n - h] - self.moved[n - h], self.season.slot
             e = z - zo - o["said"][j] * o["c"][j]
             self.labels[j] += 1
-            self.drifts[j].labels += 1
             if not o["unsure"][j]:
                 self.band(n, h, j, e, raw - z, o["width"][j], slot)
                 if n - h >= h and o["width"][j] > 0:
                     self.D[j] += (clip((self.off - abs(z - zo)) / o["c"][j], 8) - self.D[j]) / 500
             if o["c"][j] == 0:
                 continue
+            self.drifts[j].labels += 1
             label = (z - self.z[n - h]) / o["c"][j]
             y = clip(label, 4)
             if self.m.full:
@@ -533,7 +534,7 @@ class Plain:
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
             raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
-            slope = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * np.clip((n + 1 - h) / h, 0, 1)
+            slope = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * min(self.drifts[j].labels / h, 1)
             E = np.array([0.0, *season[:2], *(slope * clip(raw, 32))])
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))

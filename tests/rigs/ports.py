@@ -1,11 +1,8 @@
 """Ports of the loopback for what a test starts."""
 
-import socket
+from worker.demo.local_kafka import free_ports
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port that nobody listens on now, none of those that the system gives to clients."""
+    return free_ports(1)[0]

@@ -42,7 +42,7 @@ def test_the_least_limit_of_a_container_counts(lines: str, limits: dict[str, str
 
 def test_the_recent_past_of_streams_takes_its_share(tmp_path: Path) -> None:
     root = cgroups(tmp_path, "0::/\n", {"memory.max": f"{GIB}\n"})
-    assert room_for(None, STREAM, root, history_bytes=100 << 20).streams == fits(GIB - (100 << 20))
+    assert room_for(None, STREAM, root, other_bytes=100 << 20).streams == fits(GIB - (100 << 20))
 
 
 def test_without_a_container_the_machine_counts(tmp_path: Path) -> None:

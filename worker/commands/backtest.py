@@ -64,7 +64,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
     for option, path in (("--json", given.json), ("--forecasts", given.forecasts), ("--plot", given.plot)):
         if path is not None:
             check_output(option, path, given.file)
-    gc.disable()  # while torch is imported, of which hardly anything is garbage
+    gc.disable()  # while packages are imported, of which hardly anything is garbage
     try:
         from pipeline.backtest.inline import InlineTrainer
         from worker.backtest import export, plot
@@ -72,15 +72,16 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         from worker.backtest.run import Asked, run, silent
         from worker.kernels.warming import compiling_is_told
         from worker.plan import Plan, schedule_of
+
+        plan, schedule, learns = Plan.of(settings), schedule_of(settings), settings.fine_tune.enabled
+        shards = [plan.shard(0, parts=True) for _ in range(given.partitions)]  # loads torch where they need it
     finally:
         gc.enable()
-    gc.freeze()  # its 200,000 objects, which every full collection would walk through
+    gc.freeze()  # 100,000 objects and more, which every full collection would walk through
     if given.plot is not None:
         plot.check(given.plot)
     if given.forecasts is not None:
         export.check(given.forecasts)
-    plan, schedule, learns = Plan.of(settings), schedule_of(settings), settings.fine_tune.enabled
-    shards = [plan.shard(0, parts=True) for _ in range(given.partitions)]
     trainers = [InlineTrainer(shard, schedule, given.update_every) for shard in shards if learns]
     without = silent(plan, given.partitions) if given.ablate else []
     asked = Asked(

@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: argparse.Namespace, settings: "Settings") -> int:
     """Print what each check found. Returns the exit code: 0 where a worker could start."""
-    from worker.check import findings  # it loads torch and the Kafka client
+    from worker.check import findings  # it loads numba and the Kafka client
 
     found = []
     for finding in findings(settings):

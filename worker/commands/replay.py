@@ -33,7 +33,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         raise WrongUsage(f"--from is {given.first} and --to is {given.to}; the second must be more, it is excluded")
     from tqdm import tqdm
 
-    from worker.kernels.warming import compiling_is_told  # they load torch and numba
+    from worker.kernels.warming import compiling_is_told  # they load numba
     from worker.replay.run import Asked, Replayed, replay
 
     asked, done = Asked(given.partition, given.first, given.to, given.stream, given.limit), Replayed(0, 0, 0)

@@ -24,6 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(given: argparse.Namespace, settings: "Settings") -> int:
     """Run until `given.stop` is set. Returns the exit code. Raises Refusal."""
-    from worker.run import run  # imports torch, which takes seconds: after signals have their handlers
+    from worker.run import run  # imports numba and more, for a second: after signals have their handlers
 
     return run(settings, given.leave, given.stop, given.from_group)

@@ -36,7 +36,7 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         print("This deletes the state of every stream; forecasts go on cold from the group's offsets.")
         if not given.yes and not _agreed():
             return 1
-        from worker.reset import reset  # it makes empty shards, and so loads torch
+        from worker.reset import reset  # it makes empty shards, and so loads numba
 
         lines = reset(settings)
     print("\n".join(lines))

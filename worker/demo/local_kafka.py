@@ -113,7 +113,7 @@ def kafka_from_jars(
     say(f"starting Kafka {VERSION}")
     home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
     more = listeners or {}
-    ports = _free_ports(2 * nodes + len(more), port)
+    ports = free_ports(2 * nodes + len(more), port)
     brokers, controllers = ports[:nodes], ports[nodes : 2 * nodes]
     addresses = {name: f"127.0.0.1:{port}" for name, port in zip(more, ports[2 * nodes :], strict=True)}
     kafka = LocalKafka(",".join(f"127.0.0.1:{port}" for port in brokers), home, listeners=addresses)
@@ -152,7 +152,7 @@ def kafka_from_image(
         raise LocalKafkaUnavailable(WHAT_TO_INSTALL)
     say(f"starting {IMAGE} (the engine fetches it the first time)")
     home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
-    (port,) = _free_ports(1, port)
+    (port,) = free_ports(1, port)
     settings = {**properties_of(1), **(extra_properties or {})}
     command = container_command(home.name, port, heap_mb, settings)
     kafka = LocalKafka(f"127.0.0.1:{port}", home, {1: KafkaNode(home, home / "1.log", command)}, container=home.name)
@@ -241,7 +241,7 @@ class LocalKafka:
             raise
 
 
-def _free_ports(count: int, first: int | None = None) -> list[int]:
+def free_ports(count: int, first: int | None = None) -> list[int]:
     """Return `count` different free ports; another process can still take one before the broker does."""
     found = [] if first is None else [first]
     while len(found) < count:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 CHANNEL_BYTES = 4 << 20
 LARGEST_FRAME = 1 << 30  # a longer one is no frame
-START_S = 120.0  # until it says that it is ready: it loads torch, on a machine that may be full
+START_S = 120.0  # until it says that it is ready: it loads numba or torch, on a machine that may be full
 PAUSE_S = 1.0  # between two turns
 READS = 4  # of a turn, a megabyte each
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0

@@ -46,11 +46,10 @@ def _load(setup: str, nice: bool) -> None:
     """Import what an update needs, niced where asked: with torch it takes seconds of CPU, which the loop may need."""
     if nice:
         _be_nice()
-    from pipeline.network.model import Network
     from worker.trainer.messages import decode_setup
-    from worker.trainer.work import Trainer  # noqa: F401
+    from worker.trainer.work import Trainer
 
-    Network(decode_setup(setup).shape)  # loads torch where it is torch's
+    Trainer(decode_setup(setup))
 
 
 def _be_nice() -> None:

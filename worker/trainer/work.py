@@ -3,7 +3,7 @@
 import time
 
 from pipeline.learning.adoption import Adoption
-from pipeline.learning.fine_tune import fine_tune
+from pipeline.learning.fine_tune import fine_tune, network_of
 from worker.trainer.messages import Answer, Offer, TrainerSetup, windows_of
 
 
@@ -12,6 +12,7 @@ class Trainer:
 
     def __init__(self, setup: TrainerSetup) -> None:
         self._setup = setup
+        network_of(setup.shape)  # loads torch where it is torch's
         self._held: dict[int, tuple[int, int, Adoption]] = {}  # by partition: incarnation, parent, newest weights
 
     def answer(self, offer: Offer) -> Answer:

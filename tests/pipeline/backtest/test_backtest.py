@@ -893,7 +893,7 @@ def worth(trainer: InlineTrainer, shard: Shard, forecasts: Forecasts) -> float:
 
 
 def finite(forecasts: Forecasts, shard: Shard) -> bool:
-    weights = all(bool(w.isfinite().all()) for w in shard.network.weights.values())
+    weights = all(bool(np.isfinite(w).all()) for w in shard.network.weights.values())
     return weights and all(bool(np.isfinite(a).all()) for a in (forecasts.mean, forecasts.quantiles))
 
 

@@ -16,7 +16,7 @@ from pipeline.network.model import Network, Shape
 from tests.security.fuzz import promise
 
 NETWORK = Network(Shape.of(Method(horizons=(1,), hidden_size=2)), seed=1)
-WEIGHTS = {name: weight.clone() for name, weight in NETWORK.weights.items()}
+WEIGHTS = {name: weight.copy() for name, weight in NETWORK.weights.items()}
 
 
 def one(data: bytes) -> None:
@@ -41,7 +41,7 @@ def seeds() -> Iterator[bytes]:
     yield Network(NETWORK.shape, seed=2).dump()
     base = Adoption.base(NETWORK, 7)
     yield base.dump()
-    size = sum(weight.numel() for weight in base.weights.values())
-    state = next(iter(base.weights.values())).new_ones(3, size)
+    size = sum(weight.size for weight in base.weights.values())
+    state = np.ones((3, size), np.float32)
     yield Adoption(base.weights, Optimiser(state, 5, 6, 0.5), 100, True, 1_357_020_000_000).dump()
     yield NETWORK.dump()[:40]

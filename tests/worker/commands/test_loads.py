@@ -75,6 +75,12 @@ def test_a_back_test_and_warming_load_no_kafka_client(tmp_path: Path) -> None:
     assert loaded("warm") == ("0", {"numba"})
 
 
+def test_a_worker_runs_without_torch(tmp_path: Path) -> None:
+    config = tmp_path / "nobody.toml"
+    config.write_text(f"{NOBODY}\n[worker]\ncommit_timeout_s = 1\ngive_up_s = 2\n[http]\nport = 0\n")
+    assert loaded("run", "--config", str(config)) == ("1", {"kafka", "numba"})
+
+
 def test_torch_is_loaded_for_the_networks_that_are_torchs(tmp_path: Path) -> None:
     config = tmp_path / "lstm.toml"
     config.write_text('[model]\ncell = "lstm"\n')

@@ -176,6 +176,7 @@ def test_such_a_directory_ends_a_command_with_one_sentence(tmp_path: Path) -> No
     assert line.startswith("foldcast: the kernels in ")
 
 
+@pytest.mark.timeout(600)
 def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     environment = {
         **os.environ,
@@ -184,7 +185,7 @@ def test_a_second_process_compiles_nothing(tmp_path: Path) -> None:
     }
     command = [sys.executable, "-m", "worker", "warm", "--check"]
     first, second = (
-        subprocess.run(command, capture_output=True, text=True, timeout=100, check=False, env=environment)
+        subprocess.run(command, capture_output=True, text=True, timeout=300, check=False, env=environment)
         for _ in range(2)
     )
     assert (first.returncode, second.returncode) == (1, 0), first.stderr + second.stderr

@@ -85,6 +85,18 @@ def gone(pid: int) -> bool:
         return True
 
 
+def test_it_loads_torch_where_the_network_is_torchs_and_not_otherwise(link: Watched) -> None:
+    ready(link)
+    assert "libtorch" not in Path(f"/proc/{link.pid}/maps").read_text()
+    setup = TrainerSetup(Shape("lstm", 4, 8, 1, (1,)), Schedule(), 8)
+    other = TrainerLink(setup, LIMIT_S, lambda _: None)
+    try:
+        until(lambda: other.turn() is None and other.idle, "a trainer")
+        assert "libtorch" in Path(f"/proc/{other.pid}/maps").read_text()
+    finally:
+        other.close()
+
+
 def test_an_update_in_the_trainer_is_the_update_inline(link: Watched) -> None:
     ready(link)
     expected = base()
