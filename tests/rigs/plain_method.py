@@ -547,14 +547,13 @@ class Plain:
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
             if m.full:
                 self.drifts[j].judge(M * scale[h], s, [self.drifts[k] for k in range(j + 1) if 4 * self.hs[k] >= h])
-                guard *= self.drifts[j].left
             for name, value in zip(
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):
                 o[name].append(value)
         least = -np.inf if self.below else self.m.least
         lowest = [(least - z) / c if c > 0 else -np.inf for c in o["c"]]
-        o["said"] = np.maximum(o["said"], lowest)
+        o["said"] = np.maximum(o["said"], lowest) * [d.left if self.m.full else 1.0 for d in self.drifts]
         self.origin.append(o)
         o["unsure"] = np.full(len(self.hs), base != z)
         o["moved"] = np.maximum(o["said"] + (base - z) / np.where(o["c"] > 0, o["c"], np.inf), lowest)
