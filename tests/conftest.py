@@ -80,8 +80,12 @@ def _no_client_is_left() -> Iterator[None]:
 
 
 def clients() -> set[threading.Thread]:
-    """The threads of kafka-python's clients: each has one, until it is closed."""
-    return {thread for thread in threading.enumerate() if thread.name.startswith("kafka-io-")}
+    """The threads of kafka-python's clients: each has one, until it is closed; a producer's has a name of its own."""
+    return {
+        thread
+        for thread in threading.enumerate()
+        if thread.name.startswith("kafka-io-") or thread.name.endswith("-network-thread")
+    }
 
 
 @pytest.fixture(autouse=True)

@@ -14,12 +14,15 @@ from threading import Timer
 
 import pytest
 
+from tests.conftest import clients
 from tests.rigs.documented import command, environment, programs
 from tests.rigs.ports import free_port
 from worker.broker import admin
 from worker.broker.contract import NotYet
 from worker.broker.produce import FastProducer
+from worker.broker.producer import close
 from worker.broker.restore import read_all
+from worker.broker.security import open_producer
 from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
 from worker.settings.kafka import Kafka
 
@@ -86,6 +89,24 @@ def test_a_frozen_node_stands_still_until_it_is_thawed_or_stopped() -> None:
     finally:
         kafka.stop()
     assert processes_naming(home) == []
+
+
+def test_a_producer_whose_broker_does_not_answer_is_closed_all_the_same(unique: str) -> None:
+    kafka = kafka_from_jars()
+    try:
+        connection = Kafka(bootstrap_servers=kafka.bootstrap_servers, instance_id="nodes-test")
+        admin.create_topics(connection, [admin.TopicSpec(unique, 1)])
+        before = clients()
+        producer = open_producer(connection)
+        producer.send(unique, b"v").get(LIMIT_S)
+        kafka.freeze(1)
+        producer.send(unique, b"v")
+        close(producer, 0.2)
+        for client in clients() - before:
+            client.join(LIMIT_S)
+        assert clients() <= before
+    finally:
+        kafka.stop()
 
 
 # kafka-python 3.0.12 leaves the socket of a refused connection to the garbage collector

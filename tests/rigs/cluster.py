@@ -33,6 +33,7 @@ from worker import topics
 from worker.broker import admin
 from worker.broker.contract import BrokerError
 from worker.broker.produce import FastProducer
+from worker.broker.producer import close, discard
 from worker.broker.restore import TopicReader, TopicRecord, read_all
 from worker.broker.security import open_admin, open_producer
 from worker.lives.loading import loaded
@@ -355,8 +356,10 @@ def random_weights(settings: Settings, path: Path) -> None:
 def send_packed(kafka: Kafka, topic: str, partition: int, value: bytes, compression: str, key: bytes = b"k") -> None:
     """Send one record in a batch of its own, as small as the compression makes it, however large it is."""
     producer = open_producer(kafka, compression_type=compression, max_request_size=1 << 30)
-    producer.send(topic, value, key, None, partition).get(LIMIT_S)
-    producer.close()
+    try:
+        producer.send(topic, value, key, None, partition).get(LIMIT_S)
+    finally:
+        close(producer, LIMIT_S)
 
 
 def event_bytes(stream: str, time_ms: object, value: object) -> bytes:
@@ -444,7 +447,7 @@ class Feeder(Thread):
             producer = stack.enter_context(FastProducer(self._cluster.connection, self._limit_s))
             if self._transactions:
                 within = open_producer(self._cluster.connection, transactional_id=f"{topic}-feeder")
-                stack.callback(within.close)
+                stack.callback(discard, within)
                 within.init_transactions()
             while not self._ends(0.02):
                 due = int((time.monotonic() - began) * self._rate) - (self.sent - before)

@@ -1,12 +1,12 @@
 """A quick producer without transactions, for feeders, tests and auditors."""
 
-from contextlib import suppress
 from types import TracebackType
 from typing import Any
 
 from kafka.errors import KafkaError
 
 from worker.broker.contract import BrokerError
+from worker.broker.producer import close
 from worker.broker.security import open_producer
 from worker.settings.kafka import Kafka
 
@@ -60,8 +60,7 @@ class FastProducer:
 
     def close(self) -> None:
         """Flush what can be flushed and close."""
-        with suppress(KafkaError):
-            self._producer.close(timeout=self._limit_s)
+        close(self._producer, self._limit_s)
 
     def __enter__(self) -> "FastProducer":
         return self

@@ -172,6 +172,14 @@ class TransactionalProducer:
             discard(producer)
 
 
+def close(producer: KafkaProducer, limit_s: float) -> None:
+    """Let a producer send what it has, then close it. Never raises."""
+    try:
+        producer.close(timeout=limit_s)
+    except KafkaError:
+        discard(producer)
+
+
 def discard(producer: KafkaProducer) -> None:
     """Close a producer without letting it send anything more."""
     # close() alone flushes first and, if that fails, raises with the sender still running (kafka-python 3.0.12)

@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from typing import Any
 
 from kafka.errors import AuthorizationError, KafkaError, RetriableError, TopicAuthorizationFailedError
@@ -11,7 +10,7 @@ from worker.broker.contract import RESENDER, BrokerError, CommitError, Message
 from worker.broker.diagnosis import errors_in
 from worker.broker.fixes import fix_for
 from worker.broker.limits import within
-from worker.broker.producer import discard, is_fenced, left, send_all
+from worker.broker.producer import close, discard, is_fenced, left, send_all
 from worker.broker.security import open_producer
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
@@ -94,8 +93,7 @@ class Resender:
 
     def close(self) -> None:
         """Close the producer. Never raises."""
-        with suppress(KafkaError):
-            self._producer.close(timeout=LIMIT_S)
+        close(self._producer, LIMIT_S)
 
 
 def _is_of_records(error: BaseException) -> bool:
