@@ -80,12 +80,14 @@ def main() -> None:
         tallies = {name: tally.squared for name, tally in scoring.tallies.items() if "/" in name and tally.n.all()}
         kinds = sorted({name.split("/")[0] for name in tallies})
         for kind in [*kinds, ""]:
-            squared = np.array([found for name, found in tallies.items() if name.startswith(kind)])
+            squared = np.array(
+                [found for name, found in tallies.items() if name.startswith(f"{kind}/" if kind else "")]
+            )
             mine, naive = squared[:, :, [FORECAST, alone]], squared[:, :, [LAST]]
             ratio = mine / np.where(naive > 0, naive, np.nan)  # a series whose last value never is has no ratio
             rows = [np.nanmean(ratio[:, :, 0], 0), np.nanmean(ratio[:, :, 1], 0), np.nanmax(ratio[:, :, 0], 0)]
             cells = " | ".join(" ".join(f"{figure:.3f}" for figure in row) for row in rows)
-            print(f"{kind or 'all':15} {first:3}-{last:<3} {len(squared):7}  {cells}", flush=True)
+            print(f"{kind:15} {first:3}-{last:<3} {len(squared):7}  {cells}", flush=True)
 
 
 if __name__ == "__main__":

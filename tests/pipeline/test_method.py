@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from pipeline.method import Method
+from pipeline.network.model import Shape
 from pipeline.parts.intervals import factor_kept
 from pipeline.shard import Shard
+from tests.rigs.networks import with_head
 from tests.rigs.plain_method import DAY, Plain
 from tests.rigs.shard_rigs import Record, fold, shard_of
 from worker.demo import newyork
@@ -59,6 +61,13 @@ def trends(n: int) -> np.ndarray:
     """A level, a trend, a level, a trend down."""
     slope = np.array([0.0, 0.5, 0.0, -0.5])[np.searchsorted([250, 550, 700], np.arange(n), side="right")]
     return np.asarray(np.cumsum(slope) + np.random.default_rng(28).normal(size=n))
+
+
+def tank(n: int) -> np.ndarray:
+    """It runs empty, stays so, and is filled; never below 0."""
+    at, noise = np.arange(n), np.random.default_rng(29).normal(size=n)
+    level = np.interp(at, [240, 490, 560, 700, 800], [200, 0, 0, 168, 88])
+    return np.maximum(level + noise * (level > 1), 0.0)
 
 
 def weekends(n: int) -> np.ndarray:
@@ -138,6 +147,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     ),
     "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
     "trends that stop and start": (replace(METHOD, horizons=(1, 3, 6, 12, 24)), hourly(740), trends(740), None),
+    "a tank that runs empty": (replace(METHOD, horizons=(1, 6, 24)), hourly(800), tank(800), None),
     "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
     "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
     "every 40 minutes": (METHOD, hourly(1)[0] + HOUR * 2 // 3 * np.arange(400), half_hours(400), None),
@@ -226,7 +236,8 @@ def test_these_logs_have_what_they_are_for() -> None:
     assert [end(n).season.kind for n in ("every day", "every month")] == ["week", "none"]
     ended = end("a trend that ends")
     assert (ended.L > 2 * ended.L0).any(), "the guard withholds something"
-    assert any(drift.least < 0.5 for drift in end("trends that stop and start").drifts)
+    for name in ("trends that stop and start", "a tank that runs empty"):
+        assert any(drift.least < 0.5 for drift in end(name).drifts), name
     covariates = end("covariates")
     assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
 
@@ -287,3 +298,17 @@ def test_nobody_is_heard_at_a_horizon_before_its_first_label() -> None:
     assert np.array_equal(said.mean[:23, 1], said.value[:23]), "the season says so too: it is the same slot"
     assert (said.mean[24:, 1] != said.value[24:]).all()
     assert (said.mean[1:20, 0] != said.value[1:20]).all(), "one step ahead labels come at once"
+
+
+def test_a_stream_that_stood_still_at_first_does_not_believe_a_strangers_network_either() -> None:
+    """Forecasts of no change have no scale, so they wait for no label: none of them counts as heard."""
+    method, quiet, squared = replace(METHOD, horizons=(1, 12, 24)), 130, []
+    for seed in range(6):
+        shard = Shard(method, with_head(Shape.of(method), seed, seed, 1.0), 0, {})
+        value = 50 + np.cumsum(np.random.default_rng(seed).normal(size=200) * (np.arange(200) >= quiet))
+        said = fold(shard, [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(value)])
+        for h, j in ((12, 1), (24, 2)):
+            at = np.arange(quiet, quiet + 24)
+            squared.append([((made - value[at + h]) ** 2).sum() for made in (said.mean[at, j], value[at])])
+    forecast, last = np.reshape(squared, (6, 2, 2)).sum(0).T
+    assert (forecast <= 1.05 * last).all()
