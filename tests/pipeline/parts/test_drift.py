@@ -64,19 +64,17 @@ def test_a_trend_that_weakens_costs_little_and_a_pause_is_over_soon() -> None:
         assert forecast < most * last_value, slopes
 
 
-def test_an_end_is_seen_where_the_trend_had_weakened_or_ended_before() -> None:
-    """A raise of what is usual, by an end that was none, is no more than that end deserved."""
-    for slopes, changes in (((0.4, 0.2, 0.0), (300, 700, 1_100)), ((0.4, 0.0, 0.4, 0.0), (300, 600, 800, 1_200))):
-        slope, ends = np.array([0.0, *slopes])[np.searchsorted(changes, AT, side="right")], changes[-1]
-        absolute = []
-        for seed in range(6):
-            value = noisy(slope, seed)
-            _, error = folded(value)
-            there = slice(ends + 24, ends + 324)
-            absolute.append([np.abs(e[there]).sum() for e in (error, value[:-H] - value[H:])])
-        forecast, last_value = np.sum(absolute, axis=0)
-        print(slopes, forecast / last_value)
-        assert forecast < 1.25 * last_value, slopes
+def test_a_second_end_is_seen_though_what_is_usual_was_raised_by_one_that_was_none() -> None:
+    """By no more than a drift of half its size needs: the second one is half as steep."""
+    slope = np.array([0.0, 0.4, 0.0, 0.2, 0.0])[np.searchsorted([400, 900, 960, 1300], AT, side="right")]
+    absolute = []
+    for seed in range(6):
+        value = noisy(slope, seed)
+        _, error = folded(value)
+        there = slice(1_324, 1_424)
+        absolute.append([np.abs(e[there]).sum() for e in (error, value[:-H] - value[H:])])
+    forecast, last_value = np.sum(absolute, axis=0)
+    assert forecast < 1.35 * last_value
 
 
 def test_where_a_trend_ends_in_one_value_it_is_not_carried_on() -> None:
