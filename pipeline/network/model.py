@@ -192,7 +192,8 @@ def read_out(
 ) -> None:
     """The head; a row's bits do not depend on the others."""
     for b in range(len(h)):
-        change[b] = bias
+        for j in range(len(bias)):
+            change[b, j] = bias[j]
         for k in range(h.shape[1]):
             for j in range(len(bias)):
                 change[b, j] += h[b, k] * weight[k, j]

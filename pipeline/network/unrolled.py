@@ -36,8 +36,9 @@ def forth(
             before = h[t, b]
             after = h[t + 1, b]
             keep = kept[t, b]
-            a[:] = b_ih
-            s[:] = b_hh
+            for i in range(len(a)):
+                a[i] = b_ih[i]
+                s[i] = b_hh[i]
             for k in range(x.shape[2]):
                 for i in range(len(a)):
                     a[i] += x[t, b, k] * w_ih[k, i]
