@@ -1,13 +1,14 @@
 """The guard of drifts: of a move that has long led to one side, no more is published than labels lately say is left.
 
-M is the mixture's move over h events before its guard, in the units of z, m the same at a label's origin, y the label:
+M is the mixture's move over h events before its guard, in the units of z, m the same at a label's origin, y the label
+in these units, cut at 4 horizon scales:
 
     when a label arrives, not over 2 |m| to the other side: Y <- EW(y, 6), P <- EW(m, 6)
         V, the usual square of Y - P, in squares of the step scale s: its mean over the first 100 labels; then, where
         Y falls short of P and left > 1/2, V <- EW(min((Y - P)^2, P^2) / s^2, 500)
     D <- EW(M, 48), D2 <- EW(M^2, 48);  steady: D M > 0 and D^2 > 0.85 D2
     of the horizons k from h/4 to h whose move has this one's sign:
-        evidence e_k that a drift is over: P_k (P_k/2 - Y_k)/(V_k s^2), where both k and h are steady
+        evidence e_k that a drift is over: P_k (P_k/2 - Y_k)/(V_k s^2), where k and h are steady and P_k M_k > 0
         where some e_k > 3: left <- the least of left and 1 - min(e_k - 3, 1) (1 - max(Y_k/P_k, 0))
         else left += g/6, g the largest and the smallest, with 0, of M_k (Y_k - left M_k)/(V_k s^2 + M_k^2), added up;
             V s^2 is at least M^2/4 from where left passes 1/2

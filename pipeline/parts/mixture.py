@@ -12,7 +12,8 @@ in them can be a hundred times the last value's error. So a guard compares both 
 withholds the move where it did worse; what is published is the last value and the rest of the move:
 
     y and the mixture's move m cut at 4, where y is not 0:  L <- EW((y - m)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
-    published: z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t), not below the floor of a stream that never was
+    z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t), not below the floor of a stream that never was, is published, or what
+    the guard of drifts leaves of it
 
 A label of exactly 0 says nothing there: where events are rare it is the rule, and a stuck sensor is no end of a trend.
 

@@ -13,7 +13,7 @@ from pipeline.parts import experts
 from pipeline.parts.part import Part
 
 MOST = 3e38  # of a move: float32's
-ENOUGH = 255  # labels: nobody asks for more
+ENOUGH = 255  # labels: what one byte counts, and all that anybody waits for
 WARM = 20  # labels before which the present scale is not trusted as a unit
 
 

@@ -2,7 +2,7 @@
 
     when the label y of origin o arrives, u the expert's move, both clipped at 4:
         a += u y - a/3000,  b += u^2 - b/3000  (both start at 5)
-    E~_h = clip(a/b, 0..1) min(labels of h so far / h, 1) E_h
+    E~_h = clip(a/b, 0..1) min(labels of h so far / min(h, 255), 1) E_h
 
 Applied to the network and to the stacking. The second factor lets a horizon wait for its first labels: what a network
 has learnt of other streams may be far off for this one, and nothing has said so before.

@@ -534,7 +534,7 @@ class Plain:
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
             raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
-            slope = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * min(self.drifts[j].labels / h, 1)
+            slope = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * min(self.drifts[j].labels / min(h, 255), 1)
             E = np.array([0.0, *season[:2], *(slope * clip(raw, 32))])
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))

@@ -65,7 +65,7 @@ def test_a_trend_that_weakens_costs_little_and_a_pause_is_over_soon() -> None:
 
 
 def test_a_second_end_is_seen_though_what_is_usual_was_raised_by_one_that_was_none() -> None:
-    """By no more than a drift of half its size needs: the second one is half as steep."""
+    """Up to half of the move that was promised, and no more: the second trend is half as steep."""
     slope = np.array([0.0, 0.4, 0.0, 0.2, 0.0])[np.searchsorted([400, 900, 960, 1300], AT, side="right")]
     absolute = []
     for seed in range(6):
