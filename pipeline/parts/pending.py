@@ -52,7 +52,6 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
         error_scale = event["error_scale"]
         inside = event["inside"]
         expected = event["expected"]
-        values = row["values"]
         scale = row["scale"]
         unit = row["pending_unit"]
         move = row["pending_move"]
@@ -71,7 +70,7 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             if labels < 1:
                 continue
             place = start[j] + n % h
-            last = values[(n - h) % len(values)]
+            last = row["values"][(n - h) % len(row["values"])]
             if unit[place] > 0.0:
                 label[j] = (event["z"] - last) / unit[place]
                 row["pending_labels"][j] = min(row["pending_labels"][j] + 1, ENOUGH)

@@ -225,7 +225,10 @@ BEFORE: dict[str, tuple[tuple[str, str, str], list[float]]] = {
     "tanh, trades": (("abee02ae88adb16c", "1f993f04f2de10fc", "9ac2a6b55975c387"), [16465.6, 83122.9, 287.484]),
     "relu, week": (("2a9875fd5ff68cd1", "522a95bd242f99a0", "07806fca4a72c49b"), [6426.04, 30112.3, 581.478]),
     "events, no week": (("d77c092df4b178cd", "4cb602bd9a77e58b", "fdb82af928026ba9"), [16593.8, 80097.4, 1817.31]),
-    "no season, fine rings": (("3c94b38163901581", "cb59e105769b87ec", "24852bba37d97cc0"), [6553.83, 31518.2, 445.067]),
+    "no season, fine rings": (
+        ("3c94b38163901581", "cb59e105769b87ec", "24852bba37d97cc0"),
+        [6553.83, 31518.2, 445.067],
+    ),
 }
 
 
