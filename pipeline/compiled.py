@@ -1,17 +1,16 @@
 """How per-row arithmetic is compiled: numba, cached on disk, no fastmath (a row's bits never depend on its wave)."""
 
 import fcntl
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, TypeVar
 
 import numba
 
 F = TypeVar("F", bound=Callable[..., object])
 
 KERNELS: list[Any] = []  # numba's dispatchers, in the order of their modules
-LOCK_LIMIT_S = 10.0  # a kernel is kept or found in milliseconds
 UNKEPT: list[Any] = []  # those of them that the disk has no place for
 
 
@@ -38,26 +37,13 @@ def _keep_one_at_a_time(dispatcher: Any) -> None:
     def alone(use: Callable[..., Any]) -> Callable[..., Any]:
         def locked(*arguments: Any) -> Any:
             with Path(source).open("rb") as file:
-                _lock(file)
+                with suppress(OSError):  # a file system without locks
+                    fcntl.flock(file, fcntl.LOCK_EX)
                 return use(*arguments)
 
         return locked
 
     cache.save_overload, cache.load_overload = alone(cache.save_overload), alone(cache.load_overload)
-
-
-def _lock(file: IO[bytes]) -> None:
-    """Wait for the lock of a file, but not for good: whoever can read it can hold it, and may be frozen."""
-    deadline = time.monotonic() + LOCK_LIMIT_S
-    while time.monotonic() < deadline:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            time.sleep(0.01)
-        except OSError:  # a file system without locks
-            return
-        else:
-            return
 
 
 def compilations() -> tuple[int, int]:

@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Floats, Ints
 from pipeline.method import Method
-from pipeline.parts import experts, intervals, mixture, season
+from pipeline.parts import drift, experts, intervals, mixture, season
 from pipeline.parts.admission import GAPS
 from pipeline.records import fixed
 
@@ -31,7 +31,8 @@ def state_of(row: np.void, method: Method) -> Facts:
     facts |= {"season": SEASONS[int(row["season"])], "slots_seen": int((row["slot_visits"] > 0).sum()), **scales}
     if not row["count"]:
         return facts | {"horizons": {}}
-    weights, guards, sizes = mixture.weights(row), mixture.guards(row), intervals.error_sizes(row).tolist()
+    weights, sizes = mixture.weights(row), intervals.error_sizes(row).tolist()
+    guards = mixture.guards(row) * drift.shares(row, method)
     names = mixture.names(method)
     facts["horizons"] = {
         str(horizon): {
@@ -69,7 +70,8 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
 
     `event` is the whole record that the wave has left (`Wave.stepped`), `row` the stream's right after it.
     """
-    weights, guards, sizes = mixture.weights(row), mixture.guards(row), intervals.error_sizes(row).tolist()
+    weights, sizes = mixture.weights(row), intervals.error_sizes(row).tolist()
+    guards = mixture.guards(row) * drift.shares(row, method)
     base, mixed, stacked = float(event["base"]), experts.mixed(method), experts.stacked(method) if method.full else []
     horizons: Facts = {}
     for j, horizon in enumerate(method.horizons):

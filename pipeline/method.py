@@ -18,7 +18,7 @@ GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # weights of a cell
 
 OWN_INPUTS, TIME_INPUTS = 5, 6  # what the network sees of an event beside the fractions of the season ahead
 
-VERSION = 11  # raised whenever the same events would give another state
+VERSION = 12  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pipeline.parts import (
     breaks,
     companion,
     covariates,
+    drift,
     experts,
     features,
     fine,
@@ -51,6 +52,7 @@ PARTS: tuple[Part, ...] = (
     stack.PART,
     shrink.PART,
     mixture.PART,
+    drift.PART,
     intervals.PART,
     pending.PART,
     windows.PART,
@@ -126,6 +128,7 @@ def _worked_with(method: Method) -> list[Field]:
         ("slot_ahead", "i8", (k,)),
         ("time_ahead_ms", "i8", (k,)),
         ("moves", "f8", (len(experts.moves(method)), z)),  # of every expert; by name too: `<name>_move` (Z,)
+        ("whole_move", "f8", (z,)),  # the mixture's, before its guards
         ("mixed_move", "f8", (z,)),  # as it is published
         ("width", "f8", (z,)),  # of the band, in horizon scales
         ("edges", "f8", (z, q)),  # of its quantiles: widths times the unit, increasing; whole, the median apart

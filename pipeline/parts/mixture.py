@@ -12,7 +12,8 @@ in them can be a hundred times the last value's error. So a guard compares both 
 withholds the move where it did worse; what is published is the last value and the rest of the move:
 
     y and the mixture's move m cut at 4, where y is not 0:  L <- EW((y - m)^2, 12 + h),  L0 <- EW(y^2, 12 + h)
-    published: z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t), not below the floor of a stream that never was
+    z_t + clip(2 - L / (2 L0), 0..1) (M_h - z_t), not below the floor of a stream that never was, is published, or what
+    the guard of drifts leaves of it
 
 A label of exactly 0 says nothing there: where events are rare it is the rule, and a stuck sensor is no end of a trend.
 
@@ -113,6 +114,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
         z = events[b]["z"]
         moves = events[b]["moves"]
         published = events[b]["mixed_move"]
+        whole = events[b]["whole_move"]
         regret = row["mixture_regret"]
         variation = row["mixture_variation"]
         waiting = row["mixture_apart"]
@@ -135,6 +137,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                 total += w
                 sum_ += w * move[e]
             combined = sum_ / total
+            whole[j] = combined
             guard = min(max(2.0 - loss[j, 0] / (WORSE * loss[j, 1] + LEAST), 0.0), 1.0)
             published[j] = guard * combined
             if row["below_floor"] == 0 and scale[j] > 0.0:

@@ -13,6 +13,7 @@ from pipeline.parts import experts
 from pipeline.parts.part import Part
 
 MOST = 3e38  # of a move: float32's
+ENOUGH = 255  # labels: what one byte counts, and all that anybody waits for
 WARM = 20  # labels before which the present scale is not trusted as a unit
 
 
@@ -24,6 +25,7 @@ def fields(method: Method) -> list[Field]:
         ("pending_move", "f4", (waiting,)),  # from z to what was published, in that unit
         ("pending_width", "f4", (waiting,)),  # of the band, in that unit; below 0 where the move is not the mixture's
         ("pending_network", "f4", (method.horizons[0],)),  # the network's own move, first horizon only
+        ("pending_labels", "u1", (len(method.horizons),)),  # that came, up to ENOUGH
         ("pending_band", method.ring, (waiting, 2 * method.bands)),  # low, high of each pair of quantiles, in the width
     ]
 
@@ -50,7 +52,6 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
         error_scale = event["error_scale"]
         inside = event["inside"]
         expected = event["expected"]
-        values = row["values"]
         scale = row["scale"]
         unit = row["pending_unit"]
         move = row["pending_move"]
@@ -69,9 +70,10 @@ def score(rows: Rows, events: Events, fixed: Fixed) -> None:
             if labels < 1:
                 continue
             place = start[j] + n % h
-            last = values[(n - h) % len(values)]
+            last = row["values"][(n - h) % len(row["values"])]
             if unit[place] > 0.0:
                 label[j] = (event["z"] - last) / unit[place]
+                row["pending_labels"][j] = min(row["pending_labels"][j] + 1, ENOUGH)
             last -= row["moved"][(n - h) % len(row["moved"])]  # where it was when the forecast was made
             mean = last + move[place] * unit[place]
             size = abs(width[place]) * unit[place]

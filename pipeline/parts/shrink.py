@@ -2,9 +2,10 @@
 
     when the label y of origin o arrives, u the expert's move, both clipped at 4:
         a += u y - a/3000,  b += u^2 - b/3000  (both start at 5)
-    E~_h = clip(a/b, 0..1) E_h
+    E~_h = clip(a/b, 0..1) min(labels of h so far / min(h, 255), 1) E_h
 
-Applied to the network and to the stacking.
+Applied to the network and to the stacking. The second factor lets a horizon wait for its first labels: what a network
+has learnt of other streams may be far off for this one, and nothing has said so before.
 """
 
 from collections.abc import Mapping
@@ -17,6 +18,7 @@ from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts import experts
 from pipeline.parts.part import Part
+from pipeline.parts.pending import ENOUGH
 
 MEMORY = 3000.0  # labels
 START = 5.0
@@ -95,7 +97,8 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                 code = np.copysign(np.rint(np.sqrt(abs(u) / CLIP) * root), u)
                 waiting[start[j] + event["n"] % horizons[j], g] = code
                 slope = min(max(uy[j, g] / (uu[j, g] + 1e-9), 0.0), 1.0)
-                moves[shrunk[g], j] = slope * min(max(move, -BOUND), BOUND)
+                heard = min(row["pending_labels"][j] / min(horizons[j], ENOUGH), 1.0)
+                moves[shrunk[g], j] = heard * slope * min(max(move, -BOUND), BOUND)
 
 
 PART = Part(fields, initialise, fixed, learn=(learn,), forecast=(forecast,))

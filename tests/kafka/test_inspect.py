@@ -20,8 +20,8 @@ START_MS, HOUR_MS = 1_600_000_000_000, 3_600_000
 OVERVIEW = """\
 NAME-changelog, group NAME
 partition  committed  input_end  image  records  bytes  newest_s     model  streams  state_bytes
-        0         61         61     61        N      N         N  gru32-N        2       24,096
-        1          1          1      1        N      N         N  gru32-N        1       12,048
+        0         61         61     61        N      N         N  gru32-N        2       24,336
+        1          1          1      1        N      N         N  gru32-N        1       12,176
 """
 
 

