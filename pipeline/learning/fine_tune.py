@@ -31,11 +31,16 @@ MEAN_OVER = 40  # updates, about
 LEAST_FACTOR = 1 / 64  # of the rate, after roll-backs
 FORGIVEN_IN = 100  # updates, as one doubling: what was bad once, such as a stuck sensor, is not bad for ever
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
-SLOW = 0.5  # of the rate, in the slow chain
-SLOW_EVERY = 2  # updates, because it takes a gradient of its own; at the others both chains are judged
+SLOW = 0.75  # of the rate, in the slow chain
+SLOW_MOST = 3.0  # of the rate, by which the slow chain moves a weight at most; Adam's own step is seldom larger
+# Updates take turns, because a gradient of its own and a judgement cost as much as the update: at a third the slow chain
+# learns, at a third both are judged. Windows move at every 8th event, so in step with any turns that come round again;
+# multiples of the golden section never do
+GOLDEN = (math.sqrt(5) - 1) / 2
 SHARES = (1.0, 0.5, 0.25, 0.0)  # of the fast chain, whose losses are compared
 JUDGED_OVER = 20  # samples with new labels
 SHARPNESS = 100.0  # a loss that is 1 % higher has a weight of 1 / e beside the lowest, once there were 20 such samples
+LOSS_MOST = 1e6  # that is told apart: one of 4 is had by forecasting no change
 UNJUDGED = (0.0,) * (1 + len(SHARES))
 
 Outcome = Literal["updated", "nonfinite", "too_few_windows"]
@@ -132,19 +137,22 @@ def fine_tune(
     over = np.float32(min(MEAN_OVER, steps + 1))  # at first of all, those it began with among them
     if chains:
         fast, slow = chains  # (P,) each
-        if after.updates % SLOW_EVERY == 0:
+        turn = after.updates * GOLDEN % 1
+        if turn < 1 / 3:
             _, norm, gradient = _gradient(network, slow, windows, divisors, schedule.clip_norm)
             report = report._replace(clipped=report.clipped or norm > schedule.clip_norm)
             rate = SLOW * schedule.learning_rate * optimiser.factor
-            slow = slow - np.float32(rate) * gradient / _root(second, steps)
-        else:
+            slow = slow - np.float32(rate) * np.clip(gradient / _root(second, steps), -SLOW_MOST, SLOW_MOST)
+        elif turn < 2 / 3:
             after = replace(after, judged=_judge(network, fast, slow, windows, divisors, optimiser.judged))
         fast = np.asarray(fast + (own - fast) / over, np.float32)
+        if not np.isfinite(slow).all() or after.judged[-1] >= LOSS_MOST / JUDGED_OVER:  # lost: it begins anew
+            slow, after = fast, replace(after, judged=UNJUDGED)
         chains, mean = [fast, slow], _between(slow, fast, after.share)
     else:
         mean = served + (own - served) / over
     state = np.stack([own, first, second, *chains])
-    if not (np.isfinite(state).all() and np.isfinite(mean).all() and np.isfinite(after.judged).all()):
+    if not (np.isfinite(state).all() and np.isfinite(mean).all()):
         return weights, optimiser, report._replace(outcome="nonfinite")
     return network.named(mean), replace(after, state=state), report._replace(outcome="updated")
 
@@ -168,20 +176,21 @@ def _judge(
 ) -> tuple[float, ...]:
     """`Optimiser.judged` after the losses on what no chain has learnt from; the same where there is nothing of it."""
     new = unlearnt(windows, divisors)
-    if np.isnan(new.labels).all():
+    if new.labels.size == 0:
         return before
     many = min(before[0] + 1, JUDGED_OVER)
     losses = []
     for share, mean in zip(SHARES, before[1:], strict=True):
         network.put(_between(slow, fast, share))
         change, *_ = network.vjp(new.inputs, new.hidden)
-        losses.append(mean + (huber(change, new.labels, divisors, np.empty_like(change)) - mean) / many)
+        loss = huber(change, new.labels, divisors, np.empty_like(change))
+        losses.append(mean + ((loss if loss < LOSS_MOST else LOSS_MOST) - mean) / many)
     return many, *losses
 
 
 def _between(slow: Floats32, fast: Floats32, share: float) -> Floats32:
     """Weights on the straight line between those of two chains."""
-    return np.asarray(slow + np.float32(share) * (fast - slow))
+    return np.asarray(np.float32(share) * fast + np.float32(1 - share) * slow)
 
 
 def adam(
