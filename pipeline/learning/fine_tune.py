@@ -31,8 +31,7 @@ MEAN_OVER = 40  # updates, about
 LEAST_FACTOR = 1 / 64  # of the rate, after roll-backs
 FORGIVEN_IN = 100  # updates, as one doubling: what was bad once, such as a stuck sensor, is not bad for ever
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
-SLOW = 0.75  # of the rate, in the slow chain
-SLOW_MOST = 3.0  # of the rate, by which the slow chain moves a weight at most; Adam's own step is seldom larger
+SLOW = 0.75  # of the rate, by which the slow chain moves a weight at most
 # Updates take turns, because a gradient of its own and a judgement cost as much as the update: at a third the slow chain
 # learns, at a third both are judged. Windows move at every 8th event, so in step with any turns that come round again;
 # multiples of the golden section never do
@@ -142,7 +141,7 @@ def fine_tune(
             _, norm, gradient = _gradient(network, slow, windows, divisors, schedule.clip_norm)
             report = report._replace(clipped=report.clipped or norm > schedule.clip_norm)
             rate = SLOW * schedule.learning_rate * optimiser.factor
-            slow = slow - np.float32(rate) * np.clip(gradient / _root(second, steps), -SLOW_MOST, SLOW_MOST)
+            slow = slow - np.float32(rate) * np.clip(gradient / _root(second, steps), -1, 1)
         elif turn < 2 / 3:
             after = replace(after, judged=_judge(network, fast, slow, windows, divisors, optimiser.judged))
         fast = np.asarray(fast + (own - fast) / over, np.float32)
@@ -176,7 +175,7 @@ def _judge(
 ) -> tuple[float, ...]:
     """`Optimiser.judged` after the losses on what no chain has learnt from; the same where there is nothing of it."""
     new = unlearnt(windows, divisors)
-    if new.labels.size == 0:
+    if np.isnan(new.labels).all():
         return before
     many = min(before[0] + 1, JUDGED_OVER)
     losses = []

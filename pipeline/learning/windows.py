@@ -158,16 +158,16 @@ PART = Part(fields, fixed=fixed, score=(label,), look_ahead=(keep,), step=(heal,
 
 
 def unlearnt(windows: Windows, horizons: Floats) -> Windows:
-    """Windows with labels that no sample before had, and those labels alone.
+    """Windows that have moved on since the sample before, with those labels alone that no sample before had.
 
     Such labels are of events that no window had reached, or have come since.
     """
     reached = windows.since // SAVE_EVERY * SAVE_EVERY  # where the newest window ended
-    step = np.arange(len(windows.inputs))[:, None, None]
-    new = (step >= reached[:, None]) | (step + horizons >= windows.since[:, None])
-    labels = np.where(new, windows.labels, np.float32(np.nan))
-    some = ~np.isnan(labels).all((0, 2))
-    return Windows(*(array.compress(some, 1) for array in (windows.inputs, labels)), *(a[some] for a in windows[2:]))
+    moved = reached < len(windows.inputs)
+    inputs, labels = windows.inputs.compress(moved, 1), windows.labels.compress(moved, 1)
+    step, since = np.arange(len(inputs))[:, None, None], windows.since[moved, None]
+    new = (step >= reached[moved, None]) | (step + horizons >= since)
+    return Windows(inputs, np.where(new, labels, np.float32(np.nan)), windows.hidden[moved], windows.since[moved])
 
 
 def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int, before: Ints) -> Windows | None:
