@@ -57,7 +57,7 @@ def names_of(settings: Settings) -> Topics:
 def wanted(settings: Settings, input_topic: TopicInfo | None) -> Wanted:
     """Return the sizes that the settings and the largest input record ask for."""
     largest_input = int(input_topic.configs["max.message.bytes"]) if input_topic else 1_048_588
-    adoption = 4 * 4 * method_of(settings).weights + ADOPTION_BYTES  # an optimiser has three more of each weight
+    adoption = 6 * 4 * method_of(settings).weights + ADOPTION_BYTES  # an optimiser of two chains has five more of each
     # A page with its names is always less than a full batch
     return Wanted(
         max(adoption + FRAMING_BYTES, FULL_BATCH), max(largest_input + DEAD_LETTER_OVERHEAD_BYTES, FULL_BATCH)

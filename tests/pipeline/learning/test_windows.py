@@ -470,6 +470,29 @@ def test_labels_told_as_unlearnt_were_in_no_sample_before(most: int) -> None:
     assert many > (0.5 if most == 4 else 0.8) * firsts > 100
 
 
+def test_labels_of_a_stream_that_is_new_or_has_anothers_row_are_not_taken_for_learnt_ones() -> None:
+    values = {f"s{s}": walk(200, seed=s) for s in range(4)}
+    old, later = (log_of({name: values[name] for name in names}) for names in (("s0", "s1"), ("s2", "s3")))
+    later = [record._replace(offset=len(old) + n) for n, record in enumerate(later[:100])]
+    shard, horizons = shard_of(SMALL), np.array(SMALL.horizons, np.float64)
+    streams = {name: told([*old, *later], name, (), SMALL) for name in values}
+    fold(shard, old[:120])
+    assert (learnt := shard.windows(99)) is not None
+    shard.table.remove(shard.table.index["s0"])
+    told_of = []
+    for part in later[:60], later[60:]:
+        fold(shard, part)
+        assert (sample := shard.windows(99)) is not None
+        told_of.append((labels_in(windows.unlearnt(sample, horizons), streams), labels_in(sample, streams)))
+    (first, whole), (second, _) = told_of
+    assert (shard.table.index["s2"], shard.table.index["s3"]) == (0, 2)
+    assert not (first | second) & labels_in(learnt, streams)
+    assert {name for name, *_ in first} == {"s3"}
+    assert {label for label in first if label[0] == "s3"} == {label for label in whole if label[0] == "s3"}
+    assert {name for name, *_ in second} == {"s2", "s3"}, "whose row it was is forgotten after one sample"
+    assert not second & whole
+
+
 def test_of_the_first_sample_of_a_life_nothing_is_told_as_unlearnt() -> None:
     """What another life of the shard has learnt from, this one does not know."""
     shard, _ = rig(SMALL, 60)
