@@ -179,9 +179,10 @@ class Shard:
     # ---- learning
 
     def windows(self, streams: int) -> windows.Windows | None:
-        """A sample to learn from, of at most so many streams; None: there is none. The same windows at a position.
+        """A sample to learn from, of at most so many streams; None: there is none.
 
-        It tells what has come since the one before; the first of a life tells of nothing that it is new.
+        The same inputs, labels and hidden states at a position. What it tells to have come since the sample before is
+        of this life of the shard: no snapshot has it, and the first sample of a life tells of nothing that it is new.
         """
         rows = self.table.rows[: len(self.table.names)]
         counts = rows["count"].astype(np.int64)

@@ -6,7 +6,7 @@ Adam's own (averaging: Polyak and Juditsky 1992; exponential: Kingma and Ba, sec
 streams last and errs their way.
 
 From a base no one rate is right: where streams are like those it has seen, a high one undoes it. So there a slow chain
-of weights is learnt beside the fast one, from every other sample, and the weights for service lie between the two
+of weights is learnt beside the fast one, from a third of the samples, and the weights for service lie between the two
 (interpolation: Wortsman et al. 2022, model soups and WiSE-FT), nearer to where the loss has been lower lately on labels
 that neither had learnt from (exponentially weighted average: Vovk 1990; judged before learnt: Dawid 1984).
 """
@@ -32,9 +32,9 @@ LEAST_FACTOR = 1 / 64  # of the rate, after roll-backs
 FORGIVEN_IN = 100  # updates, as one doubling: what was bad once, such as a stuck sensor, is not bad for ever
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8  # Adam's
 SLOW = 0.75  # of the rate, by which the slow chain moves a weight at most
-# Updates take turns, because a gradient of its own and a judgement cost as much as the update: at a third the slow chain
-# learns, at a third both are judged. Windows move at every 8th event, so in step with any turns that come round again;
-# multiples of the golden section never do
+# Updates take turns, because a second gradient and a judgement cost about as much as the update: at a third the slow
+# chain learns, at a third both are judged. Windows move every 8 events: in step with turns that come round again, some
+# day, and these do not
 GOLDEN = (math.sqrt(5) - 1) / 2
 SHARES = (1.0, 0.5, 0.25, 0.0)  # of the fast chain, whose losses are compared
 JUDGED_OVER = 20  # samples with new labels

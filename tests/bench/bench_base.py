@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from histories import car_parks, traffic
+from histories import beijing, car_parks, prices, traffic
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -37,6 +37,8 @@ SETS: dict[str, Callable[[Path], None]] = {
     "new-york": newyork.write_csv,
     "traffic": lambda path: traffic().write(path),
     "car-parks": lambda path: car_parks().write(path),
+    "beijing": lambda path: beijing().write(path),
+    "prices": lambda path: prices().write(path),
 }
 
 

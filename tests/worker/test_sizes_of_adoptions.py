@@ -13,7 +13,9 @@ from worker.settings.settings import Settings
 from worker.topics import FRAMING_BYTES, wanted
 
 
-@pytest.mark.parametrize(("cell", "size", "layers"), [("gru", 32, 1), ("gru", 128, 1), ("lstm", 128, 2), ("gru", 64, 3)])
+@pytest.mark.parametrize(
+    ("cell", "size", "layers"), [("gru", 32, 1), ("gru", 128, 1), ("lstm", 128, 2), ("gru", 64, 3)]
+)
 def test_an_adoption_of_two_chains_fits_the_changelog_and_a_request(cell: str, size: int, layers: int) -> None:
     settings = Settings(model={"cell": cell, "hidden_size": size, "layers": layers})
     shape = Shape.of(method_of(settings))

@@ -477,12 +477,14 @@ def test_labels_of_a_stream_that_is_new_or_has_anothers_row_are_not_taken_for_le
     shard, horizons = shard_of(SMALL), np.array(SMALL.horizons, np.float64)
     streams = {name: told([*old, *later], name, (), SMALL) for name in values}
     fold(shard, old[:120])
-    assert (learnt := shard.windows(99)) is not None
+    learnt = shard.windows(99)
+    assert learnt is not None
     shard.table.remove(shard.table.index["s0"])
     told_of = []
     for part in later[:60], later[60:]:
         fold(shard, part)
-        assert (sample := shard.windows(99)) is not None
+        sample = shard.windows(99)
+        assert sample is not None
         told_of.append((labels_in(windows.unlearnt(sample, horizons), streams), labels_in(sample, streams)))
     (first, whole), (second, _) = told_of
     assert (shard.table.index["s2"], shard.table.index["s3"]) == (0, 2)
