@@ -79,10 +79,8 @@ def main() -> None:
     for (first, last), scoring in scorings.items():
         tallies = {name: tally.squared for name, tally in scoring.tallies.items() if "/" in name and tally.n.all()}
         kinds = sorted({name.split("/")[0] for name in tallies})
-        for kind in [*kinds, ""]:
-            squared = np.array(
-                [found for name, found in tallies.items() if name.startswith(f"{kind}/" if kind else "")]
-            )
+        for kind in [*kinds, "all"]:
+            squared = np.array([found for name, found in tallies.items() if kind in ("all", name.split("/")[0])])
             mine, naive = squared[:, :, [FORECAST, alone]], squared[:, :, [LAST]]
             ratio = mine / np.where(naive > 0, naive, np.nan)  # a series whose last value never is has no ratio
             rows = [np.nanmean(ratio[:, :, 0], 0), np.nanmean(ratio[:, :, 1], 0), np.nanmax(ratio[:, :, 0], 0)]

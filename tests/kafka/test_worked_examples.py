@@ -142,7 +142,7 @@ def test_the_prices_go_from_a_raw_file_to_a_forecast_that_is_explained(
     example.run(command(PRICES, "python prices.py"))
     printed = example.run(command(PRICES, "foldcast backtest prices.csv"))
     assert "next_day_return" not in printed
-    assert printed.count("last value is as good") == len(SHARES)
+    assert printed.count("last value is as good") >= len(SHARES) - 1, "of walks one may look foreseen, as the page says"
     example.run(command(PRICES, "foldcast topics create"))
     assert "NO" not in example.run(command(PRICES, "foldcast check"))
     with example.worker(command(PRICES, "foldcast run")):
