@@ -53,7 +53,7 @@ def _waiting(row: np.void, j: int, method: Method) -> Facts:
     n = int(row["count"]) - 1
     place = int(method.pending_start[j]) + n % method.horizons[j]
     unit = row["pending_unit"][place]
-    mean = row["values"][n % method.longest] + row["pending_move"][place] * unit
+    mean = row["values"][n % len(row["values"])] + row["pending_move"][place] * unit
     size = float(abs(row["pending_width"][place]) * unit)
     edges = row["pending_band"][place] / fixed(method)[0]["edge_unit"]
     least = -math.inf if row["below_floor"] else method.least
@@ -131,7 +131,7 @@ def opinions(row: np.void, method: Method) -> Opinions:
     n = int(row["count"]) - 1
     assert n >= 0, "a stream without an event has no forecast"
     place = method.pending_start[:-1] + n % method.horizon_array  # (Z,)
-    z, unit = row["values"][n % method.longest], row["pending_unit"][place].astype(np.float64)
+    z, unit = row["values"][n % len(row["values"])], row["pending_unit"][place].astype(np.float64)
     mixed = row["pending_move"][place] + _move(row["mixture_withheld"][place], method)  # (Z,) before the guard
     others = mixed[:, None] + _move(row["mixture_apart"][place], method)
     forecasts = np.insert(z + others * unit[:, None], mixture.LAST, _base(row, place, z), axis=1)

@@ -16,9 +16,10 @@ Season = Literal["auto", "day", "week", "events", "none"]
 
 GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # weights of a cell by those of a plain one
 
-OWN_INPUTS, TIME_INPUTS = 5, 6  # what the network sees of an event beside the fractions of the season ahead
+LOOKS = (1, 3, 6, 12, 24)  # so many events ahead the network sees the season, whatever the horizons: weights fit any
+OWN_INPUTS, TIME_INPUTS = 5, 6  # what it sees of an event beside that
 
-VERSION = 12  # raised whenever the same events would give another state
+VERSION = 13  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,14 @@ class Method:
 
     @cached_property
     def fractions(self) -> tuple[int, ...]:
-        """Where in the season ahead the experts look: fractions of the longest horizon, asked for or not."""
-        return tuple(sorted({max(1, self.longest // part) for part in (1, 2, 4, 8)} | {1}))
+        """Where in the season ahead the linear experts look: fractions of the longest horizon, or of 24 if it is less."""
+        farthest = max(self.longest, LOOKS[-1])
+        return tuple(sorted({farthest // part for part in (1, 2, 4, 8)} | {1}))
 
     @cached_property
     def inputs(self) -> int:
         """F, inputs of the network: a multiple of 4, the rest zero; else a row's bits in torch's cells may differ."""
-        return -(-(OWN_INPUTS + len(self.fractions) + TIME_INPUTS) // 4) * 4
+        return -(-(OWN_INPUTS + len(LOOKS) + TIME_INPUTS) // 4) * 4
 
     @cached_property
     def weights(self) -> int:
@@ -101,13 +103,18 @@ class Method:
 
     @cached_property
     def spans(self) -> Ints:
-        """Horizons in their order, then the fractions that are none of them: what has a scale and a seasonal value."""
-        return np.array([*self.horizons, *(k for k in self.fractions if k not in self.horizons)], np.int64)
+        """Horizons in their order, then what else is looked at ahead: what has a scale and a seasonal value."""
+        return np.array([*self.horizons, *sorted({*self.fractions, *LOOKS} - {*self.horizons})], np.int64)
 
     @cached_property
     def fraction_places(self) -> Ints:
         """Where in `spans` each fraction is; the first is 1."""
         return np.array([self.spans.tolist().index(k) for k in self.fractions], np.int64)
+
+    @cached_property
+    def look_places(self) -> Ints:
+        """Where in `spans` each of LOOKS is; the first is 1."""
+        return np.array([self.spans.tolist().index(k) for k in LOOKS], np.int64)
 
     @cached_property
     def ring(self) -> str:

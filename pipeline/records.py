@@ -172,6 +172,7 @@ def fixed(method: Method) -> Fixed:
         "start": method.pending_start,  # (Z + 1,) where each horizon's ring begins
         "spans": method.spans,  # (K,)
         "fractions": method.fraction_places,  # (5,) their places among the spans; the first is 1
+        "looks": method.look_places,  # (5,) the same, of what the network sees
         "slots": method.season_slots,
         "least": method.least,  # the floor
         "root": method.root,  # the code of a bounded move's bound

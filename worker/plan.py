@@ -62,7 +62,7 @@ class Plan:
             return self
         try:
             found = Checkpoint.load(self.checkpoint)
-            found.check({"features": ",".join(features.names(self.method))})
+            found.check({"features": ",".join(features.NAMES)})
             self.network()
         except Misfit as misfit:
             if path == BASE:  # it is for the defaults, and whoever changes them has not asked for it

@@ -19,7 +19,7 @@ from pipeline.arrays import Bools, Events, Field, Fixed, Floats, Floats32, Ints,
 from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.network.cells import CELLS, states
-from pipeline.parts.features import CLIP, TIMES, own_width, times
+from pipeline.parts.features import CLIP, TIMES, WIDTH, times
 from pipeline.parts.part import Part
 
 SAVE_EVERY = 8  # events between two saved hidden states; a window begins at one
@@ -73,7 +73,7 @@ def fields(method: Method) -> list[Field]:
     coarse, state = Packing.of(method), (method.layers, states(method.cell), method.hidden_size)
     number = "i1" if coarse.numbers else "f4"
     return [
-        ("window_inputs", number, (size, own_width(method))),
+        ("window_inputs", number, (size, WIDTH)),
         ("window_labels", number, (size, z)),
         ("window_time", "u4" if method.fine_rings else "u2", (size,)),  # of the week
         ("window_hidden", "i1" if coarse.hidden else "f4", (size // SAVE_EVERY, *state)),
@@ -195,7 +195,7 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int, b
     saved = start // SAVE_EVERY % (ring(method) // SAVE_EVERY)
     coarse = Packing.of(method)
     inputs = np.zeros((*place.shape, method.inputs), np.float32)
-    own = own_width(method)
+    own = WIDTH
     seen = rows["window_inputs"][row, place]
     inputs[:, :, :own] = PLAIN[seen] * np.float32(CLIP) if coarse.numbers else seen
     inputs[:, :, own : own + TIMES] = times(rows["window_time"][row, place].astype(np.int64) * coarse.tick_ms)

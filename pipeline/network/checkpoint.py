@@ -4,8 +4,8 @@ It is safe to load: numbers and text, no code. Where a training was interrupted 
 from. Weights of another hand without such a header are taken where their shapes fit.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import msgspec
 import numpy as np
@@ -57,6 +57,16 @@ class Checkpoint:
             raise ValueError(f"the weights' header cannot be read: {error}") from error
         training = taken(tensors, TRAINING)
         return cls(tensors, header, training)
+
+    def of_horizons(self, horizons: Sequence[int]) -> "Checkpoint":
+        """With the head's rows of these horizons, in their order, where it has one of each; else as it is."""
+        theirs, mine = self.header.get("horizons", "").split(","), [str(h) for h in horizons]
+        head = {name: array for name, array in self.weights.items() if name.startswith("head.")}
+        if not {*mine} <= {*theirs} or any(array.shape[:1] != (len(theirs),) for array in head.values()):
+            return self
+        rows = [theirs.index(h) for h in mine]
+        weights = {**self.weights, **{name: array[rows] for name, array in head.items()}}
+        return replace(self, weights=weights, header={**self.header, "horizons": ",".join(mine)})
 
     def check(self, wanted: Mapping[str, str]) -> None:
         """Raise Misfit where the header has another value than `wanted`, by the names of settings."""

@@ -142,8 +142,11 @@ class Network:
         return Checkpoint(self.weights, self.shape.words()).dump()
 
     def load(self, data: bytes) -> None:
-        """Take the weights of a checkpoint, learnt even where it does not say how long. Raises ValueError."""
-        found = Checkpoint.load(data)
+        """Take the weights of a checkpoint, learnt even where it does not say how long. Raises ValueError.
+
+        A checkpoint of more horizons fits: a head has a row of weights for each.
+        """
+        found = Checkpoint.load(data).of_horizons(self.shape.horizons)
         found.check(self.shape.words())
         self.take(found.weights)
         self.updates = max(1, found.updates)

@@ -40,7 +40,6 @@ def regressors(rows: Rows, events: Events, fixed: Fixed) -> None:
     """Fill the first columns of phi; a step scale of zero leaves all but the constant and the time at zero."""
     fractions = fixed[0]["fractions"]
     times = len(fractions) + OWN
-    seen = len(fractions) + features.OWN  # where the network has the time
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
@@ -56,7 +55,7 @@ def regressors(rows: Rows, events: Events, fixed: Fixed) -> None:
             phi[f] = 0.0
         phi[0] = 1.0
         for f in range(features.TIMES):
-            phi[times + f] = x[seen + f]
+            phi[times + f] = x[features.WIDTH + f]
         if s > 0.0:
             for f in range(3):
                 phi[1 + f] = min(max(changes[f] / s, -STEP), STEP)

@@ -28,11 +28,11 @@ FLOOR = 1e-10  # of the smallest squared step: keeps divisions sane, whatever th
 
 
 def fields(method: Method) -> list[Field]:
-    """Scales and the ring of the last H values."""
-    spans = len(method.spans)
+    """Scales and the ring of the last values, as many as the longest span."""
+    spans, kept = len(method.spans), int(method.spans.max())
     return [
-        ("values", "f8", (method.longest,)),  # ring: z of event n at n mod H
-        ("moved", "f4", (method.longest if method.full else 1,)),  # by how much each was moved since; lite moves none
+        ("values", "f8", (kept,)),  # ring: z of event n at n mod its length, the longest span
+        ("moved", "f4", (kept if method.full else 1,)),  # by how much each was moved since; lite moves none
         ("changes", "f4", (3,)),  # z_t - z_{t-1} and the two before
         ("unit2", "f8"),  # square of the smallest non-zero change
         ("step2", "f8"),  # q1, mean squared change

@@ -12,7 +12,7 @@ import numpy as np
 from pipeline.arrays import Bools, Events, Fixed, Floats32, Ints, Rows
 from pipeline.learning.windows import JUMP, LABEL_CAP
 from pipeline.method import Method
-from pipeline.parts.features import own_width
+from pipeline.parts.features import WIDTH
 
 FIRST_ROOM = 1 << 14  # events
 COPIES = 5  # of what is kept of an event, at most: rooms it grows out of and into, in order, as sequences
@@ -46,7 +46,7 @@ class Collector:
 
     def __init__(self, method: Method) -> None:
         self._horizons = method.horizon_array
-        self._turned = np.where(np.arange(method.inputs) < own_width(method), -1, 1).astype(np.float32)
+        self._turned = np.where(np.arange(method.inputs) < WIDTH, -1, 1).astype(np.float32)
         fields = [("row", "i8"), ("n", "i8"), ("time_ms", "i8"), ("broken", "?")]
         arrays = [("x", "f4", (method.inputs,)), ("label", "f4", (len(method.horizons),))]
         self._kept: Events = np.zeros(FIRST_ROOM, [*fields, *arrays])

@@ -153,8 +153,10 @@ def score(network: Network, weights: Floats32, data: Sequences) -> Score:
 
 
 def _divisors(shape: Shape) -> Floats:
-    """(Z,) by what each horizon's loss is divided: far ones count for more than in a fine-tune."""
-    return np.sqrt(np.array(shape.horizons, np.float64))
+    """(Z,) by what each horizon's loss is divided: far ones count for more than in a fine-tune, close ones for less."""
+    horizons = np.array(shape.horizons, np.float64)
+    apart = np.gradient(np.log(horizons)) if len(horizons) > 1 else 1.0
+    return np.asarray(np.sqrt(horizons) / apart)
 
 
 def _blank(shape: Shape, many: int) -> Floats32:

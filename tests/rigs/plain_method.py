@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.method import Method
+from pipeline.method import LOOKS, Method
 from pipeline.network.cells import states
 from pipeline.network.model import Network
 
@@ -509,7 +509,7 @@ class Plain:
         phi = [1.0, *over(d, s, 6), *over([own_1 - own, self.shift], s, 6)]
         phi += over([z - self.m2.m, z - self.mS.m, z - own], s, 20) + over([pf[k] - z for k in ks], s, 20) + time
         x = over([d[0]], s, 6) + over([z - self.m5.m], sd, 6) + over([sn[1] - prev], s, 6)
-        x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in ks for v in over([pf[k] - z], scale[k], 6)] + time
+        x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in LOOKS for v in over([pf[k] - z], scale[k], 6)] + time
         x += [0.0] * (-len(x) % 4)
         change, self.hidden = self.net.step(np.array([x], np.float32), self.hidden)
         phi_, phic = np.array(phi), np.concatenate([phi, cov])

@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from pipeline.method import VERSION
 from pipeline.network.model import Network
-from pipeline.parts.features import names
+from pipeline.parts.features import NAMES
 from pipeline.pretraining.sequences import Sequences
 from pipeline.pretraining.training import Schedule, Score, State, TrainingError, begin, next_epoch, score
 from worker import __version__
@@ -68,7 +68,7 @@ def _header(sources: Sequence[Source], plan: Plan, about: str) -> dict[str, str]
     return {
         "made by": f"foldcast {__version__}",
         "method": str(VERSION),
-        "features": ",".join(names(plan.method)),
+        "features": ",".join(NAMES),
         "data": ", ".join(source.words for source in sources),
         "about": about,
     }

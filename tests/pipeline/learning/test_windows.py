@@ -11,7 +11,7 @@ import pytest
 from pipeline.learning import windows
 from pipeline.learning.windows import SAVE_EVERY, Windows
 from pipeline.method import Cell, Method
-from pipeline.parts.features import own_width
+from pipeline.parts.features import WIDTH
 from pipeline.records import fixed, layout, published
 from pipeline.shard import Shard
 from pipeline.table import Table
@@ -116,7 +116,7 @@ def test_a_row_keeps_what_a_plain_list_says_of_its_last_events(name: str) -> Non
         assert row["window_labels"].shape == (size, len(method.horizons))
         assert row["window_from"] == max([0, *(g for g in gaps if g < count)])
         for e in range(max(0, count - size), count):
-            assert row["window_inputs"][e % size].tobytes() == events[e].x[: own_width(method)].tobytes(), e
+            assert row["window_inputs"][e % size].tobytes() == events[e].x[: WIDTH].tobytes(), e
             assert row["window_time"][e % size] == log[e].time_ms % (7 * 86_400_000)
         if count % 7 == 0:
             for e in range(max(0, count - size), count):
@@ -177,7 +177,7 @@ def test_eight_bits_keep_the_first_digit_or_two(cell: Cell) -> None:
     exact, kept_short = samples
     assert exact is not None
     assert kept_short is not None
-    own, bounded = own_width(fine), cell in ("gru", "rnn_tanh")
+    own, bounded = WIDTH, cell in ("gru", "rnn_tanh")
     assert [part.dtype for part in kept_short] == [np.float32] * 3 + [np.int64]
     pairs = ((exact.inputs[..., :own], kept_short.inputs[..., :own], 6.0), (exact.labels, kept_short.labels, 8.0))
     for a, b, bound in pairs:

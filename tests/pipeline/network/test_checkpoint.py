@@ -54,5 +54,5 @@ def test_a_number_of_updates_that_is_none_counts_as_none_told(updates: str) -> N
 
 @pytest.mark.parametrize("method", [METHOD, Method(), Method(horizons=(1,))])
 def test_every_input_has_a_name_of_its_own(method: Method) -> None:
-    names = features.names(method)
-    assert len(set(names)) == len(names) == features.own_width(method) + features.TIMES
+    names = features.NAMES
+    assert len(set(names)) == len(names) == features.WIDTH + features.TIMES

@@ -39,7 +39,7 @@ def test_inputs_and_labels_are_those_that_the_rows_keep() -> None:
     for row, begin in enumerate((0, 60)):
         kept = shard.table.rows[row]
         for n in range(60 - ring, 60):
-            own = windows.own_width(METHOD)
+            own = windows.WIDTH
             assert np.array_equal(data.inputs[begin + n, :own], kept["window_inputs"][n % ring])
             np.testing.assert_array_equal(data.labels[begin + n], kept["window_labels"][n % ring])
     assert np.isnan(data.held_out).all()
@@ -119,7 +119,7 @@ def test_only_sequences_with_something_held_out_are_scored_up_to_the_last_of_it(
 
 def test_upside_down_are_labels_and_the_inputs_that_follow_the_value() -> None:
     method = Method(horizons=(1, 6))  # its inputs are filled up with zeros behind the time's
-    assert Collector(method).sequences(0).turned.tolist() == [-1] * windows.own_width(method) + [1] * 8
+    assert Collector(method).sequences(0).turned.tolist() == [-1] * windows.WIDTH + [1] * 8
     data = made(np.ones((4, 2), np.float32), [0, 4])
     stretch = next(lanes.side_by_side(np.array([[0, 2, 1], [2, 4, 0]]), 2, 3))
     x, y = stretch.take(data, data.labels)
