@@ -91,8 +91,8 @@ class Method:
 
     @cached_property
     def inputs(self) -> int:
-        """F, inputs of the network: a multiple of 4, the rest zero; else a row's bits in torch's cells may differ."""
-        return -(-(OWN_INPUTS + len(LOOKS) + TIME_INPUTS) // 4) * 4
+        """F, inputs of the network: a multiple of 4, else a row's bits in torch's cells may differ."""
+        return OWN_INPUTS + len(LOOKS) + TIME_INPUTS
 
     @cached_property
     def weights(self) -> int:

@@ -56,9 +56,9 @@ class Plan:
             )
         return made._with_base(settings.model.checkpoint)
 
-    def _with_base(self, path: str | None) -> "Plan":
+    def _with_base(self, path: str) -> "Plan":
         """As it is, and with the checkpoint in words. Raises Refusal where the checkpoint does not fit."""
-        if path is None or self.checkpoint is None:
+        if self.checkpoint is None:
             return self
         try:
             found = Checkpoint.load(self.checkpoint)
@@ -72,7 +72,7 @@ class Plan:
         except ValueError as error:
             fix = "name a file that `foldcast pretrain` has written"
             raise Refusal(f"model.checkpoint does not fit: {error}; {fix}") from error
-        learnt = f", learnt from {found.header['data']}" if "data" in found.header else ""
+        learnt = f", learnt from {found.header['data']}" if path != BASE and "data" in found.header else ""
         return replace(self, base=printable(f"{path}{learnt}"))
 
     def network(self) -> Network:
@@ -113,7 +113,7 @@ def schedule_of(settings: Settings) -> Schedule:
 def _checkpoint(settings: Settings) -> bytes | None:
     """First weights from a file. Raises Refusal where it is not there."""
     path = settings.model.checkpoint
-    if path in (None, NO_BASE):
+    if path == NO_BASE:
         return None
     try:
         return (BASE_FILE if path == BASE else Path(path)).read_bytes()
@@ -123,4 +123,4 @@ def _checkpoint(settings: Settings) -> bytes | None:
                 f"model.checkpoint is base, which this installation is without ({error}): `make base` makes it in a "
                 "checkout; name another file, or none"
             ) from error
-        raise Refusal(f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out") from error
+        raise Refusal(f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out to begin with the base") from error

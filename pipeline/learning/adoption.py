@@ -10,7 +10,7 @@ import numpy as np
 
 from pipeline.arrays import Floats
 from pipeline.learning import watchdog
-from pipeline.learning.fine_tune import LEAST_FACTOR, UNJUDGED, Optimiser
+from pipeline.learning.fine_tune import JUDGED_OVER, LEAST_FACTOR, UNJUDGED, Optimiser
 from pipeline.network.checkpoint import saved, taken, tensors_of
 from pipeline.network.model import Network, Weights
 
@@ -66,7 +66,7 @@ class Adoption:
         n = {name: float(number.item()) for name, number in numbers.items()}
         recent = () if judged is None else tuple(judged.tolist())
         sane = all(0 <= number < LARGEST for number in (*n.values(), *recent)) and 0 < n["factor"] <= 1
-        sane &= (state is None) == (n["steps"] == 0)
+        sane &= (state is None) == (n["steps"] == 0) and (judged is None or judged[0] <= JUDGED_OVER)
         if not sane or any(t.dtype != np.float32 for t in [*tensors.values(), *([] if state is None else [state])]):
             raise ValueError(f"the weights are no adoption: {n} or a dtype cannot be")
         optimiser = Optimiser(state, int(n["steps"]), int(n["updates"]), n["factor"], recent)

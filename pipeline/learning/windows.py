@@ -158,10 +158,10 @@ PART = Part(fields, fixed=fixed, score=(label,), look_ahead=(keep,), step=(heal,
 
 
 def unlearnt(windows: Windows, horizons: Floats) -> Windows:
-    """Windows that have moved on since the sample before, with those labels alone that no sample before had.
+    """Windows that reach beyond those of the sample before, with those labels alone that no sample before had.
 
-    Such labels are of events that no window had reached, or have come since. Windows that have not moved on have some,
-    of long horizons above all: to judge by them takes several times the work, and was no better.
+    Such labels are of events that no window had reached, or have come since. Other windows have some, of long horizons
+    above all: to judge by them takes several times the work, and was no better.
     """
     reached = windows.since // SAVE_EVERY * SAVE_EVERY  # where the newest window ended
     moved = reached < len(windows.inputs)

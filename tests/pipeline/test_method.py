@@ -178,8 +178,9 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     assert bool(row["suspected"]) == (plain.suspect is not None)
     np.testing.assert_allclose([row["broke_by"], row["broke_trust"]], [plain.broke_by, plain.trust], rtol=1e-5)
     if method.full:
-        waiting = range(max(0, len(plain.z) - method.longest), len(plain.z))
-        moved = [row["moved"][o % method.longest] for o in waiting]
+        kept = method.spans.max()
+        waiting = range(max(0, len(plain.z) - kept), len(plain.z))
+        moved = [row["moved"][o % kept] for o in waiting]
         np.testing.assert_allclose(moved, [plain.moved[o] for o in waiting], atol=1e-5)
     if method.has_week:
         seen = np.flatnonzero(~np.isnan(row["week"])).tolist()

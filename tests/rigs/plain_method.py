@@ -510,7 +510,6 @@ class Plain:
         phi += over([z - self.m2.m, z - self.mS.m, z - own], s, 20) + over([pf[k] - z for k in ks], s, 20) + time
         x = over([d[0]], s, 6) + over([z - self.m5.m], sd, 6) + over([sn[1] - prev], s, 6)
         x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in LOOKS for v in over([pf[k] - z], scale[k], 6)] + time
-        x += [0.0] * (-len(x) % 4)
         change, self.hidden = self.net.step(np.array([x], np.float32), self.hidden)
         phi_, phic = np.array(phi), np.concatenate([phi, cov])
         o: dict[str, Any] = {"phi": phi_, "phic": phic, "N": change[0].astype(float)}

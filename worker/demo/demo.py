@@ -33,6 +33,7 @@ from worker.demo.kafka_node import LocalKafkaError
 from worker.demo.local_kafka import LocalKafkaUnavailable, bootstrap_servers_from_environment, local_kafka
 from worker.demo.skill import Scores, score
 from worker.demo.workers import DemoWorker
+from worker.plan import Plan
 from worker.refusal import Refusal
 from worker.settings.method import method_of
 from worker.settings.settings import Settings
@@ -198,7 +199,7 @@ def _summary(settings: Settings, replay: Replay, handover_s: float, pages: Seque
     outputs = list(read_all(connection, names.output))
     report = audit(inputs, outputs, read_all(connection, names.dead_letters), Rules(), names.input)
     scores = score(outputs, method_of(settings))
-    learnt = [_learning(pages), f"weights to begin with: {settings.model.checkpoint or 'drawn from model.seed'}"]
+    learnt = [_learning(pages), f"weights to begin with: {Plan.of(settings).base or 'drawn from model.seed'}"]
     print("\n".join(["", *report.lines(), "", *_quality(scores), *learnt, "", *_times(replay, handover_s)]))
     return report.ok and handover_s > 0
 

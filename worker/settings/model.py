@@ -46,10 +46,10 @@ class Model(Section):
         le=1e36,
         description="no mean and no quantile is below it, until a value of the stream is; -1e36: no floor",
     )
-    checkpoint: Name | None = Field(
-        default=None,
-        description="weights to begin with: a file of `foldcast pretrain`, `none`, or `base`, those of `make base`, "
-        "but none where they do not fit; state that is there keeps its own",
+    checkpoint: Name = Field(
+        default="base",
+        description="weights to begin with: `base`, those of docs/base.md, but none where they do not fit; a file of "
+        "`foldcast pretrain`; or `none`; state that is there keeps its own",
     )
     seed: int = Field(default=0, ge=0, lt=2**63, description="draws the first weights where there is no checkpoint")
 

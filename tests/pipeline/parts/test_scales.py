@@ -81,7 +81,7 @@ SERIES = {
 
 @pytest.mark.parametrize("name", SERIES)
 def test_scales_are_the_twins(name: str) -> None:
-    rows, twin = np.zeros(3, layout(METHOD)), Twin(METHOD.horizons)
+    rows, twin = np.zeros(3, layout(METHOD)), Twin(METHOD.spans.tolist())
     before = rows[[0, 2]].tobytes()
     for n, z in enumerate(SERIES[name]):
         scales.learn(rows, events_of(METHOD, row=1, n=n, z=z), fixed(METHOD))
@@ -92,7 +92,7 @@ def test_scales_are_the_twins(name: str) -> None:
         got = [row["step_scale"], row["mean"], row["recent_mean"], row["season_mean"], row["variance"], *row["scale"]]
         assert got == pytest.approx(expected, rel=1e-12, abs=0)
         assert np.isfinite(got).all()
-        assert [row["values"][i % METHOD.longest] for i in range(max(0, n - 6), n + 1)] == twin.z[-7:]
+        assert [row["values"][i % METHOD.spans.max()] for i in range(max(0, n - 6), n + 1)] == twin.z[-7:]
     assert rows[[0, 2]].tobytes() == before, "no other row is touched"
 
 

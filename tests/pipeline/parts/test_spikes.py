@@ -23,7 +23,7 @@ def counted(value: Floats, hours: Ints) -> float:
     shard = Shard(METHOD, Network(Shape.of(METHOD)), 0, {})
     offsets, nothing = np.arange(n), np.zeros((n, 0))
     shard.advance(Batch(offsets, ["s"] * n, ms, ms, value, nothing, n, n, np.zeros(n, np.int64)))
-    return float(shard.table.rows[0]["values"][0])  # of a ring of one
+    return float(shard.table.rows[0]["values"][(n - 1) % METHOD.spans.max()])
 
 
 def at(*values: float) -> Floats:

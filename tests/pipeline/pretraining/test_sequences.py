@@ -118,8 +118,8 @@ def test_only_sequences_with_something_held_out_are_scored_up_to_the_last_of_it(
 
 
 def test_upside_down_are_labels_and_the_inputs_that_follow_the_value() -> None:
-    method = Method(horizons=(1, 6))  # its inputs are filled up with zeros behind the time's
-    assert Collector(method).sequences(0).turned.tolist() == [-1] * windows.WIDTH + [1] * 8
+    method = Method(horizons=(1, 6))
+    assert Collector(method).sequences(0).turned.tolist() == [-1] * windows.WIDTH + [1] * 6
     data = made(np.ones((4, 2), np.float32), [0, 4])
     stretch = next(lanes.side_by_side(np.array([[0, 2, 1], [2, 4, 0]]), 2, 3))
     x, y = stretch.take(data, data.labels)
