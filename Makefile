@@ -57,12 +57,15 @@ endif
 	.cache/peers-$*/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
-# The weights that model.checkpoint = "base" begins with, from nothing: docs/base.md says of what. Seeds and packages are
-# pinned. One process, within an hour; Ctrl-C keeps what is there, and the same goes on.
+# The weights that a worker begins with, from nothing: docs/base.md says of what. Seeds and packages are pinned. One
+# process, within an hour; Ctrl-C keeps what is there, and the same goes on.
 base: setup
 	mkdir -p .cache
-	$(BIN)/foldcast pretrain --corpus --out .cache/base.safetensors
-	mv .cache/base.safetensors worker/base.safetensors
+	for cell in gru lstm; do \
+	    FOLDCAST_MODEL__CELL=$$cell FOLDCAST_MODEL__HORIZONS="[$$(seq -s, 48)]" \
+	    $(BIN)/foldcast pretrain --corpus --out .cache/base-$$cell.safetensors && \
+	    mv .cache/base-$$cell.safetensors worker/ || exit 1; \
+	done
 
 # An hour of traffic and faults; SOAK="--minutes 10" for less, --help for all that can be set.
 soak: setup

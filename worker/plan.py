@@ -8,7 +8,7 @@ from pipeline.decoding.numbers import Numbers
 from pipeline.decoding.times import Times
 from pipeline.events import Decoder, Format
 from pipeline.learning.fine_tune import Schedule
-from pipeline.method import Method
+from pipeline.method import Cell, Method
 from pipeline.network.checkpoint import Checkpoint, Misfit
 from pipeline.network.model import Network, Shape
 from pipeline.parts import features
@@ -19,7 +19,6 @@ from worker.settings.method import method_of
 from worker.settings.settings import Settings
 
 BASE, NO_BASE = "base", "none"  # in place of a checkpoint's file
-BASE_FILE = Path(__file__).with_name("base.safetensors")  # what `make base` makes
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Plan:
     def _with_base(self, path: str) -> "Plan":
         """As it is, and with the checkpoint in words. Raises Refusal where the checkpoint does not fit."""
         if self.checkpoint is None:
-            return self
+            return self if path == NO_BASE else replace(self, base=f"nothing, as no base has cell = {self.method.cell}")
         try:
             found = Checkpoint.load(self.checkpoint)
             found.check({"features": ",".join(features.NAMES)})
@@ -110,17 +109,17 @@ def schedule_of(settings: Settings) -> Schedule:
     return Schedule(tune.every_events, tune.streams, tune.learning_rate, tune.clip_norm)
 
 
+def base_file(cell: Cell) -> Path:
+    """Where `make base` puts what it makes; there need not be one for each cell."""
+    return Path(__file__).with_name(f"base-{cell}.safetensors")
+
+
 def _checkpoint(settings: Settings) -> bytes | None:
     """First weights from a file. Raises Refusal where it is not there."""
-    path = settings.model.checkpoint
-    if path == NO_BASE:
+    path, base = settings.model.checkpoint, base_file(settings.model.cell)
+    if path == NO_BASE or (path == BASE and not base.exists()):
         return None
     try:
-        return (BASE_FILE if path == BASE else Path(path)).read_bytes()
+        return (base if path == BASE else Path(path)).read_bytes()
     except OSError as error:
-        if path == BASE:
-            raise Refusal(
-                f"model.checkpoint is base, which this installation is without ({error}): `make base` makes it in a "
-                "checkout; name another file, or none"
-            ) from error
         raise Refusal(f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out to begin with the base") from error

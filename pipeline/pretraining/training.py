@@ -34,7 +34,12 @@ class Schedule:
     mean_over: int = 200  # updates, about
     patience: int = 8  # epochs without a better one before the end
     epochs: int = 100  # at most
+    cool_down: int = 0  # epochs, the last ones, over which the rate falls
     seed: int = 0
+
+    def rate(self, epoch: int, updates: int) -> float:
+        """Adam's at the update number `updates`, from 1, of the epoch number `epoch`, from 0."""
+        return self.learning_rate * min(1.0, updates / self.warm_up, (self.epochs - epoch) / (self.cool_down + 1))
 
 
 @dataclass(frozen=True)
@@ -124,7 +129,7 @@ def _updated(
         raise TrainingError("the loss is not finite any more: give a lower --learning-rate")
     gradient *= np.float32(min(1.0, schedule.clip_norm / norm) if norm > 0 else 1.0)
     updates = before.updates + 1
-    rate = schedule.learning_rate * min(1.0, updates / schedule.warm_up)
+    rate = schedule.rate(before.epoch, updates)
     own, first, second = adam(before.own, before.first, before.second, gradient, updates, rate)
     mean = before.mean + (own - before.mean) * np.float32(1 / min(schedule.mean_over, updates + 1))
     return replace(before, own=own, first=first, second=second, mean=mean, updates=updates)

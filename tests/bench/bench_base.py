@@ -28,7 +28,7 @@ from pipeline.parts.experts import part_names
 from pipeline.shard import Shard
 from worker.backtest.files import records
 from worker.demo import newyork
-from worker.plan import BASE_FILE, Plan
+from worker.plan import NO_BASE, Plan, base_file
 from worker.settings.settings import Settings
 
 AGES = ((20, 100), (100, 500), (500, 2000), (2000, None))
@@ -70,7 +70,7 @@ def first_events(path: Path, most: int) -> Iterator[Record]:
 
 def errors(path: Path, start: Start, base: Path, most: int) -> dict[tuple[int, int | None], np.ndarray]:
     """By age: (2, Z) what is published and the network alone, by the last value's."""
-    plan = Plan.of(Settings(model={"checkpoint": str(base)} if start.base else {}))
+    plan = Plan.of(Settings(model={"checkpoint": str(base) if start.base else NO_BASE}))
     network = plan.network()
     network.updates = network.updates if start.slow else 0
     shard = Shard(plan.method, network, 0, plan.settings, parts=True)
@@ -93,7 +93,7 @@ def errors(path: Path, start: Start, base: Path, most: int) -> dict[tuple[int, i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=list(SETS), help=f"which (all: {', '.join(SETS)})")
-    parser.add_argument("--base", type=Path, default=BASE_FILE, help="another checkpoint")
+    parser.add_argument("--base", type=Path, default=base_file("gru"), help="another checkpoint")
     parser.add_argument("--most", type=int, default=5000, help="events of a stream")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from worker.pretrain.reading import Source
     from worker.settings.settings import Settings
 
-CORPUS = {"lanes": 128, "steps": 64, "piece": 2048, "mean_over": 400, "patience": 4, "epochs": 16}  # it is large
+CORPUS = {"lanes": 64, "steps": 64, "piece": 2048, "patience": 16, "epochs": 16, "cool_down": 5}  # it is large
 EXAMPLE = "foldcast pretrain january.csv february.parquet --out base.safetensors --about CC0-1.0"
 
 
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus", action="store_true", help="learn from synthetic series and open data, which pip fetches; files too"
     )
-    parser.add_argument("--from", dest="base", metavar="BASE", help="begin with these weights (model.checkpoint)")
+    parser.add_argument("--from", dest="base", metavar="BASE", help="begin with these weights, `base` or a file (nothing)")
     parser.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the file to write")
     add_columns(parser)
     parser.add_argument(
@@ -53,13 +53,11 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
         check_output("--out", given.out, file)
     from pipeline.pretraining.training import Schedule
     from worker.kernels.warming import compiling_is_told
-    from worker.plan import Plan
+    from worker.plan import NO_BASE, Plan
     from worker.pretrain.run import run
 
-    if given.base is not None:
-        model = settings.model.model_copy(update={"checkpoint": given.base})
-        settings = settings.model_copy(update={"model": model})
-    plan = Plan.of(settings)
+    model = settings.model.model_copy(update={"checkpoint": given.base or NO_BASE})
+    plan = Plan.of(settings.model_copy(update={"model": model}))
     if plan.base:
         print(f"weights to begin with: {plan.base}", file=sys.stderr)
     schedule = Schedule(**CORPUS if given.corpus else {}, seed=settings.model.seed)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from pipeline.method import VERSION
+from pipeline.method import LOOKS, VERSION
 from pipeline.network.model import Network
 from pipeline.parts.features import NAMES
 from pipeline.pretraining.sequences import Sequences
@@ -23,6 +23,7 @@ from worker.pretrain.reading import Source, joined
 from worker.refusal import Refusal
 
 HEAD = "horizon     labels    before     after     skill"
+COLUMNS = 8  # horizons that a line has room for
 
 
 def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, about: str = "") -> int:
@@ -43,7 +44,8 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
         for after in _epochs(network, data, state, schedule):
             state = after
             figures = {"held out": json.dumps(_figures(score(network, state.best, data), network))}
-            kept.write(out, network, state, header | figures, state.epoch < state.best_epoch + schedule.patience)
+            ended = state.over(schedule) and (schedule.cool_down > 0 or state.epoch < schedule.epochs)
+            kept.write(out, network, state, header | figures, not ended)
     except TrainingError as error:
         raise Refusal(str(error)) from error
     except KeyboardInterrupt:
@@ -85,8 +87,8 @@ def _epochs(network: Network, data: Sequences, state: State, schedule: Schedule)
 
 
 def _mark(data: Sequences, state: State, schedule: Schedule) -> str:
-    """Name the training: data, first weights, schedule. More epochs of the same go on where fewer ended."""
-    words = {name: value for name, value in asdict(schedule).items() if name != "epochs"}
+    """Name the training: data, first weights, schedule. More epochs of the same go on where fewer ended, uncooled."""
+    words = {name: value for name, value in asdict(schedule).items() if name != "epochs" or schedule.cool_down}
     digest = hashlib.blake2b(json.dumps([VERSION, words]).encode(), digest_size=16)
     for array in (*data, state.own):
         digest.update(array.tobytes())
@@ -112,9 +114,11 @@ def _report(words: str, before: Score, after: Score, network: Network) -> Iterat
 
 
 def _by_source(sources: Sequence[Source], network: Network, state: State) -> Iterator[str]:
-    """Each source's own held-out error by the last value's, at each horizon."""
-    yield " ".join([f"{'held out of':24}", f"{'labels':>10}", *(f"{h:>7}" for h in network.shape.horizons)])
+    """Each source's own held-out error by the last value's, at each horizon, or some where they are many."""
+    horizons = network.shape.horizons
+    shown = [j for j, h in enumerate(horizons) if len(horizons) <= COLUMNS or h in LOOKS]
+    yield " ".join([f"{'held out of':24}", f"{'labels':>10}", *(f"{horizons[j]:>7}" for j in shown)])
     for source in sources:
         found = score(network, state.best, source.sequences)
-        errors = (f"{'-':>7}" if math.isnan(ratio) else f"{ratio:>7.3f}" for ratio in found.ratio.tolist())
+        errors = (f"{'-':>7}" if math.isnan(ratio) else f"{ratio:>7.3f}" for ratio in found.ratio[shown].tolist())
         yield " ".join([f"{source.name:24}", f"{found.labels.sum():>10,}", *errors])

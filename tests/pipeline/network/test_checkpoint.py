@@ -47,6 +47,19 @@ def test_a_checkpoint_of_another_network_is_refused_with_what_differs(changes: d
         Network(Shape.of(replace(METHOD, **changes))).load(restless(METHOD).dump())  # type: ignore[arg-type]
 
 
+def test_a_checkpoint_of_more_horizons_gives_the_rows_of_those_that_are_asked_for() -> None:
+    much, some = (replace(METHOD, horizons=horizons) for horizons in ((1, 2, 3, 5, 8), (2, 8)))
+    from_much = restless(much)
+    network = Network(Shape.of(some))
+    network.load(from_much.dump())
+    for name, weight in from_much.weights.items():
+        assert np.array_equal(network.weights[name], weight[[1, 4]] if name.startswith("head.") else weight), name
+    found = Checkpoint.load(from_much.dump())
+    damaged = Checkpoint({**found.weights, "head.bias": found.weights["head.bias"][:-1]}, found.header)
+    with pytest.raises(ValueError, match="horizons = 1,2,3,5,8, and here it is horizons = 2,8"):
+        network.load(damaged.dump())
+
+
 @pytest.mark.parametrize("updates", ["", "-1", "x", "1e3", "9" * 30])
 def test_a_number_of_updates_that_is_none_counts_as_none_told(updates: str) -> None:
     assert Checkpoint({}, {"updates": updates}).updates == 0

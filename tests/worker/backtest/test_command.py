@@ -69,7 +69,7 @@ def test_the_text_is_this(history: str, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["backtest", history, *NAMED]) == 0
     said = capsys.readouterr()
     assert said.err == ""
-    lines = said.out.splitlines()[:-2]  # updates and bytes
+    lines = said.out.splitlines()[:-3]  # updates, weights and bytes
     shown = [line[:28] + "SCORES" if 0 < i < 9 else line for i, line in enumerate(lines)]
     assert "\n".join(shown) + "\n" == GOLDEN.format(what="\n".join(WHAT))
     assert all(len(line) == len(lines[0]) for line in lines[1:3])

@@ -116,27 +116,42 @@ def test_the_corpus_and_the_topic_are_not_learnt_from_together(
 # ---- what is shipped
 
 
-def begins_with(capsys: pytest.CaptureFixture[str], file: Path, code: int = 0) -> str:
+def begins_with(capsys: pytest.CaptureFixture[str], file: Path) -> str:
     capsys.readouterr()
-    assert main(["backtest", str(file)]) == code
-    printed = capsys.readouterr()
-    lines = printed.out.splitlines() if code == 0 else [printed.err]
-    return next((line for line in lines if "base" in line), "")
+    assert main(["backtest", str(file)]) == 0
+    return next((line for line in capsys.readouterr().out.splitlines() if "base" in line), "")
 
 
 def test_the_shipped_base_is_begun_with_by_its_name_where_it_fits(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped, mine = tmp_path / "shipped.safetensors", history(tmp_path / "mine.csv")
-    monkeypatch.setattr(plan, "BASE_FILE", shipped)
-    monkeypatch.setenv("FOLDCAST_MODEL__CHECKPOINT", "base")
-    assert "which this installation is without" in begins_with(capsys, mine, 1)
+    monkeypatch.setattr(plan, "base_file", lambda cell: shipped if cell != "lstm" else tmp_path / "none")
+    assert begins_with(capsys, mine) == "weights to begin with: nothing, as no base has cell = gru"
     monkeypatch.setenv("FOLDCAST_MODEL__CHECKPOINT", "none")
     assert begins_with(capsys, mine) == ""
     assert main(["pretrain", "--corpus", "--epochs", "2", "--out", str(shipped)]) == 0
-    monkeypatch.setenv("FOLDCAST_MODEL__CHECKPOINT", "base")
-    assert begins_with(capsys, mine).startswith("weights to begin with: base, learnt from seasons (6 streams")
+    monkeypatch.delenv("FOLDCAST_MODEL__CHECKPOINT")
+    assert begins_with(capsys, mine) == "weights to begin with: base"
     monkeypatch.setenv("FOLDCAST_MODEL__CELL", "rnn_tanh")
     words = "it was trained with cell = gru, and here it is cell = rnn_tanh"
     assert begins_with(capsys, mine) == f"weights to begin with: nothing, as the base does not fit: {words}"
     assert plan.Plan.of(Settings()).network().updates == 0, "with the high early rate of weights that know nothing"
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm"])
+def test_the_shipped_base_fits_the_defaults_and_any_horizons_up_to_48(
+    cell: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HORIZONS", "HIDDEN_SIZE"):
+        monkeypatch.delenv(f"FOLDCAST_MODEL__{name}")
+    heads = []
+    for model in ({}, {"horizons": (5, 24, 48)}, {"horizons": (48,), "season_slots": 48}, {"profile": "lite"}):
+        made = plan.Plan.of(Settings(model={"cell": cell, **model}))
+        assert made.base == "base"
+        assert made.network().updates > 0
+        heads.append(made.network().weights["head.weight"])
+    assert np.array_equal(heads[0][-1], heads[1][1])
+    assert np.array_equal(heads[1][2], heads[2][0])
+    beyond = plan.Plan.of(Settings(model={"cell": cell, "horizons": (24, 49)}))
+    assert beyond.base.startswith("nothing, as the base does not fit: it was trained with horizons = 1,2,3")
