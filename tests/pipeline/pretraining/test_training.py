@@ -102,6 +102,14 @@ def test_the_best_on_held_out_time_is_kept_and_no_better_one_ends_it(data: Seque
     assert (stubborn.epoch, stubborn.best_epoch) == (QUICK.patience, 0)
 
 
+def test_the_rate_rises_in_the_first_updates_and_falls_in_the_last_epochs(data: Sequences) -> None:
+    cooled = replace(QUICK, cool_down=3, epochs=5, warm_up=4, learning_rate=0.8)
+    assert [cooled.rate(0, updates) for updates in (1, 2, 3, 4, 5)] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])
+    assert [cooled.rate(epoch, 100) for epoch in range(5)] == pytest.approx([0.8, 0.8, 0.6, 0.4, 0.2])
+    usual, once = replace(QUICK, epochs=1), replace(QUICK, epochs=1, cool_down=3)
+    assert not np.array_equal(trained(data, usual).own, trained(data, once).own), "an epoch learns at that rate"
+
+
 def test_a_score_is_that_of_one_step_after_another(data: Sequences, base: State) -> None:
     network = Network(Shape.of(METHOD))
     found = training.score(network, base.best, data)
