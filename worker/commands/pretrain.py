@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from worker.pretrain.reading import Source
     from worker.settings.settings import Settings
 
-CORPUS = {"lanes": 64, "steps": 64, "piece": 2048, "patience": 16, "epochs": 16, "cool_down": 5}  # it is large
+CORPUS = {  # it is large
+    **{"lanes": 128, "steps": 64, "piece": 2048, "learning_rate": 2.5e-3},
+    **{"epochs": 16, "cool_down": 15, "patience": 16},
+}
 EXAMPLE = "foldcast pretrain january.csv february.parquet --out base.safetensors --about CC0-1.0"
 
 
@@ -26,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--corpus", action="store_true", help="learn from synthetic series and open data, which pip fetches; files too"
     )
-    parser.add_argument("--from", dest="base", metavar="BASE", help="begin with these weights, `base` or a file (nothing)")
+    parser.add_argument(
+        "--from", dest="base", metavar="BASE", help="begin with these weights, `base` or a file (with nothing)"
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="CHECKPOINT", help="the file to write")
     add_columns(parser)
     parser.add_argument(

@@ -13,20 +13,20 @@ from worker.settings.sources import load
 
 # As commit b1800c1 wrote it, before paths, sentinels and time zones, under the default settings; the method is today's
 MARKER = (
-    b'{"offset":0,"method":"0745b3b263dca9c7","settings":{"events.stream_field":"stream","events.time_field":"time",'
+    b'{"offset":0,"method":"3849a3d7cc8dbed2","settings":{"events.stream_field":"stream","events.time_field":"time",'
     b'"events.target_field":"value","events.covariates":[],"events.transform":"none","events.same_time":"drop",'
     b'"events.max_ahead_s":3600,"events.max_gap":100,"model.cell":"gru","model.hidden_size":32,"model.layers":1,'
     b'"model.profile":"full","model.season":"auto","model.season_slots":24,"model.weekly":"on",'
     b'"model.horizons":[1,3,6,12,24],"model.quantiles":[0.025,0.1,0.5,0.9,0.975],"fine_tune.window":24,'
     b'"worker.stream_ttl_s":null},"letters":"","page_offsets":[],"weights":0,"counters":{"records":0,"forecasts":0,'
     b'"late":0,"duplicate":0,"missing":0,"dead":0},"clock_ms":0,"next_sweep":10000,'
-    b'"watch":[0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0],"clean":false,"page_checksums":[],"source":"","checksum":4224096915}'
+    b'"watch":[0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0],"clean":false,"page_checksums":[],"source":"","checksum":3639161148}'
 )
 # The same with events.target_field = "data.temp", which was a name then
 DOTTED = (
-    MARKER.replace(b"0745b3b263dca9c7", b"4cd06d416c5e046b")
+    MARKER.replace(b"3849a3d7cc8dbed2", b"05fa25acd22facd9")
     .replace(b'target_field":"value"', b'target_field":"data.temp"')
-    .replace(b"4224096915", b"2716396373")
+    .replace(b"3639161148", b"165322632")
 )
 
 
