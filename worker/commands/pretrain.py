@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from worker.settings.settings import Settings
 
 CORPUS = {  # it is large
-    **{"lanes": 128, "steps": 64, "piece": 2048, "learning_rate": 2.5e-3},
-    **{"epochs": 16, "cool_down": 15, "patience": 16},
+    **{"lanes": 128, "steps": 64, "piece": 2048, "learning_rate": 6e-3},
+    **{"epochs": 16, "cool_down": 5, "patience": 16},
 }
 EXAMPLE = "foldcast pretrain january.csv february.parquet --out base.safetensors --about CC0-1.0"
 
