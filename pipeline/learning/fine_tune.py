@@ -37,8 +37,8 @@ SLOW = 0.75  # of the rate, by which the slow chain moves a weight at most
 # day, and these do not
 GOLDEN = (math.sqrt(5) - 1) / 2
 SHARES = (1.0, 0.5, 0.25, 0.0)  # of the fast chain, whose losses are compared
-JUDGED_OVER = 20  # samples with new labels
-SHARPNESS = 100.0  # a loss that is 1 % higher has a weight of 1 / e beside the lowest, once there were 20 such samples
+JUDGED_OVER = 200  # samples with new labels
+SHARPNESS = 5.0  # a loss that is 1 % higher has a weight of 1 / e beside the lowest after 20 such samples
 LOSS_MOST = 1e6  # that is told apart: one of 4 is had by forecasting no change
 UNJUDGED = (0.0,) * (1 + len(SHARES))
 
@@ -69,7 +69,7 @@ class Optimiser:
     steps: int = 0
     updates: int = 0
     factor: float = 1.0
-    judged: tuple[float, ...] = ()  # samples, up to 20, and the mean loss at each of SHARES; empty: there is one chain
+    judged: tuple[float, ...] = ()  # samples, up to JUDGED_OVER, and the mean loss at each of SHARES; empty: there is one chain
 
     @classmethod
     def blank(cls, updates: int = 0, factor: float = 1.0, two_chains: bool = False) -> "Optimiser":
@@ -91,7 +91,7 @@ class Optimiser:
         """That of the fast chain in the weights for service."""
         many, *losses = self.judged
         excess = np.array(losses) / max(min(losses), 1e-12) - 1
-        weight = np.exp(-SHARPNESS * many / JUDGED_OVER * excess)
+        weight = np.exp(-SHARPNESS * many * excess)
         return float(weight @ SHARES / weight.sum())
 
     def rate(self, learning_rate: float) -> float:

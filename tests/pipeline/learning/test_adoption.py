@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.arrays import AnyFloats
 from pipeline.learning.adoption import Adoption
-from pipeline.learning.fine_tune import Optimiser, Schedule, fine_tune
+from pipeline.learning.fine_tune import JUDGED_OVER, Optimiser, Schedule, fine_tune
 from pipeline.learning.windows import Windows
 from pipeline.method import Cell
 from pipeline.network.cells import states
@@ -77,7 +77,7 @@ def test_what_two_chains_are_judged_by_is_refused_where_it_does_not_fit() -> Non
     judged = some["judged"]
     for other in (judged[:-1], judged.astype(np.float32), judged[None]):
         assert "no adoption" in refused(saved(some | {"judged": other}))
-    for value in (-1.0, 21.0, math.nan, math.inf):
+    for value in (-1.0, JUDGED_OVER + 1.0, math.nan, math.inf):
         assert "cannot be" in refused(saved(some | {"judged": np.full_like(judged, value)}))
     assert "the optimiser has others" in refused(saved(tensors() | {"judged": judged}))
     del some["judged"]
