@@ -268,8 +268,11 @@ def test_where_one_chain_is_the_better_by_far_its_weights_are_served_to_the_bit(
         assert np.array_equal(Network(SHAPE).flat(served), chains(after)[which])
 
 
-def test_chains_are_judged_by_the_mean_loss_on_what_is_new_before_they_learn_it() -> None:
+def test_chains_are_judged_by_the_mean_loss_on_what_is_new_before_they_learn_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Labels of the last 8 steps of 16, where the window of the sample before ended, and those that have come since."""
+    monkeypatch.setattr("pipeline.learning.fine_tune.JUDGED_OVER", 20)
     weights = first_weights()
     steps, network = two_chains(range(75), weights), Network(SHAPE)
     turns = [turn(n + 1) == "judges" for n in range(75)]
