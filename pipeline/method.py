@@ -85,7 +85,7 @@ class Method:
 
     @cached_property
     def fractions(self) -> tuple[int, ...]:
-        """Where in the season ahead the linear experts look: fractions of the longest horizon, or of 24 if it is less."""
+        """Where in the season ahead the linear experts look: fractions of the longest horizon, of 24 if it is less."""
         farthest = max(self.longest, LOOKS[-1])
         return tuple(sorted({farthest // part for part in (1, 2, 4, 8)} | {1}))
 

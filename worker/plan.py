@@ -122,4 +122,6 @@ def _checkpoint(settings: Settings) -> bytes | None:
     try:
         return (base if path == BASE else Path(path)).read_bytes()
     except OSError as error:
-        raise Refusal(f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out to begin with the base") from error
+        raise Refusal(
+            f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out to begin with the base"
+        ) from error

@@ -15,10 +15,6 @@ if TYPE_CHECKING:
     from worker.pretrain.reading import Source
     from worker.settings.settings import Settings
 
-CORPUS = {  # it is large
-    **{"lanes": 128, "steps": 64, "piece": 2048, "learning_rate": 6e-3},
-    **{"epochs": 16, "cool_down": 5, "patience": 16},
-}
 EXAMPLE = "foldcast pretrain january.csv february.parquet --out base.safetensors --about CC0-1.0"
 
 
@@ -65,7 +61,10 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
     plan = Plan.of(settings.model_copy(update={"model": model}))
     if plan.base:
         print(f"weights to begin with: {plan.base}", file=sys.stderr)
-    schedule = Schedule(**CORPUS if given.corpus else {}, seed=settings.model.seed)
+    schedule = Schedule(seed=settings.model.seed)
+    if given.corpus:  # it is large
+        schedule = replace(schedule, lanes=128, steps=64, piece=2048, learning_rate=6e-3)
+        schedule = replace(schedule, epochs=16, cool_down=5, patience=16)
     if given.epochs is not None:
         schedule = replace(schedule, epochs=given.epochs)
     with compiling_is_told():

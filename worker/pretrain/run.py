@@ -32,7 +32,7 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
     try:
         first = begin(network, data)
         before, mark = score(network, first.best, data), _mark(data, first, schedule)
-        header = _header(sources, plan, about) | {kept.MARK: mark}
+        header = _header(sources, about) | {kept.MARK: mark}
         state = kept.read(out, network, mark) or first
         if not state.epoch and out.exists():
             raise Refusal(
@@ -66,7 +66,7 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
     return 0
 
 
-def _header(sources: Sequence[Source], plan: Plan, about: str) -> dict[str, str]:
+def _header(sources: Sequence[Source], about: str) -> dict[str, str]:
     return {
         "made by": f"foldcast {__version__}",
         "method": str(VERSION),

@@ -116,7 +116,7 @@ def test_a_row_keeps_what_a_plain_list_says_of_its_last_events(name: str) -> Non
         assert row["window_labels"].shape == (size, len(method.horizons))
         assert row["window_from"] == max([0, *(g for g in gaps if g < count)])
         for e in range(max(0, count - size), count):
-            assert row["window_inputs"][e % size].tobytes() == events[e].x[: WIDTH].tobytes(), e
+            assert row["window_inputs"][e % size].tobytes() == events[e].x[:WIDTH].tobytes(), e
             assert row["window_time"][e % size] == log[e].time_ms % (7 * 86_400_000)
         if count % 7 == 0:
             for e in range(max(0, count - size), count):
