@@ -150,9 +150,8 @@ def caption(plan: Plan) -> str:
     """Return what made a picture: version, date and the settings that are not the defaults."""
     usual = Settings().meaning()
     changed = [f"{name} = {value}" for name, value in plan.settings.items() if usual.get(name) != value]
-    settings = (
-        ", ".join([*changed, *([f"from {plan.base}"] if plan.base not in ("", BASE) else [])]) or "default settings"
-    )
+    base = [f"from {plan.base}"] if plan.base not in ("", BASE) else []
+    settings = ", ".join([*changed, *base]) or "default settings"
     return "\n".join(wrap(f"foldcast {__version__}, {datetime.now(UTC):%Y-%m-%d}, {settings}", CAPTION))
 
 
