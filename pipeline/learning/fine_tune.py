@@ -69,7 +69,7 @@ class Optimiser:
     steps: int = 0
     updates: int = 0
     factor: float = 1.0
-    judged: tuple[float, ...] = ()  # samples, some at most, and the mean loss at each of SHARES; empty: there is one chain
+    judged: tuple[float, ...] = ()  # samples, and the mean loss over them at each of SHARES; empty: there is one chain
 
     @classmethod
     def blank(cls, updates: int = 0, factor: float = 1.0, two_chains: bool = False) -> "Optimiser":
