@@ -18,6 +18,7 @@ GATES = {"rnn_tanh": 1, "rnn_relu": 1, "gru": 3, "lstm": 4}  # weights of a cell
 
 LOOKS = (1, 3, 6, 12, 24)  # so many events ahead the network sees the season, whatever the horizons: weights fit any
 OWN_INPUTS, TIME_INPUTS = 5, 6  # what it sees of an event beside that
+assert (OWN_INPUTS + len(LOOKS) + TIME_INPUTS) % 4 == 0, "else a row's bits in torch's cells may differ"
 
 VERSION = 13  # raised whenever the same events would give another state
 
@@ -91,7 +92,7 @@ class Method:
 
     @cached_property
     def inputs(self) -> int:
-        """F, inputs of the network: a multiple of 4, else a row's bits in torch's cells may differ."""
+        """F, inputs of the network."""
         return OWN_INPUTS + len(LOOKS) + TIME_INPUTS
 
     @cached_property

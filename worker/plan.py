@@ -58,7 +58,11 @@ class Plan:
     def _with_base(self, path: str) -> "Plan":
         """As it is, and with the checkpoint in words. Raises Refusal where the checkpoint does not fit."""
         if self.checkpoint is None:
-            return self if path == NO_BASE else replace(self, base=f"nothing, as no base has cell = {self.method.cell}")
+            return (
+                self
+                if path == NO_BASE
+                else replace(self, base=f"nothing, as there is no {base_file(self.method.cell).name}")
+            )
         try:
             found = Checkpoint.load(self.checkpoint)
             found.check({"features": ",".join(features.NAMES)})
@@ -69,6 +73,8 @@ class Plan:
             fix = "set [model] as it was trained, or pretrain another"
             raise Refusal(f"model.checkpoint does not fit: {misfit}; {fix}") from misfit
         except ValueError as error:
+            if path == BASE:
+                raise Refusal(f"the base is damaged: {error}; install foldcast again, or name a file") from error
             fix = "name a file that `foldcast pretrain` has written"
             raise Refusal(f"model.checkpoint does not fit: {error}; {fix}") from error
         learnt = f", learnt from {found.header['data']}" if path != BASE and "data" in found.header else ""
@@ -116,11 +122,12 @@ def base_file(cell: Cell) -> Path:
 
 def _checkpoint(settings: Settings) -> bytes | None:
     """First weights from a file. Raises Refusal where it is not there."""
-    path, base = settings.model.checkpoint, base_file(settings.model.cell)
-    if path == NO_BASE or (path == BASE and not base.exists()):
+    path = settings.model.checkpoint
+    file = base_file(settings.model.cell) if path == BASE else Path(path)
+    if path == NO_BASE or (path == BASE and not file.exists()):
         return None
     try:
-        return (base if path == BASE else Path(path)).read_bytes()
+        return file.read_bytes()
     except OSError as error:
         raise Refusal(
             f"model.checkpoint cannot be read ({error}): name a file of weights, or leave it out to begin with the base"

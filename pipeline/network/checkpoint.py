@@ -17,6 +17,7 @@ from pipeline.arrays import AnyFloats
 TRAINING = "training/"  # before the names of tensors that only a training needs
 TYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2"}  # by what safetensors calls them
 MOST_UPDATES = 2**53
+BRIEF = 16  # words of a list that a message shows whole
 
 
 class _Header(msgspec.Struct):
@@ -59,11 +60,16 @@ class Checkpoint:
         return cls(tensors, header, training)
 
     def of_horizons(self, horizons: Sequence[int]) -> "Checkpoint":
-        """With the head's rows of these horizons, in their order, where it has one of each; else as it is."""
+        """With the head's rows of these horizons, in their order, where it has one of each; else as it is.
+
+        Raises ValueError where the head has not the rows that the header says.
+        """
         theirs, mine = self.header.get("horizons", "").split(","), [str(h) for h in horizons]
         head = {name: array for name, array in self.weights.items() if name.startswith("head.")}
-        if not {*mine} <= {*theirs} or any(array.shape[:1] != (len(theirs),) for array in head.values()):
+        if not {*mine} <= {*theirs}:
             return self
+        if any(array.shape[:1] != (len(theirs),) for array in head.values()):
+            raise ValueError(f"the head has not one row of weights for each of {len(theirs)} horizons")
         rows = [theirs.index(h) for h in mine]
         weights = {**self.weights, **{name: array[rows] for name, array in head.items()}}
         return replace(self, weights=weights, header={**self.header, "horizons": ",".join(mine)})
@@ -72,8 +78,16 @@ class Checkpoint:
         """Raise Misfit where the header has another value than `wanted`, by the names of settings."""
         other = {name: self.header[name] for name in wanted if self.header.get(name, wanted[name]) != wanted[name]}
         if other:
-            theirs, mine = (" and ".join(f"{name} = {which[name]}" for name in other) for which in (other, wanted))
+            theirs, mine = (
+                " and ".join(f"{name} = {_brief(which[name])}" for name in other) for which in (other, wanted)
+            )
             raise Misfit(f"it was trained with {theirs}, and here it is {mine}")
+
+
+def _brief(words: str) -> str:
+    """A list with its middle left out where it is long."""
+    parts = words.split(",")
+    return ",".join([*parts[:3], "...", parts[-1]]) if len(parts) > BRIEF else words
 
 
 def saved(tensors: Mapping[str, AnyFloats], header: Mapping[str, str] | None = None) -> bytes:

@@ -93,7 +93,7 @@ def move_level(rows: Rows, events: Events, _fixed: Fixed) -> None:
 
 @kernel
 def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
-    """Take in z as event n of its stream. Overwrites the value H events back, so labels are scored before."""
+    """Take in z as event n of its stream. Overwrites the oldest value, so labels are scored before."""
     spans = fixed[0]["spans"]
     slots = fixed[0]["slots"]
     least = fixed[0]["least"]

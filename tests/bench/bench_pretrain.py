@@ -1,8 +1,8 @@
-"""What a base learnt from January to June in New York is worth in July, and for 27 car parks, beside a cold start.
+"""What a base learnt from January to June in New York is worth in July, and for 27 car parks, beside other starts.
 
 Each start folds the history as a worker would; errors are squared, by the last value's, means over the streams: in July
 those of each one's first 500 events, of car parks those from event 20 on. It takes a few minutes. With `--run` a worker
-forecasts the same events of July on a Kafka, cold and from the base, and its output is scored.
+forecasts the same events of July on a Kafka, from nothing and from the base, and its output is scored.
 """
 
 import argparse
@@ -33,7 +33,8 @@ CHECKPOINT, RATE, LEARNS = (
 )
 BASE = {CHECKPOINT: "./base"}
 STARTS: dict[str, dict[str, str]] = {
-    "cold": {},
+    "nothing": {CHECKPOINT: "none"},
+    "what is shipped": {},
     "from the base": BASE,
     **{f"from the base, rate {rate}": BASE | {RATE: rate} for rate in ("0.0005", "0.004", "0.008")},
     "from the base, learning off": BASE | {LEARNS: "false"},
@@ -109,9 +110,9 @@ def by_backtest(folder: Path) -> None:
 
 
 def by_run(folder: Path) -> None:
-    """Print what a worker says cold and from the base."""
+    """Print what a worker says from nothing and from the base."""
     with local_kafka() as kafka:
-        for words, model in (("cold", {}), ("from the base", {"checkpoint": folder / "base"})):
+        for words, model in (("nothing", {"checkpoint": "none"}), ("from the base", {"checkpoint": folder / "base"})):
             ratios, adopted = run_errors(kafka.bootstrap_servers, folder, words.replace(" ", "-"), model)
             figures = " ".join(f"{ratio:.3f}" for ratio in ratios)
             print(f"july       {words:28} forecast  {figures}; weights adopted {adopted} times", flush=True)

@@ -150,7 +150,7 @@ def caption(plan: Plan) -> str:
     """Return what made a picture: version, date and the settings that are not the defaults."""
     usual = Settings().meaning()
     changed = [f"{name} = {value}" for name, value in plan.settings.items() if usual.get(name) != value]
-    base = [f"from {plan.base}"] if plan.base not in ("", BASE) else []
+    base = [] if plan.base == BASE else [f"from {plan.base or 'nothing'}"]
     settings = ", ".join([*changed, *base]) or "default settings"
     return "\n".join(wrap(f"foldcast {__version__}, {datetime.now(UTC):%Y-%m-%d}, {settings}", CAPTION))
 

@@ -59,6 +59,8 @@ def main(given: argparse.Namespace, settings: "Settings") -> int:
 
     model = settings.model.model_copy(update={"checkpoint": given.base or NO_BASE})
     plan = Plan.of(settings.model_copy(update={"model": model}))
+    if plan.checkpoint is None and given.base not in (None, NO_BASE):
+        raise Refusal(f"--from {given.base} gives {plan.base}: set [model] as it was trained, or leave --from out")
     if plan.base:
         print(f"weights to begin with: {plan.base}", file=sys.stderr)
     schedule = Schedule(seed=settings.model.seed)

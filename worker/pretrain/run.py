@@ -44,8 +44,10 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
         for after in _epochs(network, data, state, schedule):
             state = after
             figures = {"held out": json.dumps(_figures(score(network, state.best, data), network))}
-            ended = state.over(schedule) and (schedule.cool_down > 0 or state.epoch < schedule.epochs)
-            kept.write(out, network, state, header | figures, not ended)
+            more = (
+                not schedule.cool_down and state.epoch < state.best_epoch + schedule.patience
+            )  # epochs may be asked for
+            kept.write(out, network, state, header | figures, more or not state.over(schedule))
     except TrainingError as error:
         raise Refusal(str(error)) from error
     except KeyboardInterrupt:
@@ -116,7 +118,9 @@ def _report(words: str, before: Score, after: Score, network: Network) -> Iterat
 def _by_source(sources: Sequence[Source], network: Network, state: State) -> Iterator[str]:
     """Each source's own held-out error by the last value's, at each horizon, or some where they are many."""
     horizons = network.shape.horizons
-    shown = [j for j, h in enumerate(horizons) if len(horizons) <= COLUMNS or h in LOOKS]
+    shown = [*range(0, len(horizons), -(-len(horizons) // COLUMNS))]
+    if len(horizons) > COLUMNS and {*LOOKS} <= {*horizons}:
+        shown = [horizons.index(h) for h in LOOKS]
     yield " ".join([f"{'held out of':24}", f"{'labels':>10}", *(f"{horizons[j]:>7}" for j in shown)])
     for source in sources:
         found = score(network, state.best, source.sequences)

@@ -119,7 +119,7 @@ def test_the_corpus_and_the_topic_are_not_learnt_from_together(
 def begins_with(capsys: pytest.CaptureFixture[str], file: Path) -> str:
     capsys.readouterr()
     assert main(["backtest", str(file)]) == 0
-    return next((line for line in capsys.readouterr().out.splitlines() if "base" in line), "")
+    return next((line for line in capsys.readouterr().out.splitlines() if line.startswith("weights to")), "")
 
 
 def test_the_shipped_base_is_begun_with_by_its_name_where_it_fits(
@@ -127,7 +127,7 @@ def test_the_shipped_base_is_begun_with_by_its_name_where_it_fits(
 ) -> None:
     shipped, mine = tmp_path / "shipped.safetensors", history(tmp_path / "mine.csv")
     monkeypatch.setattr(plan, "base_file", lambda cell: shipped if cell != "lstm" else tmp_path / "none")
-    assert begins_with(capsys, mine) == "weights to begin with: nothing, as no base has cell = gru"
+    assert begins_with(capsys, mine) == "weights to begin with: nothing, as there is no shipped.safetensors"
     monkeypatch.setenv("FOLDCAST_MODEL__CHECKPOINT", "none")
     assert begins_with(capsys, mine) == ""
     assert main(["pretrain", "--corpus", "--epochs", "2", "--out", str(shipped)]) == 0
@@ -137,6 +137,23 @@ def test_the_shipped_base_is_begun_with_by_its_name_where_it_fits(
     words = "it was trained with cell = gru, and here it is cell = rnn_tanh"
     assert begins_with(capsys, mine) == f"weights to begin with: nothing, as the base does not fit: {words}"
     assert plan.Plan.of(Settings()).network().updates == 0, "with the high early rate of weights that know nothing"
+    assert main(["pretrain", str(mine), "--from", "base", "--out", str(tmp_path / "mine")]) == 1
+    assert f"--from base gives nothing, as the base does not fit: {words}: set [model]" in capsys.readouterr().err
+    shipped.write_bytes(shipped.read_bytes()[:-1])
+    assert main(["backtest", str(mine)]) == 1
+    assert "the base is damaged: " in capsys.readouterr().err
+
+
+def test_a_training_of_the_corpus_that_ended_does_not_go_on_with_more_epochs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "base"
+    assert main(["pretrain", "--corpus", "--epochs", "2", "--out", str(out)]) == 0
+    ended = out.read_bytes()
+    assert not Checkpoint.load(ended).training
+    assert main(["pretrain", "--corpus", "--epochs", "3", "--out", str(out)]) == 1, "its rate has fallen"
+    assert "is no interrupted training of this history" in capsys.readouterr().err
+    assert out.read_bytes() == ended
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm"])
@@ -154,4 +171,4 @@ def test_the_shipped_base_fits_the_defaults_and_any_horizons_up_to_48(
     assert np.array_equal(heads[0][-1], heads[1][1])
     assert np.array_equal(heads[1][2], heads[2][0])
     beyond = plan.Plan.of(Settings(model={"cell": cell, "horizons": (24, 49)}))
-    assert beyond.base.startswith("nothing, as the base does not fit: it was trained with horizons = 1,2,3")
+    assert beyond.base.startswith("nothing, as the base does not fit: it was trained with horizons = 1,2,3,...,48, and")
