@@ -58,11 +58,8 @@ class Plan:
     def _with_base(self, path: str) -> "Plan":
         """As it is, and with the checkpoint in words. Raises Refusal where the checkpoint does not fit."""
         if self.checkpoint is None:
-            return (
-                self
-                if path == NO_BASE
-                else replace(self, base=f"nothing, as there is no {base_file(self.method.cell).name}")
-            )
+            missing = base_file(self.method.cell).name
+            return self if path == NO_BASE else replace(self, base=f"nothing, as there is no {missing}")
         try:
             found = Checkpoint.load(self.checkpoint)
             found.check({"features": ",".join(features.NAMES)})
@@ -123,8 +120,10 @@ def base_file(cell: Cell) -> Path:
 def _checkpoint(settings: Settings) -> bytes | None:
     """First weights from a file. Raises Refusal where it is not there."""
     path = settings.model.checkpoint
+    if path == NO_BASE:
+        return None
     file = base_file(settings.model.cell) if path == BASE else Path(path)
-    if path == NO_BASE or (path == BASE and not file.exists()):
+    if path == BASE and not file.exists():
         return None
     try:
         return file.read_bytes()

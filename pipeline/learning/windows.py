@@ -195,10 +195,9 @@ def sample(rows: Rows, active: Bools, method: Method, streams: int, seed: int, b
     saved = start // SAVE_EVERY % (ring(method) // SAVE_EVERY)
     coarse = Packing.of(method)
     inputs = np.zeros((*place.shape, method.inputs), np.float32)
-    own = WIDTH
     seen = rows["window_inputs"][row, place]
-    inputs[:, :, :own] = PLAIN[seen] * np.float32(CLIP) if coarse.numbers else seen
-    inputs[:, :, own : own + TIMES] = times(rows["window_time"][row, place].astype(np.int64) * coarse.tick_ms)
+    inputs[:, :, :WIDTH] = PLAIN[seen] * np.float32(CLIP) if coarse.numbers else seen
+    inputs[:, :, WIDTH : WIDTH + TIMES] = times(rows["window_time"][row, place].astype(np.int64) * coarse.tick_ms)
     hidden = rows["window_hidden"][row, saved] / np.float32(ROOT if coarse.hidden else 1)
     labels = rows["window_labels"][row, place]
     if coarse.numbers:

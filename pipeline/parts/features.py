@@ -48,7 +48,6 @@ def build(rows: Rows, events: Events, fixed: Fixed) -> None:
         prev = row["slot_before"][0]
         s = row["step_scale"]
         sd = row["spread"]
-        times = WIDTH
         x[:] = 0.0
         if s > 0.0:
             x[0] = min(max(row["changes"][0] / s, -CLIP), CLIP)
@@ -63,12 +62,12 @@ def build(rows: Rows, events: Events, fixed: Fixed) -> None:
                 x[OWN + f] = min(max((profile[k] - z) / scale[k], -CLIP), CLIP)
         day = 2.0 * np.pi * (time_ms % DAY_MS) / DAY_MS
         week = 2.0 * np.pi * (time_ms % WEEK_MS) / WEEK_MS
-        x[times] = np.sin(day)
-        x[times + 1] = np.cos(day)
-        x[times + 2] = np.sin(2.0 * day)
-        x[times + 3] = np.cos(2.0 * day)
-        x[times + 4] = np.sin(week)
-        x[times + 5] = np.cos(week)
+        x[WIDTH] = np.sin(day)
+        x[WIDTH + 1] = np.cos(day)
+        x[WIDTH + 2] = np.sin(2.0 * day)
+        x[WIDTH + 3] = np.cos(2.0 * day)
+        x[WIDTH + 4] = np.sin(week)
+        x[WIDTH + 5] = np.cos(week)
 
 
 PART = Part(look_ahead=(build,))

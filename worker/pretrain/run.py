@@ -44,10 +44,10 @@ def run(sources: Sequence[Source], plan: Plan, schedule: Schedule, out: Path, ab
         for after in _epochs(network, data, state, schedule):
             state = after
             figures = {"held out": json.dumps(_figures(score(network, state.best, data), network))}
-            more = (
-                not schedule.cool_down and state.epoch < state.best_epoch + schedule.patience
-            )  # epochs may be asked for
-            kept.write(out, network, state, header | figures, more or not state.over(schedule))
+            goes_on = not state.over(schedule)
+            if not schedule.cool_down:  # more epochs may be asked for
+                goes_on = state.epoch < state.best_epoch + schedule.patience
+            kept.write(out, network, state, header | figures, goes_on)
     except TrainingError as error:
         raise Refusal(str(error)) from error
     except KeyboardInterrupt:
