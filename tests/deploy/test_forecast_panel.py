@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pipeline.method import Method
+from tests.rigs.methods import SMALL
 from tests.rigs.panel import BOARD, QUERIES, VARIABLES, asked
 from tests.rigs.postgres import Postgres
 from tests.rigs.rows import folded
@@ -23,7 +23,7 @@ DAYS = ("1970-01-01", "1970-01-02")
 @pytest.fixture
 def filled(postgres: Postgres) -> Postgres:
     """A database with the rows of one stream, one of its values far off."""
-    method = Method(horizons=(1, 3), hidden_size=8)
+    method = SMALL
     values = [n % 4 + (1000.0 if n == SPIKE else n / 3) for n in range(60)]
     topics = Topics("events", "forecasts", "bad", "log", rows="rows")
     rows = [m.value.decode() for m in row_messages(folded(values, method), method, "gru8-0", topics, 0) if m.value]

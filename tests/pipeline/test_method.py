@@ -16,7 +16,7 @@ from tests.rigs.shard_rigs import Record, fold, restless, shard_of
 from worker.demo import newyork
 
 HOUR = 3_600_000
-METHOD = Method(horizons=(1, 3, 6, 12), hidden_size=16, fine_rings=True, max_gap=10**9)
+METHOD = Method(hidden_size=16, fine_rings=True, max_gap=10**9)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -145,8 +145,8 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
         METHOD, hourly(300), np.where(np.arange(300) == 3, -9999.0, walk(17, 300)), None,
     ),
     "a trend that ends": (METHOD, hourly(500), walk(18, 500) + np.exp(np.minimum(np.arange(500), 300) / 40), None),
-    "trends that stop and start": (replace(METHOD, horizons=(1, 3, 6, 12, 24)), hourly(740), trends(740), None),
-    "a tank that runs empty": (replace(METHOD, horizons=(1, 6, 24)), hourly(800), tank(800), None),
+    "trends that stop and start": (METHOD, hourly(740), trends(740), None),
+    "a tank that runs empty": (METHOD, hourly(800), tank(800), None),
     "every half hour": (METHOD, hourly(1)[0] + HOUR // 2 * np.arange(700), half_hours(700), None),
     "every minute or so": (METHOD, minutes(3200), walk(19, 3200) + 3 * np.sin(np.arange(3200) / 229), None),
     "every 40 minutes": (METHOD, hourly(1)[0] + HOUR * 2 // 3 * np.arange(400), half_hours(400), None),
@@ -155,7 +155,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "levels that come back": (METHOD, hourly(900), two_levels(900), None),
     "a gap inside a level": (METHOD, hourly(600)[GAP], two_levels(600)[GAP], None),
     "weekends": (METHOD, hourly(1000), weekends(1000), None),
-    "weekends, no weekly table": (replace(METHOD, weekly="off"), hourly(700), weekends(700), None),
+    "weekends, no weekly table": (replace(METHOD, weekly="off", cell="lstm"), hourly(700), weekends(700), None),
     "steps and stays, never below 0": (METHOD, hourly(700), stairs(19, 700), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip
@@ -294,15 +294,15 @@ def test_a_spike_that_goes_back_is_held_once_the_stream_is_known_for_it() -> Non
 def test_nobody_is_heard_at_a_horizon_before_its_first_label() -> None:
     """A network that learnt of strangers speaks at once; a stream's first forecasts a day ahead are the last value."""
     records = [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(walk(17, 100))]
-    said = fold(shard_of(replace(METHOD, horizons=(1, 24))), records)
-    assert np.array_equal(said.mean[:23, 1], said.value[:23]), "the season says so too: it is the same slot"
-    assert (said.mean[24:, 1] != said.value[24:]).all()
+    said = fold(shard_of(METHOD), records)
+    assert np.array_equal(said.mean[:23, -1], said.value[:23]), "the season says so too: it is the same slot"
+    assert (said.mean[24:, -1] != said.value[24:]).all()
     assert (said.mean[2:20, 0] != said.value[2:20]).all(), "one step ahead labels come soon"
 
 
 def test_a_stream_that_stood_still_at_first_does_not_believe_a_strangers_network_either() -> None:
     """Forecasts of no change have no scale, so no label ever says what they were worth: they are not counted."""
-    method, quiet = replace(METHOD, horizons=(1, 12, 24)), 130
+    method, quiet = METHOD, 130
     value = 50 + np.cumsum(np.random.default_rng(1).normal(size=200) * (np.arange(200) >= quiet))
     records = [Record(i, "a", HOUR * i, 0, float(v)) for i, v in enumerate(value)]
     silent, speaks = (

@@ -21,10 +21,11 @@ from pipeline.learning.fine_tune import Schedule
 from pipeline.method import Cell, Method
 from pipeline.network.model import Network, Shape, Weights
 from pipeline.shard import Shard
+from tests.rigs.methods import SMALL
 from tests.rigs.shard_rigs import said
 from worker.demo.newyork import events
 
-METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
+METHOD = SMALL
 CELLS: tuple[Cell, ...] = ("rnn_tanh", "rnn_relu", "gru", "lstm")
 HOURS, STREAMS = 130, 18
 CUT = 90 * STREAMS - 7  # in the middle of an hour, and of what was read

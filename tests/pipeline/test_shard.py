@@ -20,6 +20,7 @@ from pipeline.parts import scales
 from pipeline.parts.features import times
 from pipeline.records import fixed, layout
 from pipeline.shard import Shard
+from tests.rigs.methods import FINE, SMALL, TWO_LAYERS, WIND
 from tests.rigs.shard_rigs import (
     SETTINGS,
     Record,
@@ -35,12 +36,12 @@ from tests.rigs.shard_rigs import (
     state,
 )
 
-METHOD = Method(horizons=(1, 2, 5), quantiles=(0.1, 0.5, 0.9), hidden_size=16, covariates=("wind",), max_gap=20)
+METHOD = replace(WIND, max_gap=20)
 MORTAL = replace(METHOD, stream_ttl_ms=60_000)
 METHODS = {
     "gru": METHOD,
-    "lstm of two layers": replace(MORTAL, cell="lstm", layers=2),
-    "tanh, all horizons": replace(METHOD, cell="rnn_tanh", horizons=(1, 3, 6, 12, 24), hidden_size=32),
+    "lstm of two layers": replace(TWO_LAYERS, stream_ttl_ms=60_000),
+    "tanh, all horizons": Method(cell="rnn_tanh", covariates=("wind",), max_gap=20),
     "relu, trades": replace(MORTAL, cell="rnn_relu", same_time="accept"),
 }
 N = 400
@@ -88,7 +89,7 @@ def test_a_wave_taken_in_pieces_gives_the_bits_of_one_piece(at_once: int, monkey
     assert folded() == whole
 
 
-@pytest.mark.parametrize("method", [METHOD, replace(MORTAL, profile="lite", transform="log")], ids=["full", "lite log"])
+@pytest.mark.parametrize("method", [METHOD, Method(profile="lite", transform="log")], ids=["full", "lite log"])
 def test_every_number_of_a_forecast_is_put_there(method: Method, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever was in its memory, in waves of one event and of many."""
     log = [record._replace(value=math.exp(record.value / 10)) for record in make_log(1, N, method)]
@@ -240,7 +241,7 @@ def test_later_events_change_no_earlier_forecast_even_in_one_batch(until: int, s
 
 def test_an_event_is_scored_before_anything_learns_from_it_and_then_learnt_once() -> None:
     """Errors are of the forecasts made h events ago, in the scales as they were; so are bands and `expected`."""
-    method, values = replace(METHOD, covariates=()), np.cumsum(np.random.default_rng(7).normal(size=60))
+    method, values = SMALL, np.cumsum(np.random.default_rng(7).normal(size=60))
     shard, twin, said_before = shard_of(method), np.zeros(1, layout(method)), []
     for n, z in enumerate(values.tolist()):
         units = twin["scale"][0].copy()
@@ -294,9 +295,9 @@ def test_a_batch_without_events_moves_the_position() -> None:
 
 
 def test_a_gap_of_more_than_max_gap_steps_forgets_the_hidden_state_only() -> None:
-    first = [Record(i, "a", 1000 * i, 0, float(i % 7), (0.0,)) for i in range(30)]
-    near, far = (Record(30, "a", 29_000 + gap, 0, 3.0, (0.0,)) for gap in (20_000, 20_001))
-    method = replace(METHOD, fine_rings=True)  # so that what the network saw can be read to the bit
+    first = [Record(i, "a", 1000 * i, 0, float(i % 7)) for i in range(30)]
+    near, far = (Record(30, "a", 29_000 + gap, 0, 3.0) for gap in (20_000, 20_001))
+    method = replace(FINE, max_gap=20)  # so that what the network saw can be read to the bit
     shards = [shard_of(method) for _ in range(2)]
     fold(shards[0], [*first, near])
     fold(shards[1], [*first, far])

@@ -15,11 +15,11 @@ from pipeline.durable.image import MARKER_KEY, REFUSED_PREFIX, Refused, read_ima
 from pipeline.events import Decoder, Format
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule
-from pipeline.method import Method
 from pipeline.network.model import Shape
 from pipeline.shard import Shard
 from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, GROUP, INPUT, OUTPUT, ROWS, MemoryBroker, MemoryCluster
 from tests.rigs.memory_log import Transaction
+from tests.rigs.methods import SMALL
 from tests.rigs.networks import with_head
 from worker.broker.contract import BrokerError, CommitError, Message, Polled, Records, Topics
 from worker.dead_letters import DeadLetterCatch, dead_letters
@@ -37,7 +37,7 @@ from worker.rows import row_messages
 from worker.trainer.messages import Answer, Offer, TrainerSetup
 from worker.trainer.work import Trainer
 
-METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
+METHOD = SMALL
 SCHEDULE = Schedule(every_events=8, streams=4, learning_rate=0.05)
 TOPICS = Topics(INPUT, OUTPUT, DEAD_LETTERS, CHANGELOG, GROUP, ROWS)
 FAILURES = ("refused", "unknown, committed", "unknown, not committed")

@@ -15,7 +15,7 @@ from worker.settings.kafka import Kafka
 
 
 def test_a_null_key_is_counted_and_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    records = [LogRecord(*record) for record in cold_start(shard_of(Method(hidden_size=4)))]
+    records = [LogRecord(*record) for record in cold_start(shard_of(Method(hidden_size=8)))]
     null = LogRecord(None, b"four")
 
     def whole(*_: object) -> Iterator[LogRecord]:

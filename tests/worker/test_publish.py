@@ -4,6 +4,7 @@ import hashlib
 import json
 import math
 import struct
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipeline.method import Method
 from pipeline.network.model import Shape
 from pipeline.rounding import significant
 from pipeline.shard import Shard
+from tests.rigs.methods import MEDIAN, SMALL
 from tests.rigs.networks import with_head
 from worker import __version__
 from worker.broker.contract import Message, Records, Topics
@@ -26,7 +28,7 @@ from worker.dead_letters import FRAMING_BYTES, MESSAGE_BYTES, SHOWN_BYTES, BadRe
 from worker.observe.log import JsonLines, TextLines
 from worker.publish import forecast_messages
 
-METHOD = Method(horizons=(1, 3), quantiles=(0.025, 0.1, 0.5, 0.9, 0.975), hidden_size=8)
+METHOD = SMALL
 TOPICS = Topics("readings", "forecasts", "bad", "log", "group", source="id")
 VERSION = "gru8-0"
 LIMIT = 1_000_000  # bytes of a dead letter
@@ -129,7 +131,7 @@ def test_expected_is_what_the_forecast_before_said_and_outside_is_by_its_band() 
 
 
 def test_without_a_band_nothing_is_expected() -> None:
-    median = Method(horizons=(1,), quantiles=(0.5,))
+    median = MEDIAN
     said = Forecasts.blank(1, median)._replace(name=["s"])
     said.mean[:], said.expected[:] = 1, 1
     [message] = forecast_messages(said, median, VERSION, TOPICS, 0)
@@ -149,7 +151,7 @@ def test_names_in_any_script_survive() -> None:
 )
 def test_no_number_of_a_forecast_is_ever_missing_or_infinite(values: list[float], transform: str) -> None:
     assume(values)
-    method = Method(horizons=(1, 3), hidden_size=8, transform=transform)  # type: ignore[arg-type]
+    method = replace(METHOD, transform=transform)  # type: ignore[arg-type]
     values = [abs(v) or 1.0 for v in values] if transform == "log" else values
     _, messages = fold([event(n, v) for n, v in enumerate(values)], method)
     assert len(messages) == len(values)

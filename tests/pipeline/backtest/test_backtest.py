@@ -33,6 +33,7 @@ from pipeline.network.model import Network, Shape
 from pipeline.parts.experts import part_names
 from pipeline.parts.regression import BOUND
 from pipeline.shard import Shard
+from tests.rigs.methods import SMALL, WIND
 from tests.rigs.shard_rigs import restless, said, said_of
 from worker.backtest.columns import HistoryError
 from worker.backtest.files import records
@@ -43,7 +44,7 @@ from worker.demo.newyork import events
 from worker.plan import Plan
 from worker.refusal import Refusal, WrongUsage
 
-METHOD = Method(horizons=(1, 3), hidden_size=8)
+METHOD = SMALL
 HOUR_MS = 3_600_000
 STREAMS, N = 5, 120
 
@@ -504,7 +505,7 @@ def test_bad_rows_are_refused_by_reason_and_the_rest_goes_on(
         '"a",1704326400.5,4,',
     ]
     form = Format(covariates=("wind",))
-    plan = plan_of(replace(METHOD, covariates=("wind",)), form)
+    plan = plan_of(WIND, form)
     whole = result(written(tmp_path, "\n".join(rows)), plan=plan)
     assert whole["streams"]["a"]["events"] == 3
     assert whole["refused"] == {
@@ -752,7 +753,7 @@ def test_what_is_dropped_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 
 def test_walks_are_covered_as_often_as_said(tmp_path: Path) -> None:
-    method = Method(hidden_size=8)
+    method = Method()
     scoring = Scoring(method, 300)
     values = np.cumsum(np.random.default_rng(6).normal(size=(3000, 4)), axis=0)
     some = (
@@ -853,7 +854,6 @@ def test_an_update_comes_after_so_many_accepted_events_and_not_after_others(tmp_
 
 
 HOURS = 330
-LEARNT = Method(horizons=(1, 3), hidden_size=8, window=8)
 
 
 @cache
@@ -900,7 +900,7 @@ def finite(forecasts: Forecasts, shard: Shard) -> bool:
 @pytest.mark.parametrize("times", [1, 10, 200, 1000])
 def test_a_rate_that_is_far_too_high_is_rolled_back(times: float) -> None:
     schedule = Schedule(learning_rate=2e-3 * times)
-    forecasts, (shard,), (trainer,), _ = told(weather_records(), LEARNT, schedule)
+    forecasts, (shard,), (trainer,), _ = told(weather_records(), METHOD, schedule)
     assert finite(forecasts, shard)
     assert trainer.counts["updates"] > 80
     assert worth(trainer, shard, forecasts) < 1.1, "at the end no worse than the last value, but for a little"
@@ -910,7 +910,7 @@ def test_a_rate_that_is_far_too_high_is_rolled_back(times: float) -> None:
 
 @pytest.mark.parametrize("change", [spikes, holes, stuck])
 def test_bad_data_leaves_forecasts_finite_and_weights_unharmed(change: Any) -> None:
-    forecasts, (shard,), (trainer,), _ = told(weather_records(change), LEARNT, Schedule())
+    forecasts, (shard,), (trainer,), _ = told(weather_records(change), METHOD, Schedule())
     assert finite(forecasts, shard)
     assert trainer.counts["updates"] > 70
     assert trainer.counts["nonfinite"] == 0

@@ -1,6 +1,7 @@
 """A changelog that does not hold a whole image is refused with a sentence; a whole one is read as it was."""
 
 import json
+from dataclasses import replace
 
 import msgspec
 import numpy as np
@@ -21,11 +22,11 @@ from pipeline.durable.image import (
     refused_key,
     weights_key,
 )
-from pipeline.method import Method
 from pipeline.shard import Shard
+from tests.rigs.methods import SMALL
 from tests.rigs.shard_rigs import batch_of, fold, make_log, restless, shard_of
 
-METHOD = Method(horizons=(1, 2), hidden_size=8)
+METHOD = SMALL
 Log = list[tuple[bytes, bytes | None]]
 
 
@@ -124,7 +125,7 @@ def test_another_method_is_refused_in_words(changelog: Log) -> None:
     words = "events.same_time was the default and is 'drop'; model.cell was 'gru' and is 'lstm'"
     with pytest.raises(ImageError, match=f"^{words}$"):
         other.load(marker_of(changelog), image.pages)
-    wider = Method(horizons=(1, 2), hidden_size=16)
+    wider = replace(METHOD, hidden_size=16)
     with pytest.raises(ImageError, match="another version of the method"):
         shard_of(wider).load(marker_of(changelog), image.pages)
 

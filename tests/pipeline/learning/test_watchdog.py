@@ -15,10 +15,10 @@ from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.records import layout, published
 from pipeline.shard import Shard
+from tests.rigs.methods import LATER, SMALL
 from tests.rigs.shard_rigs import Record, fold, make_log, restless, shard_of
 
-METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
-LATER = Method(horizons=(3, 8), cell="rnn_tanh", layers=2, hidden_size=8, window=8)
+METHOD = SMALL
 
 
 class Seen(NamedTuple):

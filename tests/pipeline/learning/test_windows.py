@@ -16,17 +16,15 @@ from pipeline.records import fixed, layout, published
 from pipeline.shard import Shard
 from pipeline.table import Table
 from pipeline.wave import Wave
+from tests.rigs.methods import FINE, LATER, ONE
 from tests.rigs.shard_rigs import Record, events_of, fold, make_log, restless, shard_of
 
 METHODS = {
-    "one horizon": Method(horizons=(1,), hidden_size=8, window=8, fine_rings=True),
-    "lstm": Method(horizons=(1, 2, 5), cell="lstm", hidden_size=8, window=16, fine_rings=True),
-    "two layers, not from 1 on": Method(
-        horizons=(3, 8), cell="rnn_tanh", layers=2, hidden_size=8, window=8, fine_rings=True
-    ),
+    "one horizon": ONE,
+    "lstm": replace(FINE, cell="lstm", window=16),
+    "two layers, not from 1 on": LATER,
     "lstm of two layers, as long as it gets": Method(cell="lstm", layers=2, hidden_size=8, fine_rings=True),
 }
-SMALL = Method(horizons=(1, 3), hidden_size=8, window=8, fine_rings=True)
 FIRST_MS, STEP_MS = 1_700_000_000_000, 1000
 GAP_MS = 500 * STEP_MS  # longer than max_gap steps
 
@@ -134,10 +132,10 @@ def test_a_row_keeps_what_a_plain_list_says_of_its_last_events(name: str) -> Non
 def test_an_arrived_label_is_masked_where_the_jump_is_too_large_or_nothing_has_moved() -> None:
     values = walk(60)
     values[40:] += 1e6  # believed at 41
-    shard = shard_of(SMALL)
+    shard = shard_of(FINE)
     fold(shard, log_of({"jumps": values, "still": np.full(60, 3.0)}))
     jumps, still = (shard.table.rows["window_labels"][shard.table.index[name]] for name in ("jumps", "still"))
-    size = kept(SMALL)
+    size = kept(FINE)
     assert np.isnan(jumps[40 % size, 0])
     assert np.isnan(jumps[38 % size, 1])
     assert not np.isnan(jumps[37 % size]).any()
@@ -153,10 +151,10 @@ def test_an_arrived_label_is_masked_where_the_jump_is_too_large_or_nothing_has_m
     ],
 )  # fmt: skip
 def test_a_label_is_capped_at_8_scales_and_masked_beyond_50(y: float, expected: float) -> None:
-    rows = np.zeros(1, layout(SMALL))
+    rows = np.zeros(1, layout(FINE))
     rows["window_labels"][:] = math.nan
     far = (2 + 4 * y) / 2
-    windows.label(rows, events_of(SMALL, n=6, label=[y, far]), fixed(SMALL))
+    windows.label(rows, events_of(FINE, n=6, label=[y, far]), fixed(FINE))
     assert rows["window_labels"][0, 5, 0] == pytest.approx(expected, nan_ok=True)
     wanted = min(8.0, max(-8.0, far)) if abs(far) <= 50 else math.nan
     assert rows["window_labels"][0, 3, 1] == pytest.approx(wanted, nan_ok=True)
@@ -166,7 +164,7 @@ def test_a_label_is_capped_at_8_scales_and_masked_beyond_50(y: float, expected: 
 @pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "rnn_relu", "lstm"])
 def test_eight_bits_keep_the_first_digit_or_two(cell: Cell) -> None:
     """To half a step of a signed square root, and the time to ten seconds; an unbounded hidden state as it is."""
-    fine = Method(horizons=(1, 3), cell=cell, hidden_size=8, window=8, fine_rings=True)
+    fine = replace(FINE, cell=cell)
     values = walk(80)
     values[70] += 1e6  # a jump, whose label is masked
     samples = []
@@ -281,7 +279,7 @@ def test_replaying_a_window_from_its_saved_state_ends_where_step_did(name: str) 
 
 
 def test_a_sample_has_both_windows_of_at_most_so_many_streams() -> None:
-    shard, streams = rig(SMALL, 60, streams=12)
+    shard, streams = rig(FINE, 60, streams=12)
     whole = shard.windows(12)
     assert whole is not None
     assert whole.inputs.shape[1] == 24
@@ -297,7 +295,7 @@ def test_a_sample_has_both_windows_of_at_most_so_many_streams() -> None:
 
 @pytest.mark.parametrize("most", [4, 8])
 def test_a_sample_is_the_same_at_the_same_position_and_another_at_others(most: int) -> None:
-    shard, streams = rig(SMALL, 60, streams=12)
+    shard, streams = rig(FINE, 60, streams=12)
     one, other = shard.windows(most), shard.windows(most)
     assert one is not None
     assert other is not None
@@ -331,11 +329,11 @@ def test_a_sample_does_not_depend_on_how_the_log_was_cut(name: str) -> None:
 
 
 def test_a_sensor_that_is_stuck_is_left_out_until_it_moves() -> None:
-    n = 41 + kept(SMALL)
+    n = 41 + kept(FINE)
     values = {"moves": walk(n + 9), "stuck": np.concatenate([walk(40, 2), np.full(n - 40, 5.0)])}
     log = log_of(values)
-    streams = {name: told(log, name, (), SMALL) for name in values}
-    shard = shard_of(SMALL)
+    streams = {name: told(log, name, (), FINE) for name in values}
+    shard = shard_of(FINE)
     before = 2 * n - 2  # its first events that do not move are still beside one that did
     fold(shard, log[:before])
     sample = shard.windows(99)
@@ -353,10 +351,10 @@ def test_a_sensor_that_is_stuck_is_left_out_until_it_moves() -> None:
 
 
 def test_a_window_that_holds_what_is_not_finite_is_left_out_and_the_rest_stays() -> None:
-    shard, streams = rig(SMALL, 64, streams=3)
+    shard, streams = rig(FINE, 64, streams=3)
     whole = shard.windows(99)
     assert whole is not None
-    rows, size = shard.table.changing(np.arange(3)), kept(SMALL)
+    rows, size = shard.table.changing(np.arange(3)), kept(FINE)
     rows["window_inputs"][0, 60 % size, 2] = math.inf  # of s0's newest window
     rows["window_hidden"][1, (len(streams["s1"]) // 8 * 8 - 8) // 8 % (size // 8), 0, 0, 3] = math.nan
     sample = shard.windows(99)
@@ -371,7 +369,7 @@ def test_a_window_that_holds_what_is_not_finite_is_left_out_and_the_rest_stays()
 
 
 def test_there_is_no_sample_before_a_stream_has_a_whole_window() -> None:
-    shard, log = shard_of(SMALL), log_of({"a": walk(40), "b": walk(5)})
+    shard, log = shard_of(FINE), log_of({"a": walk(40), "b": walk(5)})
     assert shard.windows(99) is None
     sizes = []
     for record in log:
@@ -383,7 +381,7 @@ def test_there_is_no_sample_before_a_stream_has_a_whole_window() -> None:
 
 
 def test_a_removed_stream_teaches_nothing() -> None:
-    shard, streams = rig(SMALL, 60, streams=3)
+    shard, streams = rig(FINE, 60, streams=3)
     shard.table.remove(shard.table.index["s1"])
     sample = shard.windows(99)
     assert sample is not None
@@ -393,7 +391,7 @@ def test_a_removed_stream_teaches_nothing() -> None:
 def test_rings_have_room_for_both_windows_whatever_the_horizons() -> None:
     for longest in (1, 7, 8, 9, 24, 25, 48):
         for window in (8, 24):
-            method = replace(SMALL, horizons=(longest,), window=window)
+            method = replace(FINE, horizons=(longest,), window=window)
             assert windows.ring(method) == kept(method)
             assert windows.ring(method) % SAVE_EVERY == 0
             assert longest <= windows.older(method) < longest + SAVE_EVERY
@@ -420,7 +418,7 @@ def test_streams_that_have_fallen_silent_are_not_sampled() -> None:
 
 
 def test_a_hidden_state_that_is_not_finite_begins_anew() -> None:
-    method = Method(horizons=(1, 3), cell="rnn_relu", hidden_size=8, window=8, fine_rings=True)
+    method = replace(FINE, cell="rnn_relu")
     shard = shard_of(method)
     log = [Record(i, "s", 1_700_000_000_000 + 1000 * i, 1000 * i, float(np.sin(i))) for i in range(120)]
     fold(shard, log[:40])
@@ -449,7 +447,7 @@ def labels_in(sample: Windows, streams: dict[str, list[Told]]) -> set[tuple[str,
 @pytest.mark.parametrize("most", [4, 99])
 def test_labels_told_as_unlearnt_were_in_no_sample_before(most: int) -> None:
     """And of those that are in a sample for the first time, most are told."""
-    method = replace(SMALL, window=16)  # windows that follow each other overlap
+    method = METHODS["lstm"]  # windows that follow each other overlap
     values = {f"s{s}": walk(200, seed=s) for s in range(6)}
     log, shard = log_of(values), shard_of(method)
     streams = {name: told(log, name, (), method) for name in values}
@@ -474,8 +472,8 @@ def test_labels_of_a_stream_that_is_new_or_has_anothers_row_are_not_taken_for_le
     values = {f"s{s}": walk(200, seed=s) for s in range(4)}
     old, later = (log_of({name: values[name] for name in names}) for names in (("s0", "s1"), ("s2", "s3")))
     later = [record._replace(offset=len(old) + n) for n, record in enumerate(later[:100])]
-    shard, horizons = shard_of(SMALL), np.array(SMALL.horizons, np.float64)
-    streams = {name: told([*old, *later], name, (), SMALL) for name in values}
+    shard, horizons = shard_of(FINE), np.array(FINE.horizons, np.float64)
+    streams = {name: told([*old, *later], name, (), FINE) for name in values}
     fold(shard, old[:120])
     learnt = shard.windows(99)
     assert learnt is not None
@@ -497,7 +495,7 @@ def test_labels_of_a_stream_that_is_new_or_has_anothers_row_are_not_taken_for_le
 
 def test_of_the_first_sample_of_a_life_nothing_is_told_as_unlearnt() -> None:
     """What another life of the shard has learnt from, this one does not know."""
-    shard, _ = rig(SMALL, 60)
+    shard, _ = rig(FINE, 60)
     sample = shard.windows(99)
     assert sample is not None
-    assert windows.unlearnt(sample, np.array(SMALL.horizons, np.float64)).labels.size == 0
+    assert windows.unlearnt(sample, np.array(FINE.horizons, np.float64)).labels.size == 0

@@ -13,7 +13,7 @@ from pipeline.shard import Shard
 from tests.bench.regimes import REGIMES
 from tests.rigs.shard_rigs import Record, fold
 
-METHOD = Method(horizons=(1, 6))
+METHOD = Method()
 
 
 def told(values: Floats, method: Method = METHOD) -> Forecasts:

@@ -9,7 +9,7 @@ from pipeline.parts.fine import MIDDLE
 from pipeline.shard import Shard
 from tests.rigs.shard_rigs import Record, fold
 
-METHOD = Method(horizons=(1, 6))
+METHOD = Method()
 DAY_S = 86_400
 
 

@@ -54,7 +54,7 @@ def test_bands_find_back_after_months_of_one_constant() -> None:
     """Noise, 6,000 events of a stuck sensor, noise again: far from what they say, but back within some hundreds."""
     values = np.random.default_rng(16).normal(size=7000)
     values[500:6500] = values[499]
-    method = Method(horizons=(1, 6))
+    method = Method()
     quantiles = fold(Shard(method, Network(Shape.of(method)), 0, {}), records(values)).quantiles
     at = np.arange(6700, 6800)
     for j, h in enumerate(method.horizons):

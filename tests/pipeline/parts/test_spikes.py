@@ -1,7 +1,5 @@
 """What a suspect value counts as: the first is held, those after one that stayed are not, nor is what follows a gap."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -10,8 +8,9 @@ from pipeline.batch import Batch
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
+from tests.rigs.methods import ONE
 
-METHOD = Method(horizons=(1,), hidden_size=8)
+METHOD = ONE
 N, AT, HOUR_MS = 60, 40, 3_600_000
 CALM = np.random.default_rng(1).normal(size=N)
 
@@ -84,7 +83,7 @@ def test_a_first_suspect_is_forecast_from_as_it_is_and_teaches_the_mixture_nothi
     ],
 )
 def test_a_first_spike_of_any_size_is_published_as_numbers(value: Floats) -> None:
-    method, n = replace(METHOD, horizons=(1, 24)), len(value)
+    method, n = Method(), len(value)
     shard = Shard(method, Network(Shape.of(method)), 0, {})
     ms = 1_600_300_800_000 + np.arange(n) * HOUR_MS
     told = shard.advance(Batch(np.arange(n), ["s"] * n, ms, ms, value, np.zeros((n, 0)), n, n, np.zeros(n, np.int64)))

@@ -1,5 +1,7 @@
 """What a fold gave to learn from is what its rows keep, and held-out time is held out."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -8,9 +10,10 @@ from pipeline.method import Method
 from pipeline.pretraining import lanes
 from pipeline.pretraining.sequences import Collector, Sequences
 from pipeline.shard import Shard
+from tests.rigs.methods import FINE
 from tests.rigs.shard_rigs import Record, events_of, fold, make_log, restless
 
-METHOD = Method(horizons=(1, 3), hidden_size=4, window=8, fine_rings=True, max_gap=20)
+METHOD = replace(FINE, max_gap=20)
 BEGIN_MS, STEP_MS = 1_700_000_000_000, 3_600_000
 
 

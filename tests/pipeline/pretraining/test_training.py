@@ -10,15 +10,15 @@ from pipeline.backtest.inline import InlineTrainer
 from pipeline.backtest.scoring import Scoring
 from pipeline.events import Decoder, Format
 from pipeline.learning import fine_tune
-from pipeline.method import Method
 from pipeline.network.checkpoint import Checkpoint
 from pipeline.network.model import Network, Shape
 from pipeline.pretraining import training
 from pipeline.pretraining.sequences import Collector, Sequences
 from pipeline.pretraining.training import Schedule, State, TrainingError
 from pipeline.shard import Shard
+from tests.rigs.methods import SMALL
 
-METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
+METHOD = SMALL
 QUICK = Schedule(steps=24, piece=200, learning_rate=0.02, mean_over=20, warm_up=5, patience=2, epochs=12)
 BEGIN_MS, STEP_MS = 1_700_000_000_000, 3_600_000
 

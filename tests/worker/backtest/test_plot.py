@@ -16,15 +16,15 @@ from pipeline.backtest.scores import worst_first
 from pipeline.backtest.scoring import Scoring
 from pipeline.events import Decoder, Format
 from pipeline.forecasts import Forecasts, joined
-from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
+from tests.rigs.methods import ONE, SMALL
 from worker import __version__
 from worker.__main__ import main
 from worker.backtest import plot
 from worker.backtest.files import records
 
-METHOD = Method(horizons=(1, 3), hidden_size=8)
+METHOD = SMALL
 LONGEST = METHOD.longest
 BEGIN_S = 1_600_300_800  # whole weeks since 1970
 N = 300
@@ -240,7 +240,7 @@ def test_times_that_no_calendar_has_room_for_are_seconds(year: str, tmp_path: Pa
 
 
 def test_one_horizon_is_drawn_once(tmp_path: Path) -> None:
-    scoring = Scoring(Method(horizons=(2,), hidden_size=8), keep=20)
+    scoring = Scoring(ONE, keep=20)
     said_of(walks_csv(tmp_path, ("a",)), scoring)
     assert len(plot.figure(scoring.tallies, scoring.traces, scoring.method).axes) == 3
 

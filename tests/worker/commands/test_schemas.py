@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from jsonschema import Draft202012Validator
 from pipeline.events import Decoder, Format
 from pipeline.method import Method
 from tests.rigs.letters import Rig, letter
+from tests.rigs.methods import SMALL
 from tests.rigs.rows import folded
 from worker.__main__ import main
 from worker.broker.contract import Records, Topics
@@ -25,7 +27,7 @@ SCHEMAS = {file.name.removesuffix(".json"): json.loads(file.read_text()) for fil
 DOCUMENTS = ("asyncapi", "openapi")
 Headers = list[tuple[str, bytes]]
 TOPICS = Topics("readings", "forecasts", "bad", "log", rows="rows")
-METHOD = Method(horizons=(1, 3), hidden_size=8)
+METHOD = SMALL
 VALUES = [n % 4 + (1000.0 if n == 45 else n / 3) for n in range(50)]
 
 
@@ -48,7 +50,7 @@ def test_it_is_a_schema(name: str) -> None:
 @pytest.mark.parametrize("name", ["forecast", "row"])
 @pytest.mark.parametrize("quantiles", [(0.025, 0.1, 0.5, 0.9, 0.975), (1e-05, 0.0125, 0.5, 0.9875, 0.99999), (0.5,)])
 def test_what_a_worker_publishes_is_valid_and_has_no_other_field(name: str, quantiles: tuple[float, ...]) -> None:
-    records = records_of(name, Method(horizons=(1, 3), hidden_size=8, quantiles=quantiles))
+    records = records_of(name, replace(METHOD, quantiles=quantiles))
     for record in records:
         Draft202012Validator(SCHEMAS[name]).validate(record)
         assert not valid(name, {**record, "more": 1})

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
 
 import pytest
@@ -9,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.events import Decoder, Format
-from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.parts import admission
 from pipeline.shard import Shard
+from tests.rigs.methods import SMALL
 from worker.broker.restore import TopicRecord
 from worker.demo.auditor import Report, Rules, audit, expected
 
@@ -287,9 +288,7 @@ def test_its_verdicts_are_the_pipelines(rows: list[Row], same_time: str, positiv
 
 def pipelines(log: Log, rules: Rules) -> list[str]:
     transform = "log" if rules.positive else "none"
-    method = Method(
-        horizons=(1,), hidden_size=4, covariates=rules.covariates, same_time=rules.same_time, transform=transform
-    )
+    method = replace(SMALL, covariates=rules.covariates, same_time=rules.same_time, transform=transform)
     decoder = Decoder(Format(covariates=rules.covariates, positive=rules.positive, max_ahead_ms=rules.max_ahead_ms))
     _, offsets, timestamps, keys, bodies, _ = zip(*log, strict=True)
     batch, rejected = decoder.decode(offsets, timestamps, keys, bodies)

@@ -8,15 +8,15 @@ import pytest
 
 from pipeline.corpus.clock import Series
 from pipeline.corpus.families import FAMILIES
-from pipeline.method import Method
 from pipeline.network.checkpoint import Checkpoint
+from tests.rigs.methods import SMALL
 from worker import plan
 from worker.__main__ import main
 from worker.demo import open_data
 from worker.pretrain import corpus
 from worker.settings.settings import Settings
 
-METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
+METHOD = SMALL
 BEGIN_S, HOUR_MS = 1_600_300_800, 3_600_000
 
 

@@ -23,7 +23,7 @@ from worker.refusal import Refusal
 from worker.replay import history
 from worker.replay.history import image_of_then
 
-METHOD = Method(hidden_size=4)
+METHOD = Method(hidden_size=8)
 IMAGES = (0, 100, 200, 300)
 FAR = 10**12
 

@@ -14,12 +14,12 @@ import pytest
 from pipeline.learning.adoption import Adoption
 from pipeline.learning.fine_tune import Schedule, fine_tune
 from pipeline.learning.windows import Windows
-from pipeline.method import Method
 from pipeline.network.model import Network, Shape
+from tests.rigs.methods import SMALL
 from worker.trainer.link import TrainerLink
 from worker.trainer.messages import Answer, Offer, TrainerSetup
 
-METHOD = Method(horizons=(1, 3), hidden_size=8, window=8)
+METHOD = SMALL
 SHAPE = Shape.of(METHOD)
 LIMIT_S = 60.0
 
