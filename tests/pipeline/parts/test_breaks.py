@@ -135,7 +135,7 @@ def test_what_the_week_before_had_too_is_no_break(spikes: float) -> None:
 def test_two_levels_by_turns_do_not_move_what_is_remembered() -> None:
     turns = np.arange(1_500) // 61 % 2
     value = np.resize(CALM, 1_500) + JUMP * turns
-    assert by_last(value, 700)[2] < 0.6
+    assert by_last(value, 700)[-1] < 0.6
     assert folded(value)[0].table.rows[0]["broke_trust"] < 0.7
 
 

@@ -57,7 +57,7 @@ def test_bands_find_back_after_months_of_one_constant() -> None:
     method = Method()
     quantiles = fold(Shard(method, Network(Shape.of(method)), 0, {}), records(values)).quantiles
     at = np.arange(6700, 6800)
-    for j, h in enumerate(method.horizons):
+    for j, h in enumerate(method.horizons[:3]):
         inside = (quantiles[at, j, 0] <= values[at + h]) & (values[at + h] <= quantiles[at, j, -1])
         assert inside.mean() > 0.4
 
