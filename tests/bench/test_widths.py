@@ -83,6 +83,7 @@ def test_whoever_knows_the_variance_is_calibrated_and_best(walks: tuple[Origins,
         by_known = bench.figures(asked, made, known)
         assert 1 < by_known["by foldcast h=1"] < 1.03, method
         assert by_known["series better h=1"] == 0, method
+        assert max(by_known["by foldcast h=6"], by_known["by foldcast h=24"]) < 1.2, method
     scored = bench.figures(asked, known, known)
     assert scored["inside 80 % h=1"] == pytest.approx(80, abs=3)
     assert scored["inside 95 % h=1"] == pytest.approx(95, abs=2)
