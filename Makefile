@@ -38,12 +38,13 @@ faults: setup
 
 # A short round of what costs time, several minutes on two cores; docs/benchmarks.md has the long ones.
 # make bench PEERS=1: foldcast beside what else one would use, half an hour and more
-PEER_VENVS := .cache/peers-streaming/.installed .cache/peers-forecasting/.installed
+PEER_VENVS := $(patsubst %,.cache/peers-%/.installed,streaming forecasting volatility)
 LEARNING := --variant off FOLDCAST_FINE_TUNE__ENABLED=false --variant on FOLDCAST_FINE_TUNE__ENABLED=true
 bench: setup $(if $(PEERS),$(PEER_VENVS))
 ifdef PEERS
 	$(BIN)/python tests/bench/bench_peers.py
 	$(BIN)/python tests/bench/bench_peers_accuracy.py
+	$(BIN)/python tests/bench/bench_peers_widths.py
 else
 	$(BIN)/python tests/bench/bench_fold.py --runs 3
 	$(BIN)/python tests/bench/bench_restore.py --runs 3
@@ -98,6 +99,7 @@ lock: setup
 		$(BIN)/uv pip compile - $(LOCK) -o tests/bench/peers/streaming.lock
 	printf '%s\n' statsforecast==2.1.1 mlforecast==1.1.0 lightgbm==4.7.0 river==0.26.1 | \
 		$(BIN)/uv pip compile - $(LOCK) -o tests/bench/peers/forecasting.lock
+	echo 'arch==8.0.0' | $(BIN)/uv pip compile - $(LOCK) -o tests/bench/peers/volatility.lock
 	without=$$(sed -n 's/^\([a-z0-9-]*\)==.*/--no-emit-package \1/p' torch.lock); \
 	$(BIN)/uv pip compile pyproject.toml $(LOCK) -c torch.lock $$without -o requirements.lock; \
 	$(BIN)/uv pip compile pyproject.toml --extra test $(LOCK) -c torch.lock -c requirements.lock $$without -o test.lock
