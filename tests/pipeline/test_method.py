@@ -16,7 +16,7 @@ from tests.rigs.shard_rigs import Record, fold, restless, shard_of
 from worker.demo import newyork
 
 HOUR = 3_600_000
-METHOD = Method(hidden_size=16, fine_rings=True, max_gap=10**9)
+METHOD = Method(hidden_size=8, fine_rings=True, max_gap=10**9)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -132,11 +132,13 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
         np.where(np.random.default_rng(3).random((500, 2)) < 0.2, np.nan, np.random.default_rng(4).random((500, 2))),
     ),
     "lite": (replace(METHOD, profile="lite"), hourly(500), walk(5, 500), None),
-    "no weekly table, lstm": (replace(METHOD, weekly="off", cell="lstm"), hourly(400), walk(6, 400), None),
+    "no weekly table": (replace(METHOD, weekly="off"), hourly(400), walk(6, 400), None),
     "nights missing": (METHOD, nights(60), walk(7, 600), None),
     "every day": (METHOD, hourly(300) * 1 + (DAY - HOUR) * np.arange(300), walk(8, 300), None),
     "every month": (METHOD, hourly(150) + (30 * DAY - HOUR) * np.arange(150), walk(9, 150), None),
-    "a season of 12 events": (replace(METHOD, season="events", season_slots=12), hourly(300), walk(10, 300), None),
+    "a season of 12 events, lstm": (
+        replace(METHOD, season="events", season_slots=12, cell="lstm"), hourly(300), walk(10, 300), None,
+    ),
     "no season": (replace(METHOD, season="none"), hourly(300), walk(11, 300), None),
     "fast ticks": (
         replace(METHOD, season="week", horizons=(2, 7)), hourly(1)[0] + 1000 * np.arange(300), walk(12, 300), None,
@@ -155,7 +157,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "levels that come back": (METHOD, hourly(900), two_levels(900), None),
     "a gap inside a level": (METHOD, hourly(600)[GAP], two_levels(600)[GAP], None),
     "weekends": (METHOD, hourly(1000), weekends(1000), None),
-    "weekends, no weekly table": (replace(METHOD, weekly="off", cell="lstm"), hourly(700), weekends(700), None),
+    "weekends, no weekly table": (replace(METHOD, weekly="off"), hourly(700), weekends(700), None),
     "steps and stays, never below 0": (METHOD, hourly(700), stairs(19, 700), None),
     "constant, then not": (METHOD, hourly(200), np.where(np.arange(200) < 90, 3.0, walk(13, 200)), None),
 }  # fmt: skip

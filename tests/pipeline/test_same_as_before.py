@@ -92,11 +92,11 @@ CASES = {
     "trends that end": Case(DEFAULT, trending(1400, 13)),
     "many streams": Case(replace(DEFAULT, hidden_size=8), walks(2500, 2)),
     "lite": Case(replace(DEFAULT, profile="lite", stream_ttl_ms=60_000), walks(1500, 3), 37),
-    "log, covariates": Case(
-        replace(DEFAULT, transform="log", covariates=("wind", "sun"), hidden_size=8), positive(hourly(1500, 4))
+    "log, covariates, 3 quantiles": Case(
+        replace(DEFAULT, transform="log", covariates=("wind", "sun"), quantiles=(0.1, 0.5, 0.9), hidden_size=8),
+        positive(hourly(1500, 4)),
     ),
-    "lite log": Case(replace(DEFAULT, profile="lite", transform="log", quantiles=(0.1, 0.5, 0.9)),
-                     positive(walks(900, 5))),
+    "lite log": Case(replace(DEFAULT, profile="lite", transform="log"), positive(walks(900, 5))),
     "all horizons": Case(replace(DEFAULT, horizons=tuple(range(1, 25)), max_gap=20), hourly(1200, 6)),
     "horizon 1": Case(replace(DEFAULT, horizons=(1,), quantiles=(0.5,)), hourly(900, 7)),
     "lstm, two layers": Case(TWO_LAYERS, hourly(900, 8)),
@@ -104,7 +104,8 @@ CASES = {
         replace(DEFAULT, cell="rnn_tanh", same_time="accept", stream_ttl_ms=40_000), walks(1500, 9), 41
     ),
     "relu, week, fine rings": Case(
-        replace(DEFAULT, cell="rnn_relu", season="week", horizons=(2, 7), fine_rings=True), hourly(900, 10)
+        replace(DEFAULT, cell="rnn_relu", season="week", horizons=(2, 7), hidden_size=8, fine_rings=True),
+        hourly(900, 10),
     ),
     "events, no week": Case(
         replace(DEFAULT, season="events", season_slots=12, weekly="off", covariates=("wind",)), hourly(900, 11)
@@ -205,13 +206,13 @@ FINGERPRINTS = {
     "trends that end": "5ce17a377f6b4820",
     "many streams": "52b72fe2a629e8ea",
     "lite": "1645861209a77601",
-    "log, covariates": "ce13e53f76698c82",
-    "lite log": "ae1b8d13b1703651",
+    "log, covariates, 3 quantiles": "3d2cad8ed38c698a",
+    "lite log": "1645861209a77601",
     "all horizons": "a297bb2ed6c1c951",
     "horizon 1": "0b16bcd57add15c9",
     "lstm, two layers": "3326daf1d3b265d0",
     "tanh, trades": "5ce17a377f6b4820",
-    "relu, week, fine rings": "1f060cf9860918bb",
+    "relu, week, fine rings": "001c7e983049a522",
     "events, no week": "308b71beb3fd8fec",
     "no season": "5ce17a377f6b4820",
 }
@@ -220,15 +221,18 @@ BEFORE: dict[str, tuple[tuple[str, str, str], list[float]]] = {
     "trends that end": (("4319b1358fda1879", "b6ee21d320e70171", "968c38856da8337c"), [22887.9, 124876, 3988.81]),
     "many streams": (("f316d1e9c4aad294", "cc5f33adefd3bcc6", "cff6295057afa1e9"), [19099.6, 96854.1, 1990.18]),
     "lite": (("dd331de2888b25d3", "4c92a31df0191706", "e1f8cb34b0eacffd"), [15363.6, 78785.4, 351.263]),
-    "log, covariates": (("084ff6cfeb4f7470", "b2ebf05af06ea4d7", "5a0fc31f9fc36055"), [12633.4, 64564.2, 1945.98]),
-    "lite log": (("2be76c47dfa54980", "58a8d452f450ac28", "52c14ba7d24f6a03"), [2643.97, 7988.91, 38.1432]),
+    "log, covariates, 3 quantiles": (
+        ("167dff314c90db10", "f2c78256c298dba6", "80f018ecd313fba6"),
+        [12633.4, 38364.6, 1945.98],
+    ),
+    "lite log": (("cfb2563f1011ee55", "b2c53c6279f316a7", "33f8240093a94a94"), [2643.97, 13404.8, 38.1432]),
     "all horizons": (("4ba86b8076794902", "5fdc2f94e46b6275", "984ee4af06c6a3e6"), [105908, 510428, 6812.15]),
     "horizon 1": (("fcdae7ec8d10ab47", "38fdd184436e12ab", "799a9285cea67a99"), [3225.08, 3214.82, 270.592]),
     "lstm, two layers": (("9a8094386009fc07", "e1553d3482935eb5", "897d02fb7398bc6b"), [6206.62, 30012.6, 410.21]),
     "tanh, trades": (("abee02ae88adb16c", "1f993f04f2de10fc", "e0c6bee671c5d0ec"), [16465.6, 83122.9, 287.484]),
     "relu, week, fine rings": (
-        ("238ec6f6149e990f", "723880b2ca201a39", "ffef4b4067265a4a"),
-        [6419.22, 30096.9, 590.566],
+        ("7357432400efa77f", "c07143ccb76eaaf9", "26779e58acd042a7"),
+        [6439.68, 30172.6, 583.477],
     ),
     "events, no week": (("d77c092df4b178cd", "4cb602bd9a77e58b", "b84da7037ac7cb58"), [16593.8, 80097.4, 1817.31]),
     "no season": (("59048f6f76881e42", "005e96dd13e5432f", "1ae3ad73a87dbc1c"), [16380.6, 78522.4, 1242.8]),
