@@ -141,16 +141,6 @@ def test_garch_is_asked_in_an_environment_of_its_own(
     assert loss.mean((0, 1)) == pytest.approx(np.full(len(HORIZONS), 0.5)), "half of the last value's absolute error"
 
 
-@pytest.mark.skipif(not bench.PYTHON.exists(), reason="`make bench PEERS=1` installs the peers")
-def test_garch_finds_the_variance_that_is_garch():
-    values, deviation = market(0)
-    asked = origins({"a": values})
-    known = Made({"a": oracle(asked.at, values, deviation)}, 0)
-    for method, made in bench.by_garch(asked, 100).items():
-        scored = bench.figures(asked, made, known)
-        assert 0.995 < scored["by foldcast h=1"] < 1.01, method
-
-
 @pytest.mark.timeout(300)
 def test_the_bench_measures_a_market(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, walks: tuple[Origins, Made]

@@ -18,10 +18,10 @@ METHOD = SMALL
 @pytest.mark.parametrize(
     ("quantiles", "names"),
     [
-        ((0.025, 0.1, 0.5, 0.9, 0.975), ["lo95", "lo80", "MEDIAN", "hi80", "hi95"]),
-        ((0.005, 0.0125, 0.5, 0.9875, 0.995), ["lo99", "lo97_5", "MEDIAN", "hi97_5", "hi99"]),
-        ((1e-05, 0.45, 0.5, 0.55, 0.99999), ["lo99_998", "lo10", "MEDIAN", "hi10", "hi99_998"]),
-        ((0.1, 0.3, 0.5, 0.9), ["lo80", "q0_3", "MEDIAN", "hi80"]),
+        ((0.025, 0.1, 0.5, 0.9, 0.975), ["lo95", "lo80", "median", "hi80", "hi95"]),
+        ((0.005, 0.0125, 0.5, 0.9875, 0.995), ["lo99", "lo97_5", "median", "hi97_5", "hi99"]),
+        ((1e-05, 0.45, 0.5, 0.55, 0.99999), ["lo99_998", "lo10", "median", "hi10", "hi99_998"]),
+        ((0.1, 0.3, 0.5, 0.9), ["lo80", "q0_3", "median", "hi80"]),
         ((0.3, 0.99), ["q0_3", "q0_99"]),
     ],
 )
@@ -36,12 +36,12 @@ def test_a_row_is_flat_and_has_the_names_that_are_promised() -> None:
     row = json.loads(message.value or b"")
     assert list(row) == [
         "id", "stream", "made_at", "value", "outside", "time", "horizon",
-        "mean", "lo95", "lo80", "MEDIAN", "hi80", "hi95", "model",
+        "mean", "lo95", "lo80", "median", "hi80", "hi95", "model",
     ]  # fmt: skip
     assert (row["id"], row["stream"], row["horizon"], row["model"]) == ("readings-3-3/3", "Zürich/1", 3, "gru8-0")
     assert (row["made_at"], row["value"], row["time"]) == ("1970-01-01T00:04:00.000Z", 22.5, "1970-01-01T00:07:00.000Z")
     assert all(isinstance(value, str | int | float | bool) for value in row.values())
-    assert row["lo95"] <= row["lo80"] <= row["MEDIAN"] <= row["hi80"] <= row["hi95"]
+    assert row["lo95"] <= row["lo80"] <= row["median"] <= row["hi80"] <= row["hi95"]
 
 
 def test_rows_say_number_by_number_what_the_record_says() -> None:

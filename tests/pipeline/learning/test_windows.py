@@ -21,7 +21,7 @@ from tests.rigs.shard_rigs import Record, events_of, fold, make_log, restless, s
 
 METHODS = {
     "one horizon": ONE,
-    "lstm": replace(FINE, cell="lstm"),
+    "lstm": replace(FINE, cell="lstm", window=16),
     "two layers, not from 1 on": LATER,
     "lstm of two layers, as long as it gets": Method(cell="lstm", layers=2, hidden_size=8, fine_rings=True),
 }
@@ -447,7 +447,7 @@ def labels_in(sample: Windows, streams: dict[str, list[Told]]) -> set[tuple[str,
 @pytest.mark.parametrize("most", [4, 99])
 def test_labels_told_as_unlearnt_were_in_no_sample_before(most: int) -> None:
     """And of those that are in a sample for the first time, most are told."""
-    method = METHODS["lstm of two layers, as long as it gets"]  # windows that follow each other overlap
+    method = METHODS["lstm"]  # windows that follow each other overlap
     values = {f"s{s}": walk(200, seed=s) for s in range(6)}
     log, shard = log_of(values), shard_of(method)
     streams = {name: told(log, name, (), method) for name in values}

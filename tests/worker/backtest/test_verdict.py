@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -15,12 +16,13 @@ from pipeline.events import Decoder, Format
 from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.shard import Shard
+from tests.rigs.methods import SMALL
 from worker.backtest import verdict as verdicts
 from worker.backtest.cleaned import without_outliers
 from worker.backtest.diagnosis import Diagnosis, diagnose
 from worker.backtest.verdict import NEITHER, USE, WORSE, WORSE_THAN_SEASON, Verdict, season_words, verdict
 
-METHOD = Method(horizons=(1, 3, 6), hidden_size=8)
+METHOD = SMALL
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 N = 1200
 T = np.arange(N)
@@ -110,7 +112,7 @@ def judged(made: Made, **settings: Any) -> tuple[Diagnosis, Verdict]:
 
 def judged_together(time_ms: Any, values: dict[str, Any], **settings: Any) -> dict[str, tuple[Diagnosis, Verdict]]:
     """The same of streams with the same times."""
-    method = Method(**{"horizons": METHOD.horizons, "hidden_size": 8, **settings})
+    method = replace(METHOD, **settings)
     form, scoring = Format(positive=method.transform == "log"), Scoring(method)
     records = (
         Record(i, name, ms, b'{"stream":"%s","time":"%s","value":%r}' % (name.encode(), text.encode(), float(value[i])))
@@ -224,7 +226,7 @@ def test_scores_without_outliers_are_those_of_the_clean_stream() -> None:
     seen.append(time, dirty)
     rest.append(np.delete(time, places), np.delete(value, places))
     one, other = (without_outliers(of, METHOD, rows) for of, rows in ((seen, (500, 1000)), (rest, (493, 985))))
-    assert one.n.tolist() == other.n.tolist() == [492] * 3
+    assert one.n.tolist() == other.n.tolist() == [492] * 2
     assert one.capped.tolist() == other.capped.tolist()
 
 
@@ -249,7 +251,7 @@ def test_chance_does_not_decide() -> None:
         values[f"correlated {seed}"] = correlated(0.7, rng, CHANCE_EVENTS)
         values[f"season {seed}"] = 3 * np.sin(2 * np.pi * t / 24) + rng.normal(size=CHANCE_EVENTS)
         values[f"noise {seed}"] = rng.normal(size=CHANCE_EVENTS)
-    made = judged_together(t * HOUR_MS, values, horizons=Method().horizons)
+    made = judged_together(t * HOUR_MS, values, horizons=Method().horizons, window=Method().window)
     said = Counter((name.split()[0], judgement.words) for name, (_, judgement) in made.items())
     for kind in ("walk", "noisy-walk"):
         assert said[kind, WORSE] + said[kind, WORSE_THAN_SEASON] + said[kind, USE] <= 2, said
