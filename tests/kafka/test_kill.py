@@ -84,7 +84,7 @@ def check_states(cluster: Cluster, records: list[TopicRecord], states: list[Stat
         assert shard.table.digest() == state.rows, state
 
 
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1_800)
 @pytest.mark.parametrize(
     ("client", "snapshot_events", "kills", "streams", "window"),
     [
