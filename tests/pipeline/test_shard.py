@@ -253,7 +253,8 @@ def test_an_event_is_scored_before_anything_learns_from_it_and_then_learnt_once(
             mean, quantiles = said_before[n - h]
             assert one.error[0, j] == (z - mean[j]) / units[j]
             assert one.naive[0, j] == (z - values[n - h]) / units[j]
-            assert one.inside[0, j].tolist() == [quantiles[j, 0] <= z <= quantiles[j, -1]]
+            inside = [quantiles[j, k] <= z <= quantiles[j, -1 - k] for k in range(method.bands)]
+            assert one.inside[0, j].tolist() == inside
         if n > 1:
             mean, quantiles = said_before[n - 1]
             assert one.expected[0].tolist() == [mean[0], quantiles[0, 0], quantiles[0, -1]]

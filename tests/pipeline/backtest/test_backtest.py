@@ -818,19 +818,19 @@ def test_the_batch_does_not_matter_where_most_streams_fall_silent() -> None:
 
 def test_updates_are_counted_in_the_json_and_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = written(tmp_path, long_csv(walks()))
-    updates, more = result(path, every=50)["updates"], result(path, every=25)["updates"]
+    updates, more = result(path, every=16)["updates"], result(path, every=8)["updates"]
     assert list(updates) == list(UPDATE_WORDS)
     assert updates == {
-        "updates": 10,
+        "updates": 35,
         "clipped": updates["clipped"],
-        "adopted": 10,
+        "adopted": 35,
         "rolled_back": 0,
         "nonfinite": 0,
         "too_few_windows": 2,
-    }, "streams have no window before their 24th event"
-    assert (more["updates"], more["too_few_windows"]) == (20, 4)
+    }, "streams have no window before their 8th event"
+    assert (more["updates"], more["too_few_windows"]) == (71, 4)
     last = next(line for line in capsys.readouterr().out.splitlines() if " updates, " in line)
-    words = f"10 updates, {updates['clipped']} of them clipped, 10 adopted, 0 rolled back, 0 not finite"
+    words = f"35 updates, {updates['clipped']} of them clipped, 35 adopted, 0 rolled back, 0 not finite"
     assert last == f"{words}, 2 without windows"
     assert set(result(path)["updates"].values()) == {0}
     assert "updates" not in capsys.readouterr().out.splitlines()[-1]
