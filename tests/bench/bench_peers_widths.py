@@ -14,9 +14,6 @@ spans of time. `calm` and `wild` are the fifths of a series' origins with the lo
 horizons.
 """
 
-import json
-import os
-import subprocess
 import time
 from bisect import insort
 from collections.abc import Sequence
@@ -25,7 +22,7 @@ from statistics import NormalDist
 from typing import NamedTuple
 
 import numpy as np
-from bench_peers_accuracy import LEVELS, PEERS, Origins, ours
+from bench_peers_accuracy import LEVELS, PEERS, Origins, answered, ours, pinball_losses
 from histories import FAR
 from markets import MARKETS
 from report import Report, options
@@ -112,26 +109,11 @@ def by_garch(origins: Origins, refit: int) -> dict[str, Made]:
     """By method, from another virtual environment."""
     series = {n: v.tolist() for n, v in zip(origins.history.names, origins.history.values, strict=True)}
     asked = {"series": series, "origins": origins.at, "horizons": HORIZONS, "levels": LEVELS.tolist(), "refit": refit}
-    command = [str(PYTHON), str(PEERS / "volatility.py")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(
-        command, input=json.dumps(asked), stdout=subprocess.PIPE, check=True, text=True, env=environment
-    )
-    found: dict[str, tuple[dict[str, Floats], list[float]]] = {}
-    for answer in map(json.loads, done.stdout.splitlines()):
-        made, cost = found.setdefault(answer["method"], ({}, []))
-        made[answer["series"]] = np.array(answer["made"])
-        cost.append(answer["cpu_s"])
-    return {method: Made(made, float(np.mean(cost))) for method, (made, cost) in found.items()}
+    found = answered(PYTHON, PEERS / "volatility.py", asked)
+    return {method: Made(made, cost) for method, (made, cost) in found.items()}
 
 
 # ---- the figures
-
-
-def pinball(label: Floats, quantiles: Floats) -> Floats:
-    """(...,) means over the levels, the last axis of the quantiles."""
-    miss = label[..., None] - quantiles
-    return np.asarray(np.maximum(LEVELS * miss, (LEVELS - 1) * miss).mean(-1))
 
 
 def losses(origins: Origins, made: Made) -> tuple[Floats, Floats]:
@@ -141,7 +123,7 @@ def losses(origins: Origins, made: Made) -> tuple[Floats, Floats]:
     for name, values in zip(origins.history.names, origins.history.values, strict=True):
         quantiles = made.quantiles[name]
         label = values[at[:, None] + np.array(HORIZONS[: quantiles.shape[1]])]
-        loss.append(pinball(label, quantiles) / np.abs(label - values[at, None]).mean(0))
+        loss.append(pinball_losses(label, quantiles) / np.abs(label - values[at, None]).mean(0))
         rank.append((quantiles < label[..., None]).sum(-1))
     return np.array(loss), np.array(rank)
 

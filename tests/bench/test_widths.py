@@ -108,7 +108,7 @@ def test_the_loss_is_that_of_the_definition():
     label, quantiles = np.array([1.0, -3.0]), np.tile([-2.0, -1.0, 0.0, 1.0, 2.0], (2, 1))
     above = [0.025 * 3, 0.1 * 2, 0.5 * 1, 0, 0.025 * 1]
     below = [0.975 * 1, 0.9 * 2, 0.5 * 3, 0.1 * 4, 0.025 * 5]
-    assert bench.pinball(label, quantiles) == pytest.approx([np.mean(above), np.mean(below)])
+    assert bench.pinball_losses(label, quantiles) == pytest.approx([np.mean(above), np.mean(below)])
 
 
 def test_calm_wild_and_jumps_are_where_they_were_put():

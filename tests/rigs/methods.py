@@ -10,4 +10,4 @@ ONE = replace(FINE, horizons=(1,))
 WIND = replace(SMALL, covariates=("wind",))
 MEDIAN = replace(SMALL, quantiles=(0.5,))
 TWO_LAYERS = replace(SMALL, cell="lstm", layers=2)
-LATER = replace(FINE, horizons=(3, 8), cell="rnn_tanh", layers=2)  # the network has no say one event ahead
+LATER = replace(FINE, horizons=(3, 8), cell="rnn_tanh", layers=2)  # no horizon is the next event
