@@ -71,6 +71,7 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
     `event` is the whole record that the wave has left (`Wave.stepped`), `row` the stream's right after it.
     """
     weights, sizes = mixture.weights(row), intervals.error_sizes(row).tolist()
+    factors = intervals.slot_factors(row, method)
     guards = mixture.guards(row) * drift.shares(row, method)
     base, mixed, stacked = float(event["base"]), experts.mixed(method), experts.stacked(method) if method.full else []
     horizons: Facts = {}
@@ -79,7 +80,7 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
         bound = mixture.bound(row, j)
         moves = [0.0, *(float(np.clip(event[f"{name}_move"][j], -bound, bound)) for name in mixed)]
         width, edges = float(event["width"][j]), event["edges"][j] / fixed(method)[0]["edge_unit"]
-        factor = float(row["slot_factor"][j, event["slot_ahead"][j]]) / intervals.factor_kept(method)[1]
+        factor = float(factors[j, event["slot_ahead"][j]])
         horizons[str(horizon)] = {
             "experts": {
                 name: {"forecast": _out(base + move * scale, method), "weight": float(weight)}

@@ -31,6 +31,7 @@ from pipeline.parts import (
     shrink,
     spikes,
     stack,
+    unrest,
     weekly,
 )
 from pipeline.parts.part import Part
@@ -54,6 +55,7 @@ PARTS: tuple[Part, ...] = (
     mixture.PART,
     drift.PART,
     intervals.PART,
+    unrest.PART,
     pending.PART,
     windows.PART,
     watchdog.PART,
@@ -131,6 +133,8 @@ def _worked_with(method: Method) -> list[Field]:
         ("whole_move", "f8", (z,)),  # the mixture's, before its guards
         ("mixed_move", "f8", (z,)),  # as it is published
         ("width", "f8", (z,)),  # of the band, in horizon scales
+        ("error_in_widths", "f8", (z,)),  # of the forecast whose label this is, without its quantiles; NaN: none
+        ("shortest_error", "f8"),  # of the first horizon, by the factor of its slot; NaN: none
         ("edges", "f8", (z, q)),  # of its quantiles: widths times the unit, increasing; whole, the median apart
         ("parts", "f8", (z, len(experts.part_names(method)))),  # forecasts of single experts
         ("fine", "?"),  # whether the event's own part of the day was seen before

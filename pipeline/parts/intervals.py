@@ -1,12 +1,14 @@
 """Intervals by tracking the quantiles of the mixture's own past errors, per stream and horizon.
 
-    e = z_t - M_h(o);  u[slot(t)] <- EW-rate max(.05, 1/(count/slots + 10)) of min(|e|/sigma, 6)
-    a = |e| / clip(u[slot(t)], .5..1.2);  sigma += max(1/200, 1.5/(count + .5)) (min(a, 8 sigma) - sigma)
+    e = z_t - M_h(o);  u[slot(t)] <- EW-rate max(.05, 1/(count/slots + 10)) of min(|e|/(f(o) sigma), 6)
+    v <- EW((u[slot(t)] - 1)^2, 500);  u' = 1 + max(0, 1 - .0256 min(count/1000, 1)/v) (u - 1)
+    a = |e| / (f(o) clip(u'[slot(t)], .5..1.2)), f as in unrest.py
+    sigma += max(1/200, 1.5/(count + .5)) (min(a, 8 sigma) - sigma)
     lately <- EW(min(a, 3 max(sigma, lately)), 30 + 3 h);  neither is below c_h/50
     r = lately/sigma;  size = sigma + min(1, ((r - 1/r)/.8)^2) (lately - sigma)
     for each level tau: q_tau += g_tau clip(2000/count, 1..1 + 5/h) max(1, d_tau) (tau - [e/width(o) <= q_tau])
     d_tau = |q_tau - its neighbour towards the median| by what it was at first;  the median's rate is 2/count at first
-    width = size max(u[slot(t+h)], .05) as it was at the origin;  band = M_h + sort(q) width
+    width = size f max(u'[slot(t+h)], .05) as it was at the origin;  band = M_h + sort(q) width
 
 Each quantile of the scaled error moves up by its level after a miss above and down after one below, so in the long run
 it is exceeded exactly as often as it should be, also by spikes that are held: there e is the raw value's (quantile
@@ -14,7 +16,9 @@ tracking, as in Angelopoulos, Candes and Tibshirani, "Conformal PID control for 
 further where labels are few yet, and where quantiles are far apart, since there it has a long way to go. Where noise
 has just grown or fallen, the mean of the last errors is far from that of many, and the width follows it; else it would
 only add noise. The share of an error that u explains to sigma is bounded, or u would hold sigma down while a stream's
-errors grow a thousandfold.
+errors grow a thousandfold. Where slots are alike, u is away from 1 by chance alone: its rate of .05 makes the spread v
+.05/1.95 = .0256 times the variance of |e| by its mean's square, which is 1 where errors have Laplace's law. So u counts
+as far as v is more; a young stream's u counts all the same, as a spread is known only after some hundred labels.
 
 Where many labels are exactly no change, the median is the last value, whatever the mean is; so the published median
 goes there, as far as its neighbours let it, where the last value was the nearer one lately:
@@ -44,6 +48,9 @@ SLOT_CLIP = 6.0
 SLOT_RATE = 0.05
 LEAST_ERROR = 0.02  # least sigma, in horizon scales: after months of one constant it must find back
 LEAST_SLOT = 0.05  # of the slot factor
+SPREAD_MEMORY = 500.0  # labels
+CHANCE = SLOT_RATE / (2.0 - SLOT_RATE)  # spread of slot factors about 1 where slots are alike
+SURE = 1000.0  # labels from which on so much of it is chance
 SHARE = (0.5, 1.2)  # of an error that the slot factor may explain to the scale
 WARM = 20
 START = 1.25  # tracked quantiles start at so many times the normal's
@@ -66,6 +73,7 @@ def fields(method: Method) -> list[Field]:
         ("error_scale", "f4", (z,)),  # sigma, mean absolute error
         ("error_lately", "f4", (z,)),  # the same with a short memory
         ("median_worse", "f4", (z,)),  # D, than the last value
+        ("slot_spread", "f4", (z,)),  # v
         ("quantile", "f8" if method.full else "f4", (z, len(method.quantiles))),  # of error / width
         ("slot_factor", factor_kept(method)[0], (z, method.season_slots)),  # u
     ]
@@ -160,15 +168,23 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
         lately = row["error_lately"]
         scale = row["scale"]
         factor = row["slot_factor"]
+        spread = row["slot_spread"]
+        unrest = row["unrest"]
+        gain = row["unrest_gain"]
+        in_widths = events[b]["error_in_widths"]
+        events[b]["shortest_error"] = np.nan
         s = row["slot"]
         for j in range(len(horizons)):
             h = horizons[j]
             labels = n - h + 1
             place = start[j] + n % h
+            in_widths[j] = np.nan
             if labels < 1 or width[place] * unit[place] < 0.0:
                 continue
             last = values[(n - h) % len(values)] - moved[(n - h) % len(moved)]
-            size = abs(z - (last + move[place] * unit[place]))
+            whole = size = abs(z - (last + move[place] * unit[place]))
+            if len(unrest) > 0:
+                size /= 1.0 + gain[j] * (unrest[(n - h) % len(unrest)] - 1.0)
             recent = size
             least = LEAST_ERROR * scale[j] if labels > 1 else 0.0
             sigma = max(error_scale[j], least)
@@ -178,11 +194,19 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
                 u = factor[j, s] / factor_unit
                 u += slot_rate * (min(size / sigma, SLOT_CLIP) - u)
                 factor[j, s] = np.rint(u * factor_unit)
-                size /= min(max(u, SHARE[0]), SHARE[1])
+                spread[j] += max(1.0 / SPREAD_MEMORY, 1.0 / labels) * ((u - 1.0) ** 2 - spread[j])
+                chance = CHANCE * min(labels / SURE, 1.0)
+                u = 1.0 + (1.0 - chance / spread[j]) * (u - 1.0) if spread[j] > chance else 1.0
+                share = min(max(u, SHARE[0]), SHARE[1])
+                whole /= share
+                size /= share
+                in_widths[j] = size / sigma
                 recent = size
                 if labels > WARM:
                     size = min(size, CLIP * sigma)
                     recent = min(recent, CLIP_LATELY * max(sigma, short))
+            if j == 0:
+                events[b]["shortest_error"] = whole
             error_scale[j] = sigma + max(1.0 / MEMORY, RISING / (labels + RISING - 1.0)) * (size - sigma)
             lately[j] = short + max(1.0 / (LATELY + 3.0 * h), 1.0 / labels) * (recent - short)
 
@@ -206,6 +230,9 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
         worse = row["median_worse"]
         quantile = row["quantile"]
         factor = row["slot_factor"]
+        spread = row["slot_spread"]
+        unrest = row["unrest"]
+        gain = row["unrest_gain"]
         last = edges.shape[1] - 1
         middle = last // 2
         for j in range(len(horizons)):
@@ -218,6 +245,10 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                     short = min(max(lately[j] / scale[j], LEAST_ERROR), WIDEST)
                     apart = (short / sigma - sigma / short) / 2.0
                     sigma += min((apart / NOTABLE) ** 2, 1.0) * (short - sigma)
+                    chance = CHANCE * min((n - horizons[j] + 1) / SURE, 1.0)
+                    u = 1.0 + (1.0 - chance / spread[j]) * (u - 1.0) if spread[j] > chance else 1.0
+                    if len(unrest) > 0:
+                        sigma *= 1.0 + gain[j] * (unrest[n % len(unrest)] - 1.0)
                     width[j] = min(sigma * max(u, LEAST_SLOT), WIDEST)
             for q in range(edges.shape[1]):
                 edge = np.rint(min(max(quantile[j, q], -EDGE), EDGE) * edge_unit)
@@ -241,7 +272,18 @@ def error_sizes(row: np.void) -> Floats:
     with np.errstate(divide="ignore", invalid="ignore"):  # both are 0 before there are errors
         share = np.minimum(((short / sigma - sigma / short) / 2 / NOTABLE) ** 2, 1)
     sizes: Floats = sigma + np.nan_to_num(share) * (short - sigma)
+    if unrest := row["unrest"].tolist():
+        sizes *= 1 + row["unrest_gain"].astype(np.float64) * (unrest[(int(row["count"]) - 1) % len(unrest)] - 1)
     return sizes
+
+
+def slot_factors(row: np.void, method: Method) -> Floats:
+    """(Z, slots) the factors by which a row's next bands are wider in one slot than in others."""
+    labels = int(row["count"]) - method.horizon_array
+    chance, spread = CHANCE * np.clip(labels / SURE, 0, 1), row["slot_spread"].astype(np.float64)
+    kept = 1 - np.divide(chance, spread, out=np.ones(len(spread)), where=spread > chance)[:, None]
+    factors: Floats = 1 + kept * (row["slot_factor"] / factor_kept(method)[1] - 1)
+    return factors
 
 
 PART = Part(fields, initialise, fixed, learn=(track, learn), forecast=(forecast,))

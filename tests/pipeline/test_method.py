@@ -208,6 +208,13 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     np.testing.assert_allclose(row["reach"], list(plain.reach.values()), rtol=1e-5)
     np.testing.assert_allclose(row["error_scale"], plain.sigma, **near)
     np.testing.assert_allclose(row["error_lately"], plain.lately, **near)
+    np.testing.assert_allclose(row["slot_spread"], plain.v, **near)
+    if method.full:
+        np.testing.assert_allclose(row["unrest_means"], [mean.m for mean in plain.sizes], **near)
+        np.testing.assert_allclose(row["unrest_gain"], plain.follows, rtol=2e-2, atol=2e-2)
+        waiting = range(max(0, len(plain.z) - method.longest), len(plain.z))
+        unrest = [row["unrest"][o % method.longest] for o in waiting]
+        np.testing.assert_allclose(unrest, [plain.unrest[o] for o in waiting], rtol=2e-2)
     np.testing.assert_allclose(row["median_worse"], plain.D, **near)
     assert bool(row["below_floor"]) == plain.below
     factors = row["slot_factor"] / factor_kept(method)[1]

@@ -251,6 +251,8 @@ class Plain:
         self.reach, self.scale = dict.fromkeys(spans, 0.0), np.zeros(Z)
         self.sigma, self.lately, self.D, self.labels = np.zeros(Z), np.zeros(Z), np.zeros(Z), np.zeros(Z, int)
         self.u = [dict.fromkeys(range(m.season_slots), 1.0) for _ in self.hs]
+        self.v, self.unrest, self.sizes = np.zeros(Z), list[float](), [Mean(span) for span in (10, 50, 500)]
+        self.follows, self.known_of = np.full(Z, 0.7 if m.full else 0.0), np.full(Z, 5.0)
         normal = NormalDist()
         self.tau = np.array(m.quantiles)
         self.q = np.tile([1.25 * normal.inv_cdf(t) for t in m.quantiles], (Z, 1))
@@ -370,6 +372,7 @@ class Plain:
         return int(ms % (7 * DAY) * 7 * self.m.season_slots // (7 * DAY))
 
     def score(self, n: int, z: float, raw: float) -> None:
+        first: float | None = None
         for j, h in enumerate(self.hs):
             if n < h:
                 continue
@@ -377,7 +380,9 @@ class Plain:
             e = z - zo - o["said"][j] * o["c"][j]
             self.labels[j] += 1
             if not o["unsure"][j]:
-                self.band(n, h, j, e, raw - z, o["width"][j], slot)
+                w = self.band(n, h, j, e, raw - z, o["width"][j], slot)
+                if j == 0:
+                    first = w
                 if n - h >= h and o["width"][j] > 0:
                     self.D[j] += (clip((self.off - abs(z - zo)) / o["c"][j], 8) - self.D[j]) / 500
             if o["c"][j] == 0:
@@ -407,8 +412,27 @@ class Plain:
             r = clip(2 * (o["M"][j] - label), 4) * clip(o["E"][j] - o["M"][j], 4)
             self.R[j] = keep * self.R[j] - r
             self.V[j] = keep * self.V[j] + r * r
+        self.restless(n, first)
 
-    def band(self, n: int, h: int, j: int, e: float, held: float, width: float, slot: int) -> None:
+    def restless(self, n: int, size: float | None) -> None:
+        """How large the shortest horizon's errors are lately beside what is usual."""
+        labels, means = n - self.hs[0] + 1, self.sizes
+        least = 0.02 * self.scale[0] if labels > 1 else 0.0
+        if size is not None:
+            if labels > 20:
+                size = min(size, 8 * max(means[2].m, least))
+            for mean in means:
+                mean.count = labels - 1
+                mean.take(size)
+        short, middle, usual = (max(mean.m, least) for mean in means)
+        self.unrest.append(float(np.clip((0.6 * short + 0.4 * middle) / usual, 0.4, 5)) if usual > 0 else 1.0)
+
+    def factor(self, j: int, slot: int) -> float:
+        """u', as far as its spread is more than chance."""
+        chance = 0.05 / 1.95 * min(self.labels[j] / 1000, 1)
+        return 1 + (max(0, 1 - chance / self.v[j]) if self.v[j] > 0 else 0) * (self.u[j][slot] - 1)
+
+    def band(self, n: int, h: int, j: int, e: float, held: float, width: float, slot: int) -> float:
         q, count, middle = self.q[j], self.labels[j], len(self.tau) // 2
         if n - h >= h and width > 0:
             self.off = abs(e - q[middle] * width)
@@ -416,18 +440,29 @@ class Plain:
             step = self.g * np.clip(2000 / count, 1, 1 + 5 / h) * np.maximum(1, np.insert(d, middle, 0))
             step[middle] = max(step[middle], min(0.1, 2 / count))
             self.q[j] += step * (self.tau - ((e + held) / width <= q))
-        size, least, slots = abs(e), 0.02 * self.scale[j] * (count > 1), self.m.season_slots
+        least, slots = 0.02 * self.scale[j] * (count > 1), self.m.season_slots
+        apart = self.unrest[n - h] - 1
+        f = 1 + self.follows[j] * apart
+        size, share = abs(e) / f, 1.0
         self.sigma[j] = max(self.sigma[j], least) if count > 1 else 0.0
         self.lately[j] = max(self.lately[j], least) if count > 1 else 0.0
         recent = size
         if self.sigma[j] > 0:
             rate = max(0.05, 1 / (count / slots + 10))
             self.u[j][slot] += rate * (min(size / self.sigma[j], 6) - self.u[j][slot])
-            recent = size = size / np.clip(self.u[j][slot], 0.5, 1.2)
+            self.v[j] += max(1 / 500, 1 / count) * ((self.u[j][slot] - 1) ** 2 - self.v[j])
+            share = np.clip(self.factor(j, slot), 0.5, 1.2)
+            recent = size = size / share
             if count > 20:
+                if self.m.full:
+                    x = apart / f
+                    self.known_of[j] += x**2 - (self.known_of[j] - 5) / 500
+                    self.follows[j] += x * (min(size / self.sigma[j], 8) - 1) / self.known_of[j]
+                    self.follows[j] = np.clip(self.follows[j], 0, 1.1)
                 size, recent = min(size, 8 * self.sigma[j]), min(size, 3 * max(self.sigma[j], self.lately[j]))
         self.lately[j] += max(1 / (30 + 3 * h), 1 / count) * (recent - self.lately[j])
         self.sigma[j] += max(1 / 200, 1.5 / (count + 0.5)) * (size - self.sigma[j])
+        return float(abs(e) / share)
 
     def learn(self, n: int, z: float, ms: int, elapsed: int, step: int) -> None:
         before_prev = getattr(self.season, "prev", 0.0)
@@ -541,7 +576,8 @@ class Plain:
             sigma, lately = max(self.sigma[j], 0.02 * scale[h]), max(self.lately[j], 0.02 * scale[h])
             r = lately / sigma if sigma > 0 else 1.0
             sigma += min(((r - 1 / r) / 0.8) ** 2, 1) * (lately - sigma)
-            width = sigma * max(self.u[j][there[h][0]], 0.05) if n >= h else 0.8 * scale[h]
+            sigma *= 1 + self.follows[j] * (self.unrest[n] - 1)
+            width = sigma * max(self.factor(j, there[h][0]), 0.05) if n >= h else 0.8 * scale[h]
             M = w @ E / w.sum()
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
             if m.full:
