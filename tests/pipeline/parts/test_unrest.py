@@ -84,8 +84,8 @@ def test_slots_that_differ_have_bands_that_differ(profile: str) -> None:
     assert by_hour[13:].mean() > 2.5 * by_hour[:12].mean()
 
 
-def test_a_stuck_sensor_is_no_calm() -> None:
-    values = np.random.default_rng(36).normal(size=3000)
+def test_months_of_a_stuck_sensor_are_no_calm() -> None:
+    values = np.random.default_rng(36).normal(size=6000)
     values[500:] = values[499]
     row, _ = folded(values, step_ms=HOUR_MS)
     assert row["unrest"].tolist() == [1.0] * METHOD.longest
