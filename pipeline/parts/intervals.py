@@ -133,7 +133,8 @@ def track(rows: Rows, events: Events, fixed: Fixed) -> None:
             made_with = width[place] * unit[place]
             if labels <= h or made_with <= 0.0:
                 continue
-            last = values[(n - h) % len(values)] - moved[(n - h) % len(moved)]
+            origin = (n - h) % len(values)
+            last = values[origin] - moved[min(origin, len(moved) - 1)]  # lite moves none, and keeps one
             e = z - (last + move[place] * unit[place])
             d = (abs(e - quantile[j, middle] * made_with) - abs(z - last)) / unit[place]
             worse[j] += (min(max(d, -CLIP), CLIP) - worse[j]) / MEDIAN_MEMORY
@@ -181,10 +182,11 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             in_widths[j] = np.nan
             if labels < 1 or width[place] * unit[place] < 0.0:
                 continue
-            last = values[(n - h) % len(values)] - moved[(n - h) % len(moved)]
+            origin = (n - h) % len(values)
+            last = values[origin] - moved[min(origin, len(moved) - 1)]  # lite moves none, and keeps one
             whole = size = abs(z - (last + move[place] * unit[place]))
             if len(unrest) > 0:
-                size /= 1.0 + gain[j] * (unrest[(n - h) % len(unrest)] - 1.0)
+                size /= 1.0 + gain[j] * (unrest[origin] - 1.0)
             recent = size
             least = LEAST_ERROR * scale[j] if labels > 1 else 0.0
             sigma = max(error_scale[j], least)

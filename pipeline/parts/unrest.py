@@ -32,9 +32,9 @@ MEMORY = 500.0  # labels
 
 def fields(method: Method) -> list[Field]:
     """Three means, what waits for labels, and the gains."""
-    longest, z, means = (method.longest, len(method.horizons), 3) if method.full else (0, 0, 0)
+    kept, z, means = (int(method.spans.max()), len(method.horizons), 3) if method.full else (0, 0, 0)
     return [
-        ("unrest", "f4", (longest,)),  # ring: r of event n at n mod its length
+        ("unrest", "f4", (kept,)),  # ring: r of event n at n mod its length, that of the last values
         ("unrest_means", "f4", (means,)),
         ("unrest_gain", "f4", (z,)),  # g
         ("unrest_known", "f4", (z,)),  # B
