@@ -197,12 +197,13 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
                 u += slot_rate * (min(size / sigma, SLOT_CLIP) - u)
                 factor[j, s] = np.rint(u * factor_unit)
                 spread[j] += max(1.0 / SPREAD_MEMORY, 1.0 / labels) * ((u - 1.0) ** 2 - spread[j])
-                chance = CHANCE * min(labels / SURE, 1.0)
+                chance = min(CHANCE / SURE * labels, CHANCE)
                 u = 1.0 + (1.0 - chance / spread[j]) * (u - 1.0) if spread[j] > chance else 1.0
                 share = min(max(u, SHARE[0]), SHARE[1])
-                whole /= share
                 size /= share
                 in_widths[j] = size / sigma
+                if j == 0:
+                    whole /= share
                 recent = size
                 if labels > WARM:
                     size = min(size, CLIP * sigma)
@@ -247,7 +248,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                     short = min(max(lately[j] / scale[j], LEAST_ERROR), WIDEST)
                     apart = (short / sigma - sigma / short) / 2.0
                     sigma += min((apart / NOTABLE) ** 2, 1.0) * (short - sigma)
-                    chance = CHANCE * min((n - horizons[j] + 1) / SURE, 1.0)
+                    chance = min(CHANCE / SURE * (n - horizons[j] + 1), CHANCE)
                     u = 1.0 + (1.0 - chance / spread[j]) * (u - 1.0) if spread[j] > chance else 1.0
                     if len(unrest) > 0:
                         sigma *= 1.0 + gain[j] * (unrest[n % len(unrest)] - 1.0)
