@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -16,12 +17,38 @@ class Selfish:
         self.me = self
 
 
-def test_what_refers_to_itself_is_gone_after_a_minute_and_no_cycle_before_looks_for_it(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def garbage(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Garbage:
+    """On that clock."""
+    assert clock.now >= 0
     for name in ("freeze", "set_threshold"):  # of the process that runs all tests
         monkeypatch.setattr(gc, name, lambda *_: None)
-    garbage, left = Garbage(), []
+    return Garbage()
+
+
+def resident_mib() -> float:
+    """Memory of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def test_free_memory_goes_back_to_the_system_within_a_minute(garbage: Garbage, clock: Clock) -> None:
+    pages = [bytearray(1 << 24)]
+    pages.clear()  # from now on the C library keeps what is no larger
+    pages = [bytearray(1 << 18) for _ in range(800)]
+    last = bytearray(1 << 18)  # so that what is free is not at the heap's end
+    full = resident_mib()
+    pages.clear()
+    clock.now += EVERY_S
+    garbage.after_cycle()
+    assert resident_mib() < full - 150
+    assert len(last) == 1 << 18
+
+
+def test_what_refers_to_itself_is_gone_after_a_minute_and_no_cycle_before_looks_for_it(
+    garbage: Garbage, clock: Clock
+) -> None:
+    left: list[weakref.ref[Selfish]] = []
     gc.disable()
     try:
         for _ in range(2):
