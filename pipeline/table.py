@@ -113,7 +113,7 @@ class Table:
         rows["begun_anew"][row] = 1
 
     def make_room(self, pages: int) -> None:
-        """Have room for so many pages, which are to be put: growing with each of them copies most rows several times."""
+        """Have room for so many pages that are to be put: growing with each of them copies most rows several times."""
         self._grow(pages * self.page_rows)
 
     def put_page(self, page: int, names: list[str | None], data: bytes) -> None:
