@@ -6,7 +6,7 @@ of the workers' own processes together, without their trainers'.
 
 Bytes are before replication: a forecast is as large as its record (key, value, headers), images are what the workers
 count. Beside these what they would be by the formula: a partition writes the rows of all its streams once in half of
-the events that it may have to read again, which are 50,000 or, if more, 8 per stream.
+the events that it may have to read again, `worker.snapshot_events`.
 """
 
 import argparse
@@ -48,13 +48,14 @@ def measure(on: Stand, tables: Sections, given: argparse.Namespace, many: int) -
         seconds = time.monotonic() - began
         used = sum(cpu_s(worker.pid)[0] for worker in workers) - used
         held = on.streams / on.partitions
-        page = held * subject.worker.metric("foldcast_stream_state_bytes")
+        again = cluster.settings.worker.snapshot_events or max(DEFAULT_EVENTS, EVENTS_PER_ROW * held)
+        image = held * subject.worker.metric("foldcast_stream_state_bytes")
         return {
             "events/s": given.events / seconds,
             "CPU us/event": used / given.events * 1e6,
             "bytes of forecasts/event": record_bytes(subject),
             "bytes of images/event": (summed(subject, WRITTEN) - written) / given.events,
-            "the same by the formula": page / (max(DEFAULT_EVENTS, EVENTS_PER_ROW * held) / 2),
+            "the same by the formula": image / (again / 2),
         }
 
 

@@ -123,7 +123,7 @@ class InputConsumer:
         return {partition: state.position.offset for partition, state in quiet if state.position}
 
     def _states(self, partitions: Iterable[int]) -> Iterator[tuple[int, Any]]:
-        """The client's own of those that it has.
+        """Yield the client's own state of each partition that it has.
 
         Not position(), which looks at every partition each time, and may raise what is for poll() to raise
         (kafka-python 3.0.12).

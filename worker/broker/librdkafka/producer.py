@@ -186,7 +186,7 @@ class TransactionalProducer:
             raise KafkaTimeoutError("a record was not acknowledged in time")
 
     def _send_offsets(self, offsets: list[TopicPartition], metadata: bytes, deadline: float) -> None:
-        """With a limit of our own.
+        """Send the offsets within a limit of our own.
 
         Where the group's coordinator is away librdkafka 2.16 does not keep to the one it is given (its issue 5456).
         """
