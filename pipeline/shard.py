@@ -75,6 +75,7 @@ class Shard:
         """Become an image; `network` must already have its weights. Raises ImageError where the method is another."""
         if why := self.difference(marker):
             raise why
+        self.table.make_room(len(marker.letters))
         for page in pages:
             try:
                 self.table.put_page(page.number, page.names, page.rows)

@@ -112,6 +112,10 @@ class Table:
             rows[name][row] = value
         rows["begun_anew"][row] = 1
 
+    def make_room(self, pages: int) -> None:
+        """Have room for so many pages that are to be put: growing with each of them copies most rows several times."""
+        self._grow(pages * self.page_rows)
+
     def put_page(self, page: int, names: list[str | None], data: bytes) -> None:
         """Take a page from an image; pages come in order, 0 first. Raises ValueError on a size that does not fit."""
         rows = np.frombuffer(data, self.rows.dtype)

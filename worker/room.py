@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 PROCESS_BYTES = 400 << 20  # of a worker and its trainer without streams
 TORCH_BYTES = 300 << 20  # more where both load torch
-# Of a stream's state, while its shard is restored: records read, pages, the table and the one it grew out of
+# Of a stream's state, while its shard is restored and grows: records read, pages, the table and the one it grew out of
 COPIES = 5
 FEWEST = 1000  # so many are let in however little memory there is
 

@@ -130,8 +130,9 @@ def draw(path: Path, drained: Report, waited: list[Report]) -> None:
             for measure, alpha in (("p95 ms", 0.4), ("p50 ms", 1.0)):
                 medians = report.medians(measure)
                 panel.barh(list(medians), list(medians.values()), color="C0", alpha=alpha, label=measure)
-            panel.set(title=report.title.split(",")[0], xlabel="ms", xscale="log")
-            panel.legend()
+            panel.set(title=report.title.split(",")[0], xlabel="ms")
+        if waited:
+            panels[1 + len(waited)].legend()
         for panel in panels:
             panel.invert_yaxis()
         figure.savefig(path, format="svg", metadata={"Date": None})

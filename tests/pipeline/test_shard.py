@@ -416,6 +416,16 @@ def test_a_snapshot_sent_page_by_page_while_rows_grow_and_go_is_the_shard_at_one
     assert world.finish() == expected
 
 
+def test_an_image_is_loaded_into_as_much_room_as_it_takes() -> None:
+    world = World(SMALL, [Record(n, f"s{n}", 1000, 0, 1.0) for n in range(100)])
+    world.advance(100)
+    world.snapshot()
+    world.crash()
+    table = world.shard.table
+    assert len(table.rows) == table.pages * table.page_rows
+    assert table.pages > 2
+
+
 def test_a_half_sent_snapshot_is_invisible_and_can_be_begun_again() -> None:
     world = World(MORTAL, LOGS["gru"])
     world.advance(150)

@@ -96,22 +96,26 @@ class Follower(Thread):
         self._moved = Condition()
         self._stop_asked = Event()
         self._error: Exception | None = None
+        cluster.beside.append(self)
 
     def run(self) -> None:
         try:
-            while not self._stop_asked.is_set():
+            while not self._ends():
                 try:
                     self._read()
                 except BrokerError:  # it is down: another reader begins where this one came to
-                    self._stop_asked.wait(0.5)
+                    self._ends(0.5)
         except Exception as error:  # noqa: BLE001 - told by `finish`
             self._error = error
 
     def _read(self) -> None:
         with TopicReader(self._cluster.connection, self._cluster.topics.output, self._at) as reader:
-            while not self._stop_asked.is_set():
+            while not self._ends():
                 if records := reader.poll(0.2):
                     self.take(records)
+
+    def _ends(self, wait_s: float = 0.0) -> bool:
+        return self._stop_asked.wait(wait_s) or self._cluster.over.is_set()
 
     def take(self, records: Sequence[TopicRecord]) -> None:
         """What one poll has brought."""

@@ -56,10 +56,11 @@ class Sampler(Thread):
         self._buckets: dict[str, tuple[int, dict[float, float]]] = {}  # by worker: a process and its last scrape
         self._stop_asked = Event()
         self._error: Exception | None = None
+        cluster.beside.append(self)
 
     def run(self) -> None:
         try:
-            while not self._stop_asked.wait(self._every_s):
+            while not (self._stop_asked.wait(self._every_s) or self._cluster.over.is_set()):
                 self.take()
         except Exception as error:  # noqa: BLE001 - told by `finish`
             self._error = error

@@ -2,6 +2,7 @@
 
 import gc
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -16,11 +17,35 @@ class Selfish:
         self.me = self
 
 
-def test_what_refers_to_itself_is_gone_after_a_minute_and_no_cycle_before_looks_for_it(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("freeze", "set_threshold"):  # of the process that runs all tests
+@pytest.fixture(autouse=True)
+def _the_collector_of_all_tests_stays_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("freeze", "set_threshold"):
         monkeypatch.setattr(gc, name, lambda *_: None)
+
+
+def resident_mib() -> float:
+    """Memory of this process."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmRSS"))
+
+
+def test_free_memory_goes_back_to_the_system_within_a_minute(clock: Clock) -> None:
+    garbage = Garbage()
+    pages = [bytearray(1 << 24)]
+    pages.clear()  # from now on the C library keeps what is no larger
+    pages = [bytearray(1 << 18) for _ in range(800)]
+    last = bytearray(1 << 18)  # so that what is free is not at the heap's end
+    full = resident_mib()
+    pages.clear()
+    clock.now += EVERY_S
+    garbage.after_cycle()
+    assert resident_mib() < full - 150
+    del last
+
+
+def test_what_refers_to_itself_is_gone_after_a_minute_and_no_cycle_before_looks_for_it(
+    clock: Clock,
+) -> None:
     garbage, left = Garbage(), []
     gc.disable()
     try:

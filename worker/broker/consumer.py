@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -119,11 +119,19 @@ class InputConsumer:
         return Polled(records, began, ended, membership, bad, passed, lost)
 
     def _passed(self, records: dict[int, Records]) -> dict[int, int]:
-        # Not position(), which looks at every partition each time, and may raise what is for poll() to raise
-        # (kafka-python 3.0.12)
+        quiet = self._states(self.started - records.keys())
+        return {partition: state.position.offset for partition, state in quiet if state.position}
+
+    def _states(self, partitions: Iterable[int]) -> Iterator[tuple[int, Any]]:
+        """Yield the client's own state of each partition that it has.
+
+        Not position(), which looks at every partition each time, and may raise what is for poll() to raise
+        (kafka-python 3.0.12).
+        """
         states = self._consumer._subscription.assignment
-        quiet = {p: states.get(TopicPartition(self._topic, p)) for p in self.started - records.keys()}
-        return {p: state.position.offset for p, state in quiet.items() if state and state.position}
+        for partition in partitions:
+            if state := states.get(TopicPartition(self._topic, partition)):
+                yield partition, state
 
     def _stop(self, partition: int) -> None:
         """Fetch no more of it until `start`, where it is still ours."""
@@ -205,13 +213,11 @@ class InputConsumer:
     def lag(self) -> dict[int, int]:
         """Records between position and log end of started partitions, where a fetch has been answered."""
         lags = {}
-        for partition in self.started:
-            tp = TopicPartition(self._topic, partition)
-            with suppress(KafkaError):
-                end = self._consumer.highwater(tp)
-                behind = 0 if end is None else max(end - self._consumer.position(tp, timeout_ms=0), 0)
-                if behind or (end is not None and not self.silence.lasts(partition)):
-                    lags[partition] = behind
+        for partition, state in self._states(self.started):
+            end, at = state.highwater, state.position
+            behind = max(end - at.offset, 0) if end is not None and at else 0
+            if behind or (end is not None and not self.silence.lasts(partition)):
+                lags[partition] = behind
         return lags
 
     def held(self) -> frozenset[int]:

@@ -4,12 +4,15 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 
 from tests.rigs.broker_rigs import KafkaRig, Worker, drive, in_group, joined, numbered
-from worker.broker.contract import BrokerError
+from worker.broker.contract import BrokerError, CommitError, Message
 from worker.broker.librdkafka import beside
 from worker.broker.librdkafka.beside import gap
 from worker.broker.librdkafka.options import Log, consumer_properties, open_consumer, properties
@@ -171,6 +174,38 @@ def test_what_was_put_off_comes_once_there_is_an_answer(
     drive(worker, until=lambda: worker.count() == 4)
     assert [offset for offset, *_ in worker.rows[0]] == [0, 1, 6, 7]
     assert (worker.lost, worker.ended) == ({}, [])
+
+
+class Deaf:
+    """A client whose offsets nobody answers for, until somebody says so."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self.answered = client, Event()
+
+    def send_offsets_to_transaction(self, *arguments: object) -> object:
+        self.answered.wait(60.0)  # far beyond any limit of the producer's
+        return self._client.send_offsets_to_transaction(*arguments)
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._client, name)
+
+
+@pytest.mark.kafka
+def test_offsets_that_nobody_answers_for_fail_the_transaction_and_the_next_one_goes_through(bootstrap: str) -> None:
+    with closing(KafkaRig(bootstrap, "librdkafka")) as rig:
+        rig.feed(numbered(0, 2))
+        worker = joined(rig)
+        producer = worker.broker._producer  # type: ignore[attr-defined]
+        producer._producer = deaf = Deaf(producer._producer)
+        with pytest.raises(CommitError, match="the offsets were not answered for in time") as failed:
+            worker.commit([Message(rig.output, 0, b"k", b"lost")], {0: 1})
+        assert failed.value.outcome == "refused"
+        worker.broker.renew()
+        deaf.answered.set()  # what it says then is of a transaction that is over
+        in_group(worker)
+        worker.commit([Message(rig.output, 0, b"k", b"sent")], {0: 2})
+        assert [message.value for message in rig.readable(rig.output)] == [b"sent"]
+        assert worker.committed(0) == 2
 
 
 def test_a_session_without_an_answer_is_told_by_the_log_alone_and_what_is_fatal_is_no_trouble_of_a_broker() -> None:

@@ -35,6 +35,8 @@ from worker.broker.producer import (
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 
+LATE_S = 1.0  # by so much a call may miss its limit
+
 
 class TransactionalProducer:
     """Commits transactions; after any failure it is of no use until `renew`."""
@@ -107,7 +109,7 @@ class TransactionalProducer:
             self._flush(deadline)
             # Its offsets too, by the group's name alone: a member's generation may be over
             offsets, nobody = self._group_offsets(given_up.offsets), metadata_of(self._kafka.group_id)
-            self._ask("send_offsets_to_transaction", offsets, nobody, left(deadline))
+            self._send_offsets(offsets, nobody, deadline)
             self._ask("abort_transaction", left(deadline))
         self._given_up = None
 
@@ -152,7 +154,7 @@ class TransactionalProducer:
             self._send(messages)
             self._flush(deadline)
             self._metadata = membership.now()
-            self._ask("send_offsets_to_transaction", offsets, self._metadata, left(deadline))
+            self._send_offsets(offsets, self._metadata, deadline)
         except (KafkaError, ValueError) as error:
             raise self._failed(error, "refused") from error
         try:
@@ -182,6 +184,23 @@ class TransactionalProducer:
             raise next(iter(reasons or self._undelivered.values()))
         if waiting:
             raise KafkaTimeoutError("a record was not acknowledged in time")
+
+    def _send_offsets(self, offsets: list[TopicPartition], metadata: bytes, deadline: float) -> None:
+        """Send the offsets within a limit of our own.
+
+        Where the group's coordinator is away librdkafka 2.16 does not keep to the one it is given (its issue 5456).
+        """
+        hold = [self._producer]  # of which nothing but the call itself is left
+
+        def send() -> None:
+            hold.pop().send_offsets_to_transaction(offsets, metadata, left(deadline))  # type: ignore[union-attr]
+
+        try:
+            within(left(deadline) + LATE_S, send)
+        except TimeoutError as error:
+            raise KafkaTimeoutError("the offsets were not answered for in time") from error
+        except RAISED as error:
+            raise translated(error) from error
 
     def _ask(self, method: str, *arguments: object) -> object:
         try:
