@@ -107,6 +107,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
     least = fixed[0]["least"]
     many = len(mixed) + 1
     weight = np.empty(many)
+    regretted = np.empty(many)
     move = np.empty(many)
     for b in range(len(events)):
         row = rows[events[b]["row"]]
@@ -128,12 +129,13 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
             for e in range(many):
                 eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
                 move[e] = 0.0 if e == LAST else min(max(moves[mixed[e - 1], j], -bound), bound)
-                weight[e] = np.log(eta * (PRIOR if e == LAST else 1.0)) + eta * regret[j, e]
-                largest = max(largest, weight[e])
+                weight[e] = eta * (PRIOR if e == LAST else 1.0)
+                regretted[e] = eta * regret[j, e]
+                largest = max(largest, regretted[e])
             total = 0.0
             sum_ = 0.0
             for e in range(many):
-                w = np.exp(weight[e] - largest)
+                w = weight[e] * np.exp(regretted[e] - largest)
                 total += w
                 sum_ += w * move[e]
             combined = sum_ / total
@@ -160,8 +162,8 @@ def weights(row: np.void) -> Floats:
     regret, variation = row["mixture_regret"].astype(np.float64), row["mixture_variation"].astype(np.float64)
     eta = np.minimum(1.0, np.sqrt(np.log(regret.shape[1]) / variation))
     prior = np.where(np.arange(regret.shape[1]) == LAST, PRIOR, 1.0)
-    logarithm = np.log(eta * prior) + eta * regret
-    raw = np.exp(logarithm - logarithm.max(axis=1, keepdims=True))
+    regretted = eta * regret
+    raw = eta * prior * np.exp(regretted - regretted.max(axis=1, keepdims=True))
     shares: Floats = raw / raw.sum(axis=1, keepdims=True)
     return shares
 
