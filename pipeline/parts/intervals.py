@@ -187,10 +187,10 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
             whole = size = abs(z - (last + move[place] * unit[place]))
             if len(unrest) > 0:
                 size /= 1.0 + gain[j] * (unrest[origin] - 1.0)
-            recent = size
             least = LEAST_ERROR * scale[j] if labels > 1 else 0.0
             sigma = max(error_scale[j], least)
             short = max(lately[j], least)
+            most = most_lately = np.inf
             if sigma > 0.0:
                 slot_rate = max(SLOT_RATE, 1.0 / (labels / slots + 10.0))
                 u = factor[j, s] / factor_unit
@@ -201,17 +201,14 @@ def learn(rows: Rows, events: Events, fixed: Fixed) -> None:
                 u = 1.0 + (1.0 - chance / spread[j]) * (u - 1.0) if spread[j] > chance else 1.0
                 share = min(max(u, SHARE[0]), SHARE[1])
                 size /= share
+                whole /= share
                 in_widths[j] = size / sigma
-                if j == 0:
-                    whole /= share
-                recent = size
                 if labels > WARM:
-                    size = min(size, CLIP * sigma)
-                    recent = min(recent, CLIP_LATELY * max(sigma, short))
+                    most, most_lately = CLIP * sigma, CLIP_LATELY * max(sigma, short)
             if j == 0:
                 events[b]["shortest_error"] = whole
-            error_scale[j] = sigma + max(1.0 / MEMORY, RISING / (labels + RISING - 1.0)) * (size - sigma)
-            lately[j] = short + max(1.0 / (LATELY + 3.0 * h), 1.0 / labels) * (recent - short)
+            error_scale[j] = sigma + max(1.0 / MEMORY, RISING / (labels + RISING - 1.0)) * (min(size, most) - sigma)
+            lately[j] = short + max(1.0 / (LATELY + 3.0 * h), 1.0 / labels) * (min(size, most_lately) - short)
 
 
 @kernel

@@ -2,7 +2,7 @@
 
     w = |e|/clip(u', .5..1.2) of the shortest horizon, from the 21st label on at most 8 max(m500, c/50)
     m10, m50, m500 <- EW(w, 10), EW(w, 50), EW(w, 500);  r = clip((.6 m10 + .4 m50)/m500, .4..5), each at least c/50
-    f_h = 1 + g_h (r - 1): widths are so many times what they were
+    f_h = 1 + g_h (r - 1): widths are so many times what they would be without
     at the label of o, from the 21st on:  y = |e|/(f_h(o) clip(u', .5..1.2) sigma), at most 8;  x = (r(o) - 1)/f_h(o)
         B_h += x^2 - (B_h - 5)/500;  g_h <- clip(g_h + x (y - 1)/B_h, 0..1.1);  at first B_h = 5, g_h = .7
 
@@ -24,7 +24,7 @@ OF_SHORT, OF_MIDDLE = 0.6, 0.4
 CALMEST, WILDEST = 0.4, 5.0
 CLIP = 8.0  # an error above so many times the usual one is cut
 WARM = 20
-LEAST_ERROR = 0.02  # least mean, in horizon scales: a stuck sensor is no calm
+LEAST_ERROR = 0.02  # least mean, in horizon scales: a sensor that is stuck for good is no calm
 GAIN, MOST_GAIN = 0.7, 1.1
 PRIOR = 5.0  # squares that the first gain is worth
 MEMORY = 500.0  # labels

@@ -212,6 +212,7 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
     if method.full:
         np.testing.assert_allclose(row["unrest_means"], [mean.m for mean in plain.sizes], **near)
         np.testing.assert_allclose(row["unrest_gain"], plain.follows, rtol=2e-2, atol=2e-2)
+        np.testing.assert_allclose(row["unrest_known"], plain.known_of, rtol=2e-2)
         unrest = [row["unrest"][o % kept] for o in waiting]
         np.testing.assert_allclose(unrest, [plain.unrest[o] for o in waiting], rtol=2e-2)
     np.testing.assert_allclose(row["median_worse"], plain.D, **near)
