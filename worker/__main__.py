@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def program() -> int:
-    """What the shell calls: `main`, and then no search for cycles among 200,000 objects that all go with the process."""
+    """What the shell calls: `main`, and no search for cycles after it among 200,000 objects that end all the same."""
     code = main()
     gc.disable()
     gc.freeze()
