@@ -10,6 +10,7 @@ from worker.broker.contract import BrokerError
 from worker.broker.silence import Silence
 
 FETCHES = 300  # answered by its leader without a step, before it is asked whether there was one to take: 15 s or more
+LOOK = 20  # answered fetches, of all leaders: so often it looks, since there may be hundreds of partitions to look at
 ASK_S = 0.5
 
 
@@ -22,13 +23,16 @@ class Stalls:
     def __init__(self, consumer: KafkaConsumer, topic: str, silence: Silence) -> None:
         self._consumer, self._topic, self._silence = consumer, topic, silence
         self._since: dict[int, tuple[int, int]] = {}  # by partition: where it is, and fetches answered by then
+        self._looked = 0  # fetches answered by then, of all leaders
         self._suspects: dict[int, int] = {}  # by partition: where it was when there was more of it once already
 
     def look(self, partitions: Iterable[int]) -> None:
         """Take note of where each started partition is; ask about at most one. Raises BrokerError."""
         fetcher = self._consumer._fetcher
-        if fetcher._completed_fetches or fetcher._next_partition_records:
+        answered = sum(self._silence.answers.values())
+        if answered < self._looked + LOOK or fetcher._completed_fetches or fetcher._next_partition_records:
             return
+        self._looked = answered
         states, before, self._since = self._consumer._subscription.assignment, self._since, {}
         still = []
         for partition in partitions:
