@@ -33,7 +33,7 @@ pytestmark = [
 PARTITIONS = 6  # two led by each broker
 ROUNDS = 2
 RATE = 300.0
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 TRANSACTIONS, OFFSETS = "__transaction_state", "__consumer_offsets"
 
 

@@ -28,7 +28,7 @@ from worker.settings.sources import load
 from worker.settings.worker import Worker
 
 PARTITIONS = 2
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 OTHER = "model.season was 'auto' and is 'week'"
 
 pytestmark = pytest.mark.kafka

@@ -28,7 +28,7 @@ from worker.settings.settings import Settings
 pytestmark = pytest.mark.kafka
 
 AT_MS = 1_600_000_000_000
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 LARGE = bytes(range(256)) * 20
 RECORDS: list[tuple[bytes | None, bytes | None]] = [
     (b"a", b"{"), (None, b"\xff\x00"), (b"b", None), (b"c", b'{"value": "\xc3\xa4"}'), (b"d", LARGE)
