@@ -152,8 +152,9 @@ class Loop:
             if live.partition not in again:
                 live.lack(number, end)
         numbers = {live.partition: len(records.offsets) for live, records in started}
-        if polled.membership is not None:  # while the group rebalances every commit is refused
-            self._add_durable([live for live in self.lives.values() if live.durable], numbers, transaction)
+        durable = [live for live in self.lives.values() if live.durable]
+        if durable and polled.membership is not None:  # while the group rebalances every commit is refused
+            self._add_durable(durable, numbers, transaction)
         if transaction.offsets:
             self._commit(transaction)
         elif not self.lives and not self.restoring and polled.membership is not None:

@@ -72,5 +72,5 @@ def test_a_program_that_ends_looks_for_none() -> None:
         "atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))\n"
         "sys.exit(program.program())"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=180)
     assert (done.returncode, done.stdout) == (3, "False True\n"), done.stderr

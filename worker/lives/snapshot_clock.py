@@ -52,9 +52,7 @@ class SnapshotClock:
         if tail == 0 and pages is None:
             return [], False
         limit = self._policy.limit(shard)
-        due = tail > 0 and (
-            tail >= limit // 2 or self.age_s > self._policy.interval_s or adoptions >= MOST_ADOPTIONS // 2
-        )
+        due = tail >= limit // 2 or self.age_s > self._policy.interval_s or adoptions >= MOST_ADOPTIONS // 2
         late = shard.snapshot_lag > limit and shard.table.pages <= MOST_PAGES  # what is written now would not help
         if (due and pages is None) or late:
             pages = shard.begin_snapshot()
