@@ -5,7 +5,7 @@ ones restore what the broker says is committed. Nothing is repaired in place.
 """
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from threading import Event
@@ -77,7 +77,6 @@ class Loop:
         self._unexplained = UnreadableInput(limits.give_up_s)  # for want of a schema, while the registry is away
         self._dead, self._judge, self._bad = limits.dead, limits.judge, BadRecords(topics.input)
         self._last_cycle = 0.0
-        self._snapshot_s = 0.0  # of this cycle
         self._membership: object = None
         self._broken = False  # a failure came after which the broker has to be renewed
 
@@ -153,11 +152,9 @@ class Loop:
             if live.partition not in again:
                 live.lack(number, end)
         numbers = {live.partition: len(records.offsets) for live, records in started}
-        for live in self.lives.values():
-            if live.durable and polled.membership is not None:  # while the group rebalances every commit is refused
-                self._add_durable(live, numbers.get(live.partition, 0), transaction)
-        self.longest_snapshot_s = max(self.longest_snapshot_s, self._snapshot_s)
-        self._snapshot_s = 0.0
+        durable = [live for live in self.lives.values() if live.durable]
+        if durable and polled.membership is not None:  # while the group rebalances every commit is refused
+            self._add_durable(durable, numbers, transaction)
         if transaction.offsets:
             self._commit(transaction)
         elif not self.lives and not self.restoring and polled.membership is not None:
@@ -225,15 +222,19 @@ class Loop:
         self._watch.lap("publish")
         return True
 
-    def _add_durable(self, live: Live, records: int, transaction: Transaction) -> None:
-        """Adoption 0 with the shard's first transaction, newer ones, and this cycle's share of a snapshot."""
+    def _add_durable(self, lives: list[Live], numbers: Mapping[int, int], transaction: Transaction) -> None:
+        """Adoption 0 with a shard's first transaction, newer ones, and this cycle's share of each snapshot."""
+        adopted = [self._adopted(live) for live in lives]
+        self._watch.lap("adopt")
+        for live, records in zip(lives, adopted, strict=True):
+            number, logged = numbers.get(live.partition, 0), live.learning.outstanding(live.shard)
+            self._write(live, records, *live.clock.pieces(live.shard, number, logged), transaction)
+        self.longest_snapshot_s = max(self.longest_snapshot_s, self._watch.lap("snapshot"))
+
+    def _adopted(self, live: Live) -> Pieces:
         if live.at_c and not live.has_caught_up:
             self._metrics.restore_seconds.set(live.caught_up())
-        adopted = self._learning.adopt(live) if live.at_c else []
-        self._watch.lap("adopt")
-        pieces, last = live.clock.pieces(live.shard, records, live.learning.outstanding(live.shard))
-        self._write(live, adopted, pieces, last, transaction)
-        self._snapshot_s += self._watch.lap("snapshot")
+        return self._learning.adopt(live) if live.at_c else []
 
     def _write(self, live: Live, adopted: Pieces, pieces: Pieces, last: bool, transaction: Transaction) -> None:
         durable: list[tuple[bytes, bytes | None]] = [*live.first_records, *adopted, *pieces]

@@ -141,7 +141,6 @@ def test_garch_is_asked_in_an_environment_of_its_own(
     assert loss.mean((0, 1)) == pytest.approx(np.full(len(HORIZONS), 0.5)), "half of the last value's absolute error"
 
 
-@pytest.mark.timeout(300)
 def test_the_bench_measures_a_market(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture, walks: tuple[Origins, Made]
 ):

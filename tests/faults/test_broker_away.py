@@ -37,7 +37,6 @@ def kafka() -> Iterator[LocalKafka]:
     kafka.stop()
 
 
-@pytest.mark.timeout(600)
 def test_a_broker_that_is_away_costs_few_lines_and_hides_no_lag(kafka: LocalKafka, unique: str, tmp_path: Path) -> None:
     address = kafka.bootstrap_servers
     with Cluster(address, unique, tmp_path, 2, worker={"give_up_s": 600}) as cluster:

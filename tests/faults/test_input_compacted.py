@@ -62,7 +62,6 @@ def compact(cluster: Cluster) -> int:
     return before - len(cluster.read(cluster.topics.input))
 
 
-@pytest.mark.timeout(300)
 def test_records_that_compaction_took_from_a_replay_are_refused_or_counted(
     kafka: LocalKafka, unique: str, tmp_path: Path
 ) -> None:

@@ -72,7 +72,6 @@ def test_one_that_is_under_way_or_ended_is_not_left_open(kafka: LocalKafka, uniq
         assert [*found.begins] == [topics[0]]
 
 
-@pytest.mark.timeout(600)
 def test_a_restore_ends_what_was_left_open_as_c_tells(kafka: LocalKafka, unique: str, tmp_path: Path) -> None:
     with Cluster(kafka.bootstrap_servers, unique, tmp_path, 2) as cluster:
         worker = cluster.worker("one")

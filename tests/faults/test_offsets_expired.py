@@ -51,7 +51,6 @@ def await_image(cluster: Cluster, offset: int) -> Marker:
                 return marker
 
 
-@pytest.mark.timeout(400)
 def test_a_quiet_group_that_lost_its_offsets_goes_on_where_it_was(
     kafka: LocalKafka, unique: str, tmp_path: Path
 ) -> None:

@@ -28,7 +28,6 @@ def streams_of(worker: Worker, events: int) -> list[dict[str, Any]]:
         time.sleep(0.2)  # nothing tells
 
 
-@pytest.mark.timeout(300)
 def test_the_last_forecast_of_each_stream_is_the_record_that_was_published(
     bootstrap: str, unique: str, tmp_path: Path
 ) -> None:

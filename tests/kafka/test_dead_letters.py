@@ -28,7 +28,7 @@ from worker.settings.settings import Settings
 pytestmark = pytest.mark.kafka
 
 AT_MS = 1_600_000_000_000
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 LARGE = bytes(range(256)) * 20
 RECORDS: list[tuple[bytes | None, bytes | None]] = [
     (b"a", b"{"), (None, b"\xff\x00"), (b"b", None), (b"c", b'{"value": "\xc3\xa4"}'), (b"d", LARGE)
@@ -72,7 +72,6 @@ def settings(bootstrap: str, unique: str, monkeypatch: pytest.MonkeyPatch) -> Se
     return made
 
 
-@pytest.mark.timeout(200)
 def test_letters_that_cannot_be_sent_hold_up_no_other(bootstrap: str, unique: str) -> None:
     made = named(bootstrap, unique)
     create_topics(made.kafka, [TopicSpec(made.kafka.input_topic, 1, 1, {"max.message.bytes": "2000"})])
@@ -187,7 +186,6 @@ def test_of_two_at_once_the_later_one_sends(settings: Settings) -> None:
     assert [one.key for one in sent_again(settings)] == [b"a"]
 
 
-@pytest.mark.timeout(200)
 def test_a_record_that_is_still_bad_comes_back_once_and_says_so(bootstrap: str, unique: str, tmp_path: Path) -> None:
     with Cluster(bootstrap, unique, tmp_path, 1, fine_tune={"enabled": False}) as cluster:
         worker = cluster.worker("one")

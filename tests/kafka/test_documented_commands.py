@@ -11,7 +11,7 @@ from worker import topics
 from worker.broker.produce import FastProducer
 from worker.settings.sources import load
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 
 def settings_file(folder: Path, bootstrap: str, unique: str) -> Path:

@@ -12,7 +12,7 @@ from worker.demo.auditor import Rules, audit
 from worker.refusal import Refusal
 from worker.takeover import predecessor_of
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 RATE = 400.0
 LONG_S = 240.0

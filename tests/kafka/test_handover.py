@@ -10,7 +10,7 @@ from tests.rigs.client import CLIENT_VARIABLE, CLIENTS
 from tests.rigs.cluster import Cluster, Feeder, Source
 from worker.demo.auditor import Rules, audit
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(240)]
+pytestmark = pytest.mark.kafka
 
 PARTITIONS = 4
 SESSION_S = 120  # longer than any wait here: a hand-over was asked for

@@ -32,7 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc"),
 ]
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 
 
 def processes_naming(path: Path) -> list[str]:

@@ -38,7 +38,6 @@ SETTINGS_OF = {
 }
 
 
-@pytest.mark.timeout(300)  # where nothing is compiled yet
 @pytest.mark.parametrize("shown", [*envelopes(), BARE, ZONED], ids=lambda shown: shown.name)
 def test_a_worker_with_these_settings_forecasts_the_events_that_are_shown(
     bootstrap: str, unique: str, tmp_path: Path, shown: Shown

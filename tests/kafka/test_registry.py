@@ -31,7 +31,7 @@ from worker.registry.protoc import compiled
 from worker.registry.readers import reader_of
 from worker.settings.registry import Registry
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 Serialize = Callable[[str, int, float], bytes]  # stream, number of the event, value
 

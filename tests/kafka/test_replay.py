@@ -61,7 +61,6 @@ def forecast(bootstrap: str, unique: str, tmp_path: Path, monkeypatch: pytest.Mo
         yield cluster
 
 
-@pytest.mark.timeout(600)
 def test_a_replay_gives_what_was_published_and_explains_it(
     forecast: Cluster, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,7 +25,6 @@ def in_order(records: list[TopicRecord]) -> list[TopicRecord]:
     return sorted(records, key=lambda record: (record.partition, record.offset))
 
 
-@pytest.mark.timeout(300)
 def test_rows_and_records_agree_number_by_number_however_often_a_worker_is_killed(
     bootstrap: str, unique: str, tmp_path: Path
 ) -> None:

@@ -75,7 +75,6 @@ def connector(postgres: Postgres, topic: str, name: str) -> str:
     return text
 
 
-@pytest.mark.timeout(600)
 def test_the_connector_leaves_one_row_per_forecast_and_horizon_after_kills_and_a_second_reading(
     bootstrap: str, unique: str, tmp_path: Path, postgres: Postgres
 ) -> None:

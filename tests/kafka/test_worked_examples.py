@@ -19,7 +19,7 @@ from tests.rigs.documented import PAGES, blocks, command, environment, programs,
 from worker.broker.restore import TopicReader
 from worker.settings.sources import load
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.kafka
 
 SENSORS, PRICES = "docs/sensors.md", "docs/prices.md"
 PARKS = ("Bull Ring", "NIA North", "Shopping", "Broad Street")

@@ -7,7 +7,7 @@ from tests.page.conftest import Open
 from tests.rigs.browser import CHARTS, DESK, PHONE, Visit
 from tests.rigs.page_site import PLAIN, Site
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 # What a keyboard must reach: everything that a mouse can use, where it is shown
 CONTROLS = """() => {

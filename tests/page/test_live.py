@@ -15,7 +15,7 @@ from tests.rigs.browser import CHARTS, Visit
 from tests.rigs.page_site import NAMES, PLAIN, Site
 from worker.settings.model import Model
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 TIMES = 5
 # Answers about a stream, asked for after a commit, that need not have it yet: one is on its way, two are kept ones

@@ -9,7 +9,7 @@ from tests.page.conftest import Open
 from tests.rigs.browser import CHARTS, DESK, PHONE
 from tests.rigs.page_site import PLAIN, Site
 
-pytestmark = [pytest.mark.kafka, pytest.mark.timeout(300)]
+pytestmark = pytest.mark.kafka
 
 SCREENSHOTS = Path(__file__).parents[2] / ".cache" / "screenshots"
 

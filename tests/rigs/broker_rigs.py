@@ -25,7 +25,7 @@ from worker.settings.worker import Worker as WorkerSettings
 PARTITIONS = 4
 ALL = frozenset(range(PARTITIONS))
 SESSION_S = 6.0  # the shortest a broker allows by default
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 LONG_SESSION_S = 120.0  # for whoever must not have to wait for its end
 
 T = TypeVar("T")

@@ -9,7 +9,7 @@ from urllib.parse import quote, urlsplit
 from playwright.sync_api import Browser, ConsoleMessage, Error, Page, Request, sync_playwright
 
 WHAT_TO_INSTALL = "no Chromium is on this machine: install the package chromium"
-LIMIT_S = 30.0
+LIMIT_S = 60.0
 CHARTS = ("#chart-phases", "#chart-skill", "#chart-coverage")  # of the worker; a stream's is #chart-stream
 DESK, PHONE = (1280, 900), (390, 844)  # width and height in CSS pixels
 # How Chromium itself notes an answer that did not come, and one that asks a page to come again later

@@ -43,7 +43,7 @@ from worker.settings.method import method_of
 from worker.settings.settings import Settings
 from worker.settings.sources import load
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 LIVE_S = 180.0  # where nothing is compiled yet, and the machine is busy
 STANDSTILL_S = 5.0
 FIRST_MS = 1_357_020_000_000  # the first event's time

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 WHAT_TO_INSTALL = "no PostgreSQL can be started here: install the package postgresql"
 USER = "postgres" if os.geteuid() == 0 else None  # the server refuses to run as root
 

@@ -9,7 +9,7 @@ from enum import Enum
 from threading import Thread
 from typing import Any, TypeVar
 
-LIMIT_S = 10.0
+LIMIT_S = 30.0
 PIECE = 1 << 18  # bytes
 
 T = TypeVar("T")

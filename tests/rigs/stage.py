@@ -32,7 +32,7 @@ from worker.settings.sources import load
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGE = "foldcast:e2e"
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 SESSION_S = 6.0  # the least that brokers allow
 STARTED = "Kafka Server started"
 INSIDE = "kafka:19092"

@@ -8,7 +8,7 @@ from pathlib import Path
 from socketserver import BaseRequestHandler, ThreadingTCPServer
 from threading import Thread
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 PIECE = 1 << 16
 
 

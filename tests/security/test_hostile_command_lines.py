@@ -141,7 +141,7 @@ def test_a_host_that_cannot_be_is_a_sentence(host: str) -> None:
 def test_a_terminal_that_has_no_such_letters_gets_others(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "worker", "backtest", history(tmp_path)]
     env = {**os.environ, "PYTHONIOENCODING": "ascii"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=env)
     assert done.returncode == 0, done.stderr
     assert "Traceback" not in done.stderr, "a progress bar may stand there, where the machine is busy"
     assert "\\xfc\\U0001f600" in done.stdout

@@ -24,7 +24,7 @@ from worker.http.server import BOUNDS, Bounds, Server
 from worker.observe.pulse import Pulse
 
 CLIENTS = 1000
-LIMIT_S = 20.0  # of whatever is awaited: a busy machine is no failure
+LIMIT_S = 60.0  # of whatever is awaited: a busy machine is no failure
 RESET_AT_CLOSE = struct.pack("ii", 1, 0)
 PROBE = b"GET /livez HTTP/1.1\r\nHost: worker\r\n\r\n"
 

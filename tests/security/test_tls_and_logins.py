@@ -45,7 +45,7 @@ pytestmark = [
 ]
 
 OPERATIONS = {"Read": "READ", "Write": "WRITE", "DescribeConfigs": "DESCRIBE_CONFIGS"}
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 ROOT = Path(__file__).resolve().parents[2]
 
 

@@ -27,7 +27,6 @@ def kafka() -> Iterator[LocalKafka]:
     kafka.stop()
 
 
-@pytest.mark.timeout(480)
 def test_a_short_soak_has_each_fault_and_every_forecast_once(kafka: LocalKafka, tmp_path: Path) -> None:
     faulthandler.cancel_dump_traceback_later()  # set for tests that take seconds
     given = Given(

@@ -1,6 +1,8 @@
-"""What refers to itself is found once a minute, and not by every cycle."""
+"""What refers to itself is found once a minute, not by every cycle, and not at all at the end."""
 
 import gc
+import subprocess
+import sys
 import weakref
 from pathlib import Path
 
@@ -60,3 +62,15 @@ def test_what_refers_to_itself_is_gone_after_a_minute_and_no_cycle_before_looks_
             assert left[-1]() is None
     finally:
         gc.enable()
+
+
+def test_a_program_that_ends_looks_for_none() -> None:
+    """Its exit code is the command's, and of what it leaves nothing is walked through."""
+    code = (
+        "import atexit, gc, sys, worker.__main__ as program\n"
+        "program.main = lambda: 3\n"
+        "atexit.register(lambda: print(gc.isenabled(), gc.get_freeze_count() > 1000))\n"
+        "sys.exit(program.program())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=180)
+    assert (done.returncode, done.stdout) == (3, "False True\n"), done.stderr

@@ -75,4 +75,4 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
         "FOLDCAST_HTTP__PORT": "0",
     }
     command = [sys.executable, "-c", f"import os, signal, sys, threading\n{program}"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, env=environment)

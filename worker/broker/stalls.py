@@ -1,6 +1,6 @@
 """Partitions that a consumer forgets: it has its place, the log goes on, and nothing comes, without an error."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from kafka import KafkaConsumer
 from kafka.errors import KafkaError
@@ -10,6 +10,7 @@ from worker.broker.contract import BrokerError
 from worker.broker.silence import Silence
 
 FETCHES = 300  # answered by its leader without a step, before it is asked whether there was one to take: 15 s or more
+LOOK = 20  # answered fetches, of all leaders: so often it looks, since there may be hundreds of partitions to look at
 ASK_S = 0.5
 
 
@@ -22,13 +23,16 @@ class Stalls:
     def __init__(self, consumer: KafkaConsumer, topic: str, silence: Silence) -> None:
         self._consumer, self._topic, self._silence = consumer, topic, silence
         self._since: dict[int, tuple[int, int]] = {}  # by partition: where it is, and fetches answered by then
+        self._looked = 0  # fetches answered by then, of all leaders
         self._suspects: dict[int, int] = {}  # by partition: where it was when there was more of it once already
 
     def look(self, partitions: Iterable[int]) -> None:
-        """Take note of where each started partition is; ask about at most one. Raises BrokerError."""
+        """Take note of where each started partition is; ask about those that stand still. Raises BrokerError."""
         fetcher = self._consumer._fetcher
-        if fetcher._completed_fetches or fetcher._next_partition_records:
+        answered = sum(self._silence.answers.values())
+        if answered < self._looked + LOOK or fetcher._completed_fetches or fetcher._next_partition_records:
             return
+        self._looked = answered
         states, before, self._since = self._consumer._subscription.assignment, self._since, {}
         still = []
         for partition in partitions:
@@ -42,20 +46,21 @@ class Stalls:
                 still += [partition] if answers - since >= FETCHES else []
             else:
                 self._since[partition] = state.position.offset, answers
-        for partition in still[:1]:
-            self._ask(partition)
+        if still:
+            self._ask(still)
 
-    def _ask(self, partition: int) -> None:
-        tp = TopicPartition(self._topic, partition)
-        at, _ = self._since.pop(partition)
+    def _ask(self, partitions: Sequence[int]) -> None:
+        """All at once: one by one some of hundreds would never have their turn."""
+        places = {TopicPartition(self._topic, partition): self._since.pop(partition)[0] for partition in partitions}
         try:
-            end = self._consumer.end_offsets([tp], timeout_ms=ASK_S * 1000)[tp]
+            ends = self._consumer.end_offsets(list(places), timeout_ms=ASK_S * 1000)
         except (KafkaError, TimeoutError):  # then it is not the consumer
             return
-        if end <= at:
-            self._suspects.pop(partition, None)
-        elif self._suspects.get(partition) != at:  # it may have come in this moment
-            self._suspects[partition] = at
-        else:
-            place = f"{self._topic}-{partition} from {at} on, though there is more up to {end}"
-            raise BrokerError(f"the client reads nothing of {place}", fix="if that comes back, restart the worker")
+        for tp, at in places.items():
+            if ends[tp] <= at:
+                self._suspects.pop(tp.partition, None)
+            elif self._suspects.get(tp.partition) != at:  # it may have come in this moment
+                self._suspects[tp.partition] = at
+            else:
+                place = f"{self._topic}-{tp.partition} from {at} on, though there is more up to {ends[tp]}"
+                raise BrokerError(f"the client reads nothing of {place}", fix="if that comes back, restart the worker")

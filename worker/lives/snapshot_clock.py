@@ -48,12 +48,11 @@ class SnapshotClock:
 
         `adoptions` were logged since the image in force: too many of them make the next one due.
         """
+        tail, pages = shard.replay_tail, shard.pages_to_send
+        if tail == 0 and pages is None:
+            return [], False
         limit = self._policy.limit(shard)
-        tail = shard.replay_tail
-        due = tail > 0 and (
-            tail >= limit // 2 or self.age_s > self._policy.interval_s or adoptions >= MOST_ADOPTIONS // 2
-        )
-        pages = shard.pages_to_send
+        due = tail >= limit // 2 or self.age_s > self._policy.interval_s or adoptions >= MOST_ADOPTIONS // 2
         late = shard.snapshot_lag > limit and shard.table.pages <= MOST_PAGES  # what is written now would not help
         if (due and pages is None) or late:
             pages = shard.begin_snapshot()

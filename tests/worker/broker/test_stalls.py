@@ -15,26 +15,27 @@ from worker.broker.stalls import FETCHES, Stalls
 
 
 class Client:
-    """A consumer as `Stalls` sees it: one partition at offset 7 of a log that ends at 9, led by broker 1."""
+    """A consumer as `Stalls` sees it: partitions at offset 7, led by broker 1. The last one's log ends at 9."""
 
-    def __init__(self) -> None:
-        tp = TopicPartition("t", 0)
+    def __init__(self, partitions: int = 1) -> None:
         self.state = SimpleNamespace(position=SimpleNamespace(offset=7), paused=False)
+        self.partitions = range(partitions)
+        states = {TopicPartition("t", partition): self.state for partition in self.partitions}
         self._fetcher = SimpleNamespace(_completed_fetches=[], _next_partition_records=None)
-        self._subscription = SimpleNamespace(assignment={tp: self.state})
+        self._subscription = SimpleNamespace(assignment=states)
         self._cluster = SimpleNamespace(leader_for_partition=lambda _: 1)
         self.answers, self.asked, self.end = Counter[int](), 0, 9
         self.stalls = Stalls(self, "t", SimpleNamespace(answers=self.answers))  # type: ignore[arg-type]
 
     def end_offsets(self, tps: list[TopicPartition], timeout_ms: float) -> dict[TopicPartition, int]:
         self.asked += 1
-        return dict.fromkeys(tps, self.end)
+        return {tp: self.end if tp.partition == self.partitions[-1] else 7 for tp in tps}
 
     def look(self, rounds: int, fetches: int = FETCHES) -> None:
         """So many answered fetches between two looks."""
         for _ in range(rounds):
             self.answers[1] += fetches
-            self.stalls.look({0})
+            self.stalls.look(self.partitions)
 
 
 def test_it_is_asked_twice_before_a_client_is_blamed() -> None:
@@ -43,6 +44,13 @@ def test_it_is_asked_twice_before_a_client_is_blamed() -> None:
     assert client.asked == 1
     with pytest.raises(BrokerError, match="reads nothing of t-0 from 7 on, though there is more up to 9"):
         client.look(2)
+
+
+def test_one_of_hundreds_is_found_however_many_are_at_their_end() -> None:
+    client = Client(200)
+    with pytest.raises(BrokerError, match="reads nothing of t-199 from 7 on"):
+        client.look(3 * FETCHES, fetches=1)
+    assert client.asked == 2, "all of them at once"
 
 
 def fetched_records_wait(client: Client) -> None:

@@ -37,7 +37,7 @@ give_up_s = 0.1
 def hurried(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """The command in a process of its own: a worker sets up logs and a watchdog, a client that fails leaves sockets."""
     command = [sys.executable, "-c", HURRIED, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False)
 
 
 @pytest.fixture

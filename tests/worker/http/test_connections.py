@@ -11,7 +11,7 @@ from worker.http.pages import Pages
 from worker.http.server import BOUNDS, Bounds, Server
 from worker.observe.pulse import Pulse
 
-LIMIT_S = 20.0
+LIMIT_S = 60.0
 AGAIN = b"GET /api/status HTTP/1.1\r\nHost: worker\r\n\r\n"
 BODY = b'{"ready": true}'
 PAGE = {"ready": True}
