@@ -49,7 +49,7 @@ def test_it_is_asked_twice_before_a_client_is_blamed() -> None:
 def test_one_of_hundreds_is_found_however_many_are_at_their_end() -> None:
     client = Client(200)
     with pytest.raises(BrokerError, match="reads nothing of t-199 from 7 on"):
-        client.look(3 * FETCHES, fetches=1)
+        client.look(2 * FETCHES, fetches=2)
     assert client.asked == 2, "all of them at once"
 
 
