@@ -19,7 +19,7 @@ from worker.broker.security import open_consumer
 from worker.refusal import Refusal
 from worker.settings.kafka import Kafka
 
-ASK_LIMIT_S = 2.0
+ASK_LIMIT_S, READER_LIMIT_S = 2.0, 10.0  # the loop waits for the first, people for the second
 CLOSE_LIMIT_S = 5.0
 PATIENCE_S = 30.0  # of a command; no transaction of a worker stays open for longer
 MAX_RECORDS = 2000
@@ -234,9 +234,9 @@ class TopicReader:
 
     def _assign(self, starts: Mapping[int, int] | None) -> None:
         if starts is None:
-            partitions = within(ASK_LIMIT_S, lambda: self._consumer.partitions_for_topic(self._topic))
+            partitions = within(READER_LIMIT_S, lambda: self._consumer.partitions_for_topic(self._topic))
             tps = [TopicPartition(self._topic, partition) for partition in sorted(partitions)]
-            begins = self._consumer.beginning_offsets(tps, timeout_ms=ASK_LIMIT_S * 1000) if tps else {}
+            begins = self._consumer.beginning_offsets(tps, timeout_ms=READER_LIMIT_S * 1000) if tps else {}
             starts = {tp.partition: offset for tp, offset in begins.items()}
         if not starts:
             raise BrokerError(f"there is no topic {self._topic}", fix=NO_TOPIC)
@@ -257,7 +257,7 @@ class TopicReader:
     def ends(self) -> dict[int, int]:
         """The offset after the last readable record of each partition. Raises NotYet, BrokerError."""
         with asking(self._kafka, f"ends of {self._topic}"):
-            ends = self._consumer.end_offsets(list(self._consumer.assignment()), timeout_ms=ASK_LIMIT_S * 1000)
+            ends = self._consumer.end_offsets(list(self._consumer.assignment()), timeout_ms=READER_LIMIT_S * 1000)
         return {tp.partition: end for tp, end in ends.items()}
 
     def positions(self) -> dict[int, int]:
