@@ -57,7 +57,7 @@ def test_a_random_user_without_capabilities_on_a_read_only_file_system_forecasts
     options = {"user": "54321:12345", "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"]}
     worker = case.worker(**options, mem_limit="1500m", environment={**case.environment, "NUMBA_DEBUG_CACHE": "1"})
     case.audit()
-    worker.container.stop(timeout=30)
+    worker.container.stop(timeout=120)
     assert worker.state["ExitCode"] == 0
     assert "data loaded" in worker.log
     assert "data saved" not in worker.log, "a kernel was compiled"
@@ -95,7 +95,7 @@ def test_settings_from_secret_files(case: Case, tmp_path: Path) -> None:
 def test_a_wrong_setting_ends_it_with_one_sentence(engine: docker.DockerClient, image: str) -> None:
     made = engine.containers.run(image, detach=True, environment={"FOLDCAST_KAFKA__BOOTSTRAP": "x"})
     try:
-        assert made.wait(timeout=60)["StatusCode"] == 2
+        assert made.wait(timeout=180)["StatusCode"] == 2
         assert made.logs().decode().startswith("foldcast: environment variable FOLDCAST_KAFKA__BOOTSTRAP is no setting")
     finally:
         made.remove(force=True)

@@ -48,7 +48,7 @@ def test_docker_stop_finishes_the_cycle_and_leaves_a_clean_image(case: Case) -> 
     case.wait_for_forecasts()
     case.send((n % 2, name, body % (name, 240_000, 4)) for n, name in enumerate(names))
     began = time.monotonic()
-    worker.container.stop(timeout=30)
+    worker.container.stop(timeout=120)
     took_s = time.monotonic() - began
     assert worker.state["ExitCode"] == 0, worker.log[-3000:]
     print(f"docker stop with {SEVERAL:,} streams: {took_s:.2f} s")
@@ -67,7 +67,7 @@ def test_a_container_that_is_stopped_while_it_starts_ends_at_once(case: Case) ->
     worker = case.worker()
     until("SIGTERM is handled", lambda: handles_sigterm(worker))
     assert "starting" not in worker.log, "the handler stands before what takes its time"
-    worker.container.stop(timeout=30)
+    worker.container.stop(timeout=120)
     assert worker.state["ExitCode"] == 0, worker.log[-3000:]
     assert " live partition=" not in worker.log
 
@@ -151,7 +151,7 @@ def test_two_replicas_share_and_one_that_leaves_hands_over_at_once(case: Case) -
         for worker in (leaves, stays):
             worker.wait_for_log(" live partition=")
         case.wait_for_forecasts()
-        leaves.container.stop(timeout=30)
+        leaves.container.stop(timeout=120)
         took_s = case.wait_for_forecasts()
     assert leaves.state["ExitCode"] == 0
     print(f"hand-over: {took_s:.2f} s until the other one forecast everything")

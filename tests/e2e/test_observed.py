@@ -24,7 +24,7 @@ PROMETHEUS = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["
 
 
 def asked(address: str, path: str) -> Any:
-    with urlopen(f"{address}/api/v1/{path}", timeout=10) as answer:
+    with urlopen(f"{address}/api/v1/{path}", timeout=30) as answer:
         return json.load(answer)["data"]
 
 
@@ -61,7 +61,7 @@ def all_well(address: str, targets: int) -> bool:
 def test_every_panel_has_data_under_load(case: Case, tmp_path: Path) -> None:
     for name in ("one", "two"):
         case.worker(name, alias="worker")
-    ready = LogMessageWaitStrategy("Server is ready").with_startup_timeout(60).with_poll_interval(0.1)
+    ready = LogMessageWaitStrategy("Server is ready").with_startup_timeout(180).with_poll_interval(0.1)
     prometheus = DockerContainer(PROMETHEUS["image"]).with_network(case.broker.network).with_exposed_ports(9090)
     prometheus = prometheus.with_volume_mapping(str(DEPLOY / "prometheus"), "/etc/prometheus", "ro")
     prometheus = prometheus.with_command(PROMETHEUS["command"]).waiting_for(ready)

@@ -130,7 +130,7 @@ class Worker:
     def get(self, path: str) -> str:
         self.container.reload()
         port = self.container.ports["8080/tcp"][0]["HostPort"]  # another after every start
-        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+        with urlopen(f"http://127.0.0.1:{port}{path}", timeout=30) as answer:
             return str(answer.read().decode())
 
     def wait_for_log(self, words: str, times: int = 1) -> None:
