@@ -1,33 +1,43 @@
 """An image of before the newest settings is read where these stand at their defaults."""
 
+import json
 from dataclasses import replace
+from zlib import crc32
 
 import pytest
 
 from pipeline.durable.image import MARKER_KEY, ImageError, OtherSettingsError, read_image
+from pipeline.shard import fingerprint
 from worker.lives import unfit
 from worker.lives.loading import cold_start, loaded
 from worker.plan import Plan
 from worker.settings.settings import LATER
 from worker.settings.sources import load
 
-# As commit b1800c1 wrote it, before paths, sentinels and time zones, under the default settings; the method is today's
-MARKER = (
-    b'{"offset":0,"method":"3849a3d7cc8dbed2","settings":{"events.stream_field":"stream","events.time_field":"time",'
+# As commit b1800c1 wrote it, before paths, sentinels and time zones, under the default settings
+WRITTEN = (
+    b'{"offset":0,"method":"","settings":{"events.stream_field":"stream","events.time_field":"time",'
     b'"events.target_field":"value","events.covariates":[],"events.transform":"none","events.same_time":"drop",'
     b'"events.max_ahead_s":3600,"events.max_gap":100,"model.cell":"gru","model.hidden_size":32,"model.layers":1,'
     b'"model.profile":"full","model.season":"auto","model.season_slots":24,"model.weekly":"on",'
     b'"model.horizons":[1,3,6,12,24],"model.quantiles":[0.025,0.1,0.5,0.9,0.975],"fine_tune.window":24,'
     b'"worker.stream_ttl_s":null},"letters":"","page_offsets":[],"weights":0,"counters":{"records":0,"forecasts":0,'
     b'"late":0,"duplicate":0,"missing":0,"dead":0},"clock_ms":0,"next_sweep":10000,'
-    b'"watch":[0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0],"clean":false,"page_checksums":[],"source":"","checksum":3639161148}'
+    b'"watch":[0.0,0.0,0.0,0.0,0.0,0.0,0.0,0.0],"clean":false,"page_checksums":[],"source":"","checksum":null}'
 )
+
+
+def of_today(written: bytes) -> bytes:
+    """The marker as today's version of the method would have signed it: only that made it another's since."""
+    table = Plan.of(load(None, {}, events={})).shard(0).table
+    method = fingerprint(json.loads(written)["settings"], table).encode()
+    signed = written.replace(b'"method":""', b'"method":"' + method + b'"')
+    return signed.replace(b'"checksum":null', b'"checksum":%d' % crc32(signed))
+
+
+MARKER = of_today(WRITTEN)
 # The same with events.target_field = "data.temp", which was a name then
-DOTTED = (
-    MARKER.replace(b"3849a3d7cc8dbed2", b"05fa25acd22facd9")
-    .replace(b'target_field":"value"', b'target_field":"data.temp"')
-    .replace(b"3639161148", b"165322632")
-)
+DOTTED = of_today(WRITTEN.replace(b'target_field":"value"', b'target_field":"data.temp"'))
 
 
 def refusal(marker: bytes, **events: object) -> str | None:
