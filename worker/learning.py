@@ -44,6 +44,7 @@ class Learning:
         self._asked: Offer | None = None
         self._generation = 0  # of the trainer that was asked
         self._rest_until = 0.0
+        self._none_due = False  # when it was looked for the last time
 
     def close(self) -> None:
         """End the trainer, where there is one."""
@@ -99,8 +100,12 @@ class Learning:
 
     # ---- offer
 
-    def turn(self, lives: Mapping[int, Live]) -> None:
-        """After the commit: take an answer that has come, and make the next offer if the trainer is idle."""
+    def turn(self, lives: Mapping[int, Live], quiet: bool = False) -> None:
+        """After the commit: take an answer that has come, and make the next offer if the trainer is idle.
+
+        In a `quiet` turn no records came since the one before: nothing can have become due.
+        """
+        self._none_due &= quiet
         if self._link is None or not any(live.at_c for live in lives.values()):  # first things first
             return
         answer = self._link.turn()
@@ -108,7 +113,7 @@ class Learning:
             self._take(answer, lives)
         if self._link.generation != self._generation:
             self._generation, self._asked = self._link.generation, None
-        if self._link.idle and time.monotonic() >= self._rest_until:
+        if not self._none_due and self._link.idle and time.monotonic() >= self._rest_until:
             self._offer(self._link, lives.values())
 
     def _take(self, answer: Answer, lives: Mapping[int, Live]) -> None:
@@ -132,6 +137,7 @@ class Learning:
         """Offer the windows of the shard whose update is due longest, in intervals of its own."""
         live = max((live for live in lives if live.at_c), key=self._due, default=None)
         if live is None or (ratio := self._due(live)) < 1:
+            self._none_due = True
             return
         shard, state = live.shard, live.learning
         state.learnt_from = shard.counters.forecasts

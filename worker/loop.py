@@ -137,14 +137,19 @@ class Loop:
         self._last_cycle = time.monotonic()
         self._assignment(polled)
         # Before `restore`: what comes of a shard that it loads was not asked for, it is of a life that ended
-        passed = [(self.lives[p], offset) for p, offset in polled.passed.items() if p in self.lives]
+        passed = [
+            (one, offset)
+            for partition, offset in polled.passed.items()
+            if (one := self.lives.get(partition)) and offset > one.shard.position
+        ]
         lost = [(self.lives[p], *holes) for p, holes in polled.lost.items() if p in self.lives]
         started = [(self.lives[p], records) for p, records in polled.records.items() if p in self.lives]
         self._watch.lap("poll")
         self._broken |= self._held.restore(self._broker)
         self._watch.lap("restore")
         transaction = Transaction()
-        self._judge.count(live.shard for live in self.lives.values())
+        if started:
+            self._judge.count(live.shard for live in self.lives.values())
         again = {live.partition for live, records in started if not self._advance(live, records, transaction)}
         for live, offset in passed:
             live.pass_to(offset)
@@ -152,7 +157,8 @@ class Loop:
             if live.partition not in again:
                 live.lack(number, end)
         numbers = {live.partition: len(records.offsets) for live, records in started}
-        durable = [live for live in self.lives.values() if live.durable]
+        moved = {*numbers, *(live.partition for live, _ in passed)}
+        durable = [live for live in self._held.in_turn(moved) if live.durable]
         if durable and polled.membership is not None:  # while the group rebalances every commit is refused
             self._add_durable(durable, numbers, transaction)
         if transaction.offsets:
@@ -160,7 +166,7 @@ class Loop:
         elif not self.lives and not self.restoring and polled.membership is not None:
             self._failures.succeeded()  # nothing to commit, and the group has us
         self._watch.lap("commit")
-        self._learning.turn(self.lives)
+        self._learning.turn(self.lives, quiet=not started)
         self._watch.lap("offer")
 
     def _wait_for_more(self, stop: Event) -> None:

@@ -118,6 +118,27 @@ def test_the_optimiser_goes_on_from_where_the_last_adoption_left_it() -> None:
     assert np.array_equal(resumed.optimiser.state, newest.optimiser.state)
 
 
+def test_what_became_due_while_the_trainer_was_busy_is_offered_though_no_event_follows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rig = learning_rig(events=40)
+    trainer = rig.trainers["one"]
+    trainer.held = True
+    feed(rig, 200)
+    offers, looked = len(trainer.offers), list[Live]()
+    trainer.held = False
+    due = Learning._due
+    monkeypatch.setattr(Learning, "_due", lambda learning, live: looked.append(live) or due(learning, live))  # type: ignore[func-returns-value]
+    rig.cycle(times=3)
+    assert len(trainer.offers) == offers + 1
+    assert len(looked) == 2 + 2, "to offer, and to find that no more is due"
+    rig.cycle(times=3)
+    assert len(looked) == 2 + 2, "nothing came that could have made more due"
+    rig.produce(1)
+    rig.cycle()
+    assert len(looked) == 2 + 2 + 2
+
+
 # ---- invariant 5: weights never know more than what is committed
 
 

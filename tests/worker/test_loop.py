@@ -22,7 +22,7 @@ from worker.broker.contract import BrokerError, CommitError, Message, OffsetHeld
 from worker.dead_letters import DeadLetterCatch
 from worker.failures import Failures
 from worker.lives.snapshot_clock import SnapshotPolicy
-from worker.loop import Limits
+from worker.loop import Limits, Loop
 from worker.refusal import Refusal
 
 WORKERS = ("one", "two")
@@ -603,7 +603,10 @@ def test_a_record_after_the_image_proves_nothing_though_the_rest_of_the_log_is_a
     assert rig.everything() == held
 
 
-def test_markers_at_the_log_s_end_that_retention_took_after_a_snapshot_are_no_gap() -> None:
+def test_markers_at_the_log_s_end_that_retention_took_after_a_snapshot_are_no_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("worker.lives.held.QUIET_S", 0.0)  # an image follows the one that the markers came amid
     rig = Rig(partitions=1, snapshot_events=1000)
     rig.limits = Limits(0, 1e9, SnapshotPolicy(1000, -1.0), 0, DeadLetterCatch())
     rig.start()
@@ -620,6 +623,24 @@ def test_markers_at_the_log_s_end_that_retention_took_after_a_snapshot_are_no_ga
     rig.produce(10)
     rig.drain()
     rig.check_topics()
+
+
+def test_a_life_of_which_nothing_presses_waits_for_the_turn_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = drained(partitions=3)
+    rig.cycle(times=20)  # so that no snapshot is under way
+    monkeypatch.setattr("worker.lives.held.QUIET_S", 1e9)
+    monkeypatch.setattr(held := rig.loops["one"]._held, "_next_turn_of_all", 1e18)
+    looked_at: list[int] = []
+    adopted = Loop._adopted
+    monkeypatch.setattr(Loop, "_adopted", lambda loop, live: looked_at.append(live.partition) or adopted(loop, live))
+    rig.cycle()
+    assert looked_at == []
+    rig.cluster.produce(1, None, b"{")
+    rig.cycle()
+    assert looked_at == [1]
+    monkeypatch.setattr(held, "_next_turn_of_all", 0.0)
+    rig.cycle(times=2)
+    assert looked_at[1:] == [0, 1, 2]
 
 
 def test_markers_below_c_are_no_records_to_wait_for() -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from worker.plan import Plan
 log = logging.getLogger(__name__)
 
 RESTORE_S = 0.1  # of a cycle spent on restoring while live shards wait
+QUIET_S = 1.0  # between two turns of a life of which nothing presses
 
 
 class Held:
@@ -41,6 +42,7 @@ class Held:
         self._snapshots, self._longest_transaction_s = snapshots, longest_transaction_s
         self._late, self._metrics, self._predecessor = late, metrics, predecessor
         self._incarnations = 0
+        self._next_turn_of_all = 0.0
 
     def __iter__(self) -> Iterator[int]:
         """All partitions that are held, in order."""
@@ -55,6 +57,14 @@ class Held:
     def waits_for(self) -> list[str]:
         """Why restores do not go on, in words."""
         return [one.waits_for for _, one in sorted(self.restoring.items()) if one.waits_for]
+
+    def in_turn(self, moved: Container[int]) -> list[Live]:
+        """Lives that may have something to write: all of them once a second, for hundreds may have nothing to say."""
+        now = time.monotonic()
+        if now >= self._next_turn_of_all:
+            self._next_turn_of_all = now + QUIET_S
+            return [*self.lives.values()]
+        return [live for live in self.lives.values() if live.partition in moved or live.presses]
 
     def begin(self, partition: int, why: str, must_commit: bool = False, level: int = logging.INFO) -> Restoring:
         """Begin a life, and end the one before; with `must_commit` its C is to be committed though no event comes."""

@@ -79,6 +79,12 @@ class Live:
         published by another group, so that a crash in a fold of all the input does not begin it anew."""
         return self.at_c or self.committed <= self.shard.border
 
+    @property
+    def presses(self) -> bool:
+        """Whether something of it waits for a transaction though no event came, or for its being at C to be noted."""
+        waits = self.must_commit or not self.has_caught_up or self.shard.pages_to_send is not None
+        return waits or bool(self.first_records)
+
     def caught_up(self) -> float:
         """Note and log that it is at C for the first time. Returns the seconds since it was assigned."""
         self.has_caught_up = True
