@@ -30,7 +30,7 @@ from worker.publish import forecast_messages
 from worker.rows import row_messages
 from worker.transaction import Pieces, Transaction
 
-POLL_S = 0.1
+POLL_S, CALM_S = 0.1, 0.25  # longer where only records are waited for: a turn costs CPU for every partition
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class Loop:
         rested = [*self._unreadable.rested(), *self._unexplained.rested()]
         for live in [self.lives[p] for p in rested if p in self.lives]:
             self._broker.start(live.partition, live.shard.position)
-        polled = self._broker.poll(POLL_S)
+        polled = self._broker.poll(CALM_S if self._held.calm else POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
         # Before `restore`: what comes of a shard that it loads was not asked for, it is of a life that ended

@@ -16,13 +16,13 @@ from pipeline.durable.image import BASE_KEY, MARKER_KEY, weights_key
 from pipeline.events import Format
 from pipeline.learning import watchdog
 from tests.rigs.loop_rig import FAILURES, Rig, Witness, drained, nameless
-from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT
+from tests.rigs.memory_broker import CHANGELOG, DEAD_LETTERS, INPUT, OUTPUT, MemoryBroker
 from tests.rigs.memory_log import Transaction
 from worker.broker.contract import BrokerError, CommitError, Message, OffsetHeld
 from worker.dead_letters import DeadLetterCatch
 from worker.failures import Failures
 from worker.lives.snapshot_clock import SnapshotPolicy
-from worker.loop import Limits, Loop
+from worker.loop import CALM_S, POLL_S, Limits, Loop
 from worker.refusal import Refusal
 
 WORKERS = ("one", "two")
@@ -641,6 +641,20 @@ def test_a_life_of_which_nothing_presses_waits_for_the_turn_of_all(monkeypatch: 
     monkeypatch.setattr(held, "_next_turn_of_all", 0.0)
     rig.cycle(times=2)
     assert looked_at[1:] == [0, 1, 2]
+
+
+def test_a_poll_waits_longer_where_nothing_but_records_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = drained(partitions=3)
+    rig.cycle(times=20)
+    waited, poll = list[float](), MemoryBroker.poll
+    monkeypatch.setattr(MemoryBroker, "poll", lambda broker, s: waited.append(s) or poll(broker, s))  # type: ignore[func-returns-value]
+    rig.cycle()
+    assert waited == [CALM_S]
+    rig.start()
+    waited.clear()
+    rig.cycle(times=2)
+    assert rig.loops["one"].restoring or rig.loops["one"].lives
+    assert waited[1] == POLL_S, "it restores"
 
 
 def test_markers_below_c_are_no_records_to_wait_for() -> None:

@@ -58,6 +58,11 @@ class Held:
         """Why restores do not go on, in words."""
         return [one.waits_for for _, one in sorted(self.restoring.items()) if one.waits_for]
 
+    @property
+    def calm(self) -> bool:
+        """Whether there is nothing to do until records come."""
+        return not self.restoring and not any(live.presses for live in self.lives.values())
+
     def in_turn(self, moved: Container[int]) -> list[Live]:
         """Lives that may have something to write: all of them once a second, for hundreds may have nothing to say."""
         now = time.monotonic()
