@@ -23,8 +23,8 @@ class Fed:
     """A shard and the waves it is fed."""
 
     def __init__(self, tables: Sections, rows: int, warm: int) -> None:
-        settings = load(None, {}, **tables)
-        plan = Plan.of(settings)
+        outside = {f"FOLDCAST_{s}__{n}".upper(): str(v) for s, table in tables.items() for n, v in table.items()}
+        plan = Plan.of(load(None, outside))
         self._shard = Shard(plan.method, plan.network(), 0, plan.settings)
         self._names = [f"sensor-{row:06}" for row in range(rows)]
         self._level = np.zeros(rows)
