@@ -100,10 +100,16 @@ class Learning:
 
     # ---- offer
 
-    def turn(self, lives: Mapping[int, Live], quiet: bool = False) -> None:
+    @property
+    def waits(self) -> bool:
+        """Whether the trainer has been asked and has not answered."""
+        return self._asked is not None
+
+    def turn(self, lives: Mapping[int, Live], quiet: bool) -> None:
         """After the commit: take an answer that has come, and make the next offer if the trainer is idle.
 
-        In a `quiet` turn no records came since the one before: nothing can have become due.
+        In a `quiet` turn no live shard took in records since the last one: nothing can have become due. (A cycle that
+        failed in between has ended the lives of those that did.)
         """
         self._none_due &= quiet
         if self._link is None or not any(live.at_c for live in lives.values()):  # first things first

@@ -133,7 +133,7 @@ class Loop:
         rested = [*self._unreadable.rested(), *self._unexplained.rested()]
         for live in [self.lives[p] for p in rested if p in self.lives]:
             self._broker.start(live.partition, live.shard.position)
-        polled = self._broker.poll(CALM_S if self._held.calm else POLL_S)
+        polled = self._broker.poll(CALM_S if self._held.calm and not self._learning.waits else POLL_S)
         self._last_cycle = time.monotonic()
         self._assignment(polled)
         # Before `restore`: what comes of a shard that it loads was not asked for, it is of a life that ended
@@ -158,15 +158,15 @@ class Loop:
                 live.lack(number, end)
         numbers = {live.partition: len(records.offsets) for live, records in started}
         moved = {*numbers, *(live.partition for live, _ in passed)}
-        durable = [live for live in self._held.in_turn(moved) if live.durable]
-        if durable and polled.membership is not None:  # while the group rebalances every commit is refused
+        if polled.membership is not None:  # while the group rebalances every commit is refused
+            durable = [live for live in self._held.in_turn(moved) if live.durable]
             self._add_durable(durable, numbers, transaction)
         if transaction.offsets:
             self._commit(transaction)
         elif not self.lives and not self.restoring and polled.membership is not None:
             self._failures.succeeded()  # nothing to commit, and the group has us
         self._watch.lap("commit")
-        self._learning.turn(self.lives, quiet=not started)
+        self._learning.turn(self.lives, not started)
         self._watch.lap("offer")
 
     def _wait_for_more(self, stop: Event) -> None:

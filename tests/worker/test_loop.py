@@ -650,11 +650,12 @@ def test_a_poll_waits_longer_where_nothing_but_records_is_waited_for(monkeypatch
     monkeypatch.setattr(MemoryBroker, "poll", lambda broker, s: waited.append(s) or poll(broker, s))  # type: ignore[func-returns-value]
     rig.cycle()
     assert waited == [CALM_S]
+    rig.loops["one"].lives[1].shard.begin_snapshot()
+    rig.cycle()
+    assert waited[1:] == [POLL_S], "a snapshot is to be written"
     rig.start()
-    waited.clear()
     rig.cycle(times=2)
-    assert rig.loops["one"].restoring or rig.loops["one"].lives
-    assert waited[1] == POLL_S, "it restores"
+    assert waited[2:] == [POLL_S, POLL_S], "it has nothing yet, then it restores"
 
 
 def test_markers_below_c_are_no_records_to_wait_for() -> None:

@@ -60,8 +60,8 @@ class Held:
 
     @property
     def calm(self) -> bool:
-        """Whether there is nothing to do until records come."""
-        return not self.restoring and not any(live.presses for live in self.lives.values())
+        """Whether nothing is to be restored or written until records come."""
+        return bool(self.lives) and not self.restoring and not any(live.presses for live in self.lives.values())
 
     def in_turn(self, moved: Container[int]) -> list[Live]:
         """Lives that may have something to write: all of them once a second, for hundreds may have nothing to say."""
@@ -69,7 +69,8 @@ class Held:
         if now >= self._next_turn_of_all:
             self._next_turn_of_all = now + QUIET_S
             return [*self.lives.values()]
-        return [live for live in self.lives.values() if live.partition in moved or live.presses]
+        lives = self.lives.items()
+        return [live for p, live in lives if p in moved or live.presses or live.learning.candidate is not None]
 
     def begin(self, partition: int, why: str, must_commit: bool = False, level: int = logging.INFO) -> Restoring:
         """Begin a life, and end the one before; with `must_commit` its C is to be committed though no event comes."""

@@ -82,8 +82,7 @@ class Live:
     @property
     def presses(self) -> bool:
         """Whether something of it waits for a transaction though no event came, or for its being at C to be noted."""
-        waits = self.must_commit or not self.has_caught_up or self.shard.pages_to_send is not None
-        return waits or bool(self.first_records)
+        return self.must_commit or not self.has_caught_up or self.shard.pages_to_send is not None
 
     def caught_up(self) -> float:
         """Note and log that it is at C for the first time. Returns the seconds since it was assigned."""
