@@ -166,7 +166,7 @@ class Loop:
         elif not self.lives and not self.restoring and polled.membership is not None:
             self._failures.succeeded()  # nothing to commit, and the group has us
         self._watch.lap("commit")
-        self._learning.turn(self.lives, not started)
+        self._learning.turn(self.lives, quiet=not started)
         self._watch.lap("offer")
 
     def _wait_for_more(self, stop: Event) -> None:

@@ -15,6 +15,7 @@ from stand import FIRST_MS, STEP_MS, Sections, add_variants, variants
 from pipeline.batch import Batch
 from pipeline.events import Decoder, Format
 from pipeline.shard import Shard
+from tests.rigs.cluster import environment_of
 from worker.plan import Plan
 from worker.settings.sources import load
 
@@ -23,8 +24,7 @@ class Fed:
     """A shard and the waves it is fed."""
 
     def __init__(self, tables: Sections, rows: int, warm: int) -> None:
-        outside = {f"FOLDCAST_{s}__{n}".upper(): str(v) for s, table in tables.items() for n, v in table.items()}
-        plan = Plan.of(load(None, outside))
+        plan = Plan.of(load(None, environment_of(tables)))
         self._shard = Shard(plan.method, plan.network(), 0, plan.settings)
         self._names = [f"sensor-{row:06}" for row in range(rows)]
         self._level = np.zeros(rows)

@@ -225,9 +225,8 @@ class Cluster:
         }
         for section, settings in sections.items():
             values.setdefault(section, {}).update(settings)
-        own = {f"FOLDCAST_{s}__{n}".upper(): str(v) for s, table in values.items() for n, v in table.items()}
         outside = {n: v for n, v in os.environ.items() if not n.startswith("FOLDCAST_")}
-        self.environment = {**outside, **own}
+        self.environment = {**outside, **environment_of(values)}
         self.settings: Settings = load(None, self.environment)
         self.plan: Plan = Plan.of(self.settings)
         self.topics = topics.names_of(self.settings)
@@ -327,6 +326,13 @@ class Cluster:
                     r.partition for r in reader.poll(0.2) if (r.key or b"").split(b"/")[0] == b"last-%d" % r.partition
                 }
                 assert time.monotonic() < deadline, f"no forecasts in {missing}\n{self.ends_of_logs()}"
+
+
+def environment_of(sections: Mapping[str, Mapping[str, object]]) -> dict[str, str]:
+    """Settings as variables."""
+    return {
+        f"FOLDCAST_{s}__{name}".upper(): str(value) for s, table in sections.items() for name, value in table.items()
+    }
 
 
 def named(bootstrap: str, unique: str, **sections: dict[str, object]) -> Settings:

@@ -625,27 +625,32 @@ def test_markers_at_the_log_s_end_that_retention_took_after_a_snapshot_are_no_ga
     rig.check_topics()
 
 
-def test_a_life_of_which_nothing_presses_waits_for_the_turn_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def settled(monkeypatch: pytest.MonkeyPatch) -> Rig:
+    """A worker with nothing to do, of which no turn of all lives comes by the clock any more."""
+    monkeypatch.setattr("worker.lives.held.QUIET_S", 0.0)
     rig = drained(partitions=3)
-    rig.cycle(times=20)  # so that no snapshot is under way
+    rig.cycle(times=20)
     monkeypatch.setattr("worker.lives.held.QUIET_S", 1e9)
-    monkeypatch.setattr(held := rig.loops["one"]._held, "_next_turn_of_all", 1e18)
-    looked_at: list[int] = []
-    adopted = Loop._adopted
+    rig.cycle()
+    return rig
+
+
+def test_a_life_of_which_nothing_presses_waits_for_the_turn_of_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    rig = settled(monkeypatch)
+    looked_at, adopted = list[int](), Loop._adopted
     monkeypatch.setattr(Loop, "_adopted", lambda loop, live: looked_at.append(live.partition) or adopted(loop, live))
     rig.cycle()
     assert looked_at == []
     rig.cluster.produce(1, None, b"{")
     rig.cycle()
     assert looked_at == [1]
-    monkeypatch.setattr(held, "_next_turn_of_all", 0.0)
+    rig.loops["one"]._held._next_turn_of_all = 0.0
     rig.cycle(times=2)
     assert looked_at[1:] == [0, 1, 2]
 
 
 def test_a_poll_waits_longer_where_nothing_but_records_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    rig = drained(partitions=3)
-    rig.cycle(times=20)
+    rig = settled(monkeypatch)
     waited, poll = list[float](), MemoryBroker.poll
     monkeypatch.setattr(MemoryBroker, "poll", lambda broker, s: waited.append(s) or poll(broker, s))  # type: ignore[func-returns-value]
     rig.cycle()

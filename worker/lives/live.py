@@ -101,10 +101,9 @@ class Live:
         return records.offsets[0] >= self.shard.position
 
     def pass_to(self, offset: int) -> None:
-        """Go on from an offset below which no more records come: else an image would need what was none."""
-        if offset > self.shard.position:
-            self.shard.position = offset if self.at_c else min(offset, self.committed)
-            self.learning.reach(self.shard, self.shard.position)
+        """Go on from a later offset, below which no more records come: else an image would need what was none."""
+        self.shard.position = offset if self.at_c else min(offset, self.committed)
+        self.learning.reach(self.shard, self.shard.position)
 
     def lack(self, number: int, end: int) -> None:
         """Count offsets from which the input has lost its records, somewhere before `end`. Raises Refusal."""
