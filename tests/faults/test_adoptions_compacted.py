@@ -13,9 +13,10 @@ from pipeline.learning.adoption import Adoption
 from tests.rigs.cluster import LIMIT_S, AdoptionFollower, Cluster
 from worker.broker.restore import TopicReader, TopicRecord
 from worker.broker.security import open_producer
-from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, kafka_from_jars
 
-pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL)]
+pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL)]
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ import pytest
 from tests.rigs.cluster import Cluster, Source, Worker
 from worker.broker.produce import FastProducer
 from worker.broker.restore import TopicReader
-from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, kafka_from_jars
 from worker.http.status import SILENCE_EVERY_S, TOTALS_EVERY_S
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL),
     pytest.mark.usefixtures("refused_connections"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]

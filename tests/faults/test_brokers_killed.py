@@ -17,15 +17,16 @@ from worker.broker.contract import BrokerError, CommitError, Message, NotYet, Un
 from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
 from worker.broker.restore import read_all
+from worker.demo import jars
 from worker.demo.auditor import Rules, audit
-from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, kafka_from_jars
 from worker.settings.kafka import Kafka
 from worker.settings.worker import Worker as WorkerSettings
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL),
     pytest.mark.usefixtures("refused_connections"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]

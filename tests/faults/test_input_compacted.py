@@ -9,10 +9,11 @@ import pytest
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, event_bytes
 from worker.broker.produce import FastProducer
 from worker.broker.security import open_producer
-from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, kafka_from_jars
 
 # Not the Kafka that the environment may name: its cleaner looks for work every 15 s
-pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL)]
+pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL)]
 
 EVENTS = 40
 LOOKS = 120

@@ -14,10 +14,11 @@ from worker.broker.left_open import left_open
 from worker.broker.produce import FastProducer
 from worker.broker.producer import discard
 from worker.broker.security import open_producer
-from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, kafka_from_jars
 from worker.settings.kafka import Kafka
 
-pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL)]
+pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL)]
 
 LIMIT_S = 150.0
 Sent = tuple[str, int, dict[str, str]]  # topic, partition, headers

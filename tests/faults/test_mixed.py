@@ -9,12 +9,13 @@ from tests.faults.mixed.kinds import KINDS, killed_at
 from tests.faults.mixed.storm import storm
 from tests.faults.mixed.verdict import verdict
 from tests.rigs.dying_worker import POINTS
-from worker.demo.local_kafka import WHAT_TO_INSTALL, can_run_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL),
     pytest.mark.usefixtures("refused_connections"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),
 ]

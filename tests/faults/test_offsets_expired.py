@@ -12,10 +12,11 @@ from pipeline.durable.image import Marker
 from tests.rigs.cluster import FIRST_MS, STEP_MS, Cluster, event_bytes, image_of
 from worker.broker.restore import TopicReader
 from worker.broker.security import open_producer
-from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, kafka_from_jars
 
 # Not the Kafka that the environment may name: its offsets live for a week
-pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL)]
+pytestmark = [pytest.mark.kafka, pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL)]
 
 EVENTS = 30
 EXPIRED_S = 180  # 6 of session, 60 of retention, the shortest there is, and what a busy machine adds

@@ -23,13 +23,14 @@ from worker.broker.produce import FastProducer
 from worker.broker.producer import close
 from worker.broker.restore import read_all
 from worker.broker.security import open_producer
-from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, WHAT_TO_INSTALL, can_run_jars, kafka_from_jars
+from worker.demo import jars
+from worker.demo.local_kafka import BOOTSTRAP_VARIABLE, WHAT_TO_INSTALL, kafka_from_jars
 from worker.settings.kafka import Kafka
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks for processes in /proc"),
 ]
 LIMIT_S = 60.0
@@ -68,6 +69,16 @@ def test_a_stopped_node_leaves_no_process_and_no_data() -> None:
     assert processes_naming(kafka.home) == []
     assert not kafka.home.exists()
     kafka.stop()
+
+
+def test_a_node_maps_the_classes_that_one_before_it_has_loaded() -> None:
+    kafka = kafka_from_jars()
+    try:
+        assert kafka.home is not None
+        maps = [Path(f"/proc/{process}/maps").read_text() for process in processes_naming(kafka.home)]
+        assert sum("classes.jsa" in mapped for mapped in maps) == 1, "Java's; the guard has none"
+    finally:
+        kafka.stop()
 
 
 def test_a_frozen_node_stands_still_until_it_is_thawed_or_stopped() -> None:

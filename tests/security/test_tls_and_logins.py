@@ -30,7 +30,8 @@ from worker.broker.contract import BrokerError, Message
 from worker.broker.kafka import KafkaBroker
 from worker.broker.produce import FastProducer
 from worker.check import findings
-from worker.demo.local_kafka import WHAT_TO_INSTALL, can_run_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL
 from worker.refusal import Refusal
 from worker.settings.settings import Settings
 from worker.settings.sources import load
@@ -39,7 +40,7 @@ from worker.takeover import predecessor_of
 
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL),
     # kafka-python 3.0.12 leaves the socket of a connection that failed to the garbage collector
     pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
 ]

@@ -8,12 +8,13 @@ import pytest
 
 from tests.soak.samples import CHANGELOG, DESCRIPTORS, LAGGING, MEMORY, P50, P99, STATE, STREAMS, THREADS
 from tests.soak.soak import KEPT, Given, options, soak
-from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, can_run_jars, kafka_from_jars
+from worker.demo import jars
+from worker.demo.local_kafka import WHAT_TO_INSTALL, LocalKafka, kafka_from_jars
 
 # Not the Kafka that the environment may name: that one is not for tests to kill
 pytestmark = [
     pytest.mark.kafka,
-    pytest.mark.skipif(not can_run_jars(), reason=WHAT_TO_INSTALL),
+    pytest.mark.skipif(not jars.can_run(), reason=WHAT_TO_INSTALL),
     pytest.mark.skipif(not Path("/proc/self").exists(), reason="samples are read from /proc"),
     pytest.mark.usefixtures("refused_connections"),
     pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning"),

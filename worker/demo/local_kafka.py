@@ -5,7 +5,6 @@ Knows no Kafka client.
 """
 
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -13,13 +12,14 @@ import subprocess
 import tempfile
 import time
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from worker.demo import fetched
+from worker.demo import jars
+from worker.demo.jars import OLDEST_JAVA, VERSION, Say
 from worker.demo.kafka_node import (
     FREEZE,
     KILL,
@@ -27,24 +27,16 @@ from worker.demo.kafka_node import (
     TERMINATE,
     THAW,
     KafkaNode,
-    LocalKafkaError,
     addresses_of,
     properties_of,
 )
 
-VERSION = "4.3.1"
 IMAGE = f"apache/kafka:{VERSION}"
 BOOTSTRAP_VARIABLE = "FOLDCAST_KAFKA__BOOTSTRAP_SERVERS"
-OLDEST_JAVA = 17
 START_LIMIT_S = 60.0
 PULL_LIMIT_S = 300.0
+ARCHIVE_LIMIT_S = 60.0  # until a broker has ended and has written its classes
 PORTS = range(20_000, 32_000)  # below the ephemeral range: no client's own port, and none that connects to itself
-
-_CHECKOUT = Path(__file__).resolve().parents[2]
-_POM = _CHECKOUT / "deploy" / "kafka" / "pom.xml"
-_LIBS = _CHECKOUT / ".cache" / f"kafka-{VERSION}" / "libs"
-
-Say = Callable[[str], None]
 
 
 class LocalKafkaUnavailable(RuntimeError):  # noqa: N818 - a state of this machine, not a fault
@@ -77,7 +69,7 @@ def local_kafka(
     given = bootstrap_servers_from_environment()
     if given is not None:
         kafka = LocalKafka(given)
-    elif can_run_jars():
+    elif jars.can_run():
         kafka = kafka_from_jars(nodes, heap_mb, extra_properties, say, port=port)
     else:
         kafka = kafka_from_image(nodes, heap_mb, extra_properties, say, port)
@@ -100,16 +92,19 @@ def kafka_from_jars(
     listeners: Mapping[str, str] | None = None,
     proxies: Mapping[str, str] | None = None,
     port: int | None = None,
+    java_options: Sequence[str] | None = None,
 ) -> "LocalKafka":
     """Started brokers of our own whatever the environment names, for tests that kill them; whoever calls stops them.
 
     `listeners` are more of them by name, with their protocol, for one node; `proxies` are addresses that clients of
-    such a listener are sent to.
+    such a listener are sent to. `java_options` stand in place of those that map an archive of the brokers' classes.
     """
     assert 1 <= nodes <= 3, "one to three nodes"
-    if not can_run_jars():
+    if not jars.can_run():
         raise LocalKafkaUnavailable(WHAT_TO_INSTALL)
-    java = ["java", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", f"{_fetched_jars(say)}/*"]
+    libs = jars.fetch(say)
+    options = jars.classes(_archive, say) if java_options is None else java_options
+    java = ["java", f"-Xmx{heap_mb}m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", *options, "-cp", f"{libs}/*"]
     say(f"starting Kafka {VERSION}")
     home = Path(tempfile.mkdtemp(prefix="foldcast-kafka-"))
     more = listeners or {}
@@ -135,9 +130,14 @@ def kafka_from_jars(
     format_storage = [*java, "kafka.tools.StorageTool", "format", "--cluster-id", cluster_id, "--config"]
     with kafka.stopped_on_failure():
         with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda node: _run([*format_storage, str(home / f"{node}.properties")]), kafka.nodes))
+            list(pool.map(lambda node: jars.run([*format_storage, str(home / f"{node}.properties")]), kafka.nodes))
         kafka.start(START_LIMIT_S)
     return kafka
+
+
+def _archive(options: list[str]) -> None:
+    """Start a broker and end it, in time to leave what these options of Java tell it to."""
+    kafka_from_jars(java_options=options).stop(ARCHIVE_LIMIT_S)
 
 
 def kafka_from_image(
@@ -218,11 +218,11 @@ class LocalKafka:
         self.nodes[node].start()
         self.nodes[node].wait_until_started(time.monotonic() + START_LIMIT_S)
 
-    def stop(self) -> None:
-        """End all nodes and remove their data. More than once does no harm."""
+    def stop(self, limit_s: float = STOP_LIMIT_S) -> None:
+        """End all nodes, after that time by force, and remove their data. More than once does no harm."""
         for node in self.nodes.values():
             node.tell(TERMINATE)
-        deadline = time.monotonic() + STOP_LIMIT_S
+        deadline = time.monotonic() + limit_s
         for node in self.nodes.values():
             node.wait_until_ended(deadline)
             node.end(KILL)
@@ -253,20 +253,6 @@ def free_ports(count: int, first: int | None = None) -> list[int]:
     return found
 
 
-def can_run_jars() -> bool:
-    """Whether Java is there, and the jars or Maven to fetch them."""
-    return _java_version() >= OLDEST_JAVA and (_LIBS.is_dir() or (shutil.which("mvn") is not None and _POM.is_file()))
-
-
-def _java_version() -> int:
-    """Return the major version of Java here, 0 without a working one."""
-    if shutil.which("java") is None:
-        return 0
-    done = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
-    found = re.search(r'version "(\d+)', done.stderr)
-    return int(found[1]) if found else 0
-
-
 def _engine_answers() -> bool:
     if shutil.which("docker") is None:
         return False
@@ -274,19 +260,3 @@ def _engine_answers() -> bool:
         done = subprocess.run(["docker", "info"], capture_output=True, timeout=20, check=False)  # noqa: S607
         return done.returncode == 0
     return False
-
-
-def _fetched_jars(say: Say) -> Path:
-    def fetch(folder: Path) -> None:
-        say(f"fetching Kafka {VERSION} (44 MB)")
-        copy = ["dependency:copy-dependencies", "-DincludeScope=runtime", f"-DoutputDirectory={folder}"]
-        _run(["mvn", "-q", "-B", "-f", str(_POM), *copy])
-
-    return fetched.once(_LIBS, fetch)
-
-
-def _run(command: Sequence[str]) -> None:
-    """Run a command. Raises LocalKafkaError with the end of its output when it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    if done.returncode != 0:
-        raise LocalKafkaError(f"{command[0]} failed:\n" + "\n".join(done.stdout.strip().splitlines()[-20:]))

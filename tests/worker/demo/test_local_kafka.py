@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from worker.demo import local_kafka as subject
+from worker.demo import jars
+from worker.demo.jars import VERSION
+from worker.demo.kafka_node import LocalKafkaError
 from worker.demo.local_kafka import (
     BOOTSTRAP_VARIABLE,
     IMAGE,
-    VERSION,
     LocalKafkaUnavailable,
     container_command,
     kafka_from_jars,
@@ -25,7 +26,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A PATH with nothing in it, no Kafka named and no jars fetched before."""
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv(BOOTSTRAP_VARIABLE, raising=False)
-    monkeypatch.setattr(subject, "_LIBS", tmp_path / "libs")
+    monkeypatch.setattr(jars, "LIBS", tmp_path / "libs")
     return tmp_path
 
 
@@ -58,7 +59,7 @@ def test_java_without_maven_serves_only_when_the_jars_are_there(tools: Path) -> 
     install(tools, "java", "echo 'openjdk version \"21.0.5\" 2024-10-15' >&2")
     assert says_what_to_install()
     (tools / "libs").mkdir()
-    assert subject.can_run_jars()
+    assert jars.can_run()
 
 
 def test_docker_without_an_engine_is_no_docker(tools: Path) -> None:
@@ -95,7 +96,7 @@ def test_a_failing_start_tells_the_end_of_its_log_and_leaves_nothing(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tools))
     install(tools, "docker", "if [ $1 = run ]; then echo no such image; exit 125; fi")
-    with pytest.raises(subject.LocalKafkaError, match="no such image"), local_kafka():
+    with pytest.raises(LocalKafkaError, match="no such image"), local_kafka():
         pass
     assert not list(tools.glob("foldcast-kafka-*"))
 
@@ -119,18 +120,18 @@ def test_the_container_is_reached_on_loopback_only_and_goes_when_it_ends() -> No
 
 
 def test_the_jars_are_of_the_same_version() -> None:
-    assert f"<version>{VERSION}</version>" in subject._POM.read_text()
+    assert f"<version>{VERSION}</version>" in jars.POM.read_text()
 
 
 def test_two_processes_fetch_the_jars_once(tools: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # the stand-in for Maven is slow, and notes that it was called
     fetch = f"for a; do case $a in -DoutputDirectory=*) out=${{a#*=}};; esac; done; echo x >>{tools}/calls"
     install(tools, "mvn", f"PATH=/usr/bin:/bin; {fetch}; sleep 0.5; mkdir $out; echo jar >$out/kafka.jar")
-    code = "import sys; from pathlib import Path; from worker.demo import local_kafka as k\n"
-    code += "k._LIBS = Path(sys.argv[1]); print((k._fetched_jars(print) / 'kafka.jar').read_text())"
+    code = "import sys; from pathlib import Path; from worker.demo import jars\n"
+    code += "jars.LIBS = Path(sys.argv[1]); print((jars.fetch(print) / 'kafka.jar').read_text())"
     libs = str(tools / "cache" / "libs")
     command = [sys.executable, "-c", code, libs]
-    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=subject._CHECKOUT) for _ in range(2)]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=jars.CHECKOUT) for _ in range(2)]
     assert sorted(process.communicate(timeout=20)[0].split()[-1] for process in both) == ["jar", "jar"]
     assert (tools / "calls").read_text().split() == ["x"]
     assert sorted(path.name for path in (tools / "cache").iterdir()) == [".libs.lock", "libs"]
