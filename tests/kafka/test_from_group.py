@@ -39,7 +39,7 @@ def assert_one_forecast_each(old: Cluster, new: Cluster) -> None:
 def test_a_larger_network_goes_on_though_its_worker_is_killed_in_the_fold(
     bootstrap: str, unique: str, tmp_path: Path
 ) -> None:
-    with Cluster(bootstrap, unique, tmp_path, 4, model={"hidden_size": 32}) as old:
+    with Cluster(bootstrap, unique, tmp_path, 4, model={"hidden_size": 8}) as old:
         feeder = Feeder(old, Source(100, 4, seed=5), RATE)
         feeder.start()
         killed, stopped = old.worker("old-killed"), old.worker("old-stopped")

@@ -36,7 +36,7 @@ from worker.settings.sources import load
 pytestmark = pytest.mark.kafka
 
 PARTITIONS = 8
-RATE = 1500.0
+RATE = 1000.0
 
 
 @dataclass
@@ -115,7 +115,7 @@ def test_nothing_is_lost_or_twice_or_different_whenever_a_worker_is_killed(
         kafka={"client": client},
         model={"checkpoint": checkpoint},
         worker={"snapshot_events": snapshot_events},
-        fine_tune={"adopt_interval_s": 0.5, "window": window, "max_cpu_share": 0.5},
+        fine_tune={"adopt_interval_s": 0.5, "window": window, "max_cpu_share": 0.3},
         log={"level": "debug"},
     ) as cluster:
         follower = AdoptionFollower(cluster)

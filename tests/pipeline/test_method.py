@@ -11,6 +11,7 @@ from pipeline.method import Method
 from pipeline.network.model import Network, Shape
 from pipeline.parts.intervals import factor_kept
 from pipeline.shard import Shard
+from tests.rigs.methods import LONG_LSTM
 from tests.rigs.plain_method import DAY, Plain
 from tests.rigs.shard_rigs import Record, fold, restless, shard_of
 from worker.demo import newyork
@@ -137,7 +138,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "every day": (METHOD, hourly(300) * 1 + (DAY - HOUR) * np.arange(300), walk(8, 300), None),
     "every month": (METHOD, hourly(150) + (30 * DAY - HOUR) * np.arange(150), walk(9, 150), None),
     "a season of 12 events, lstm": (
-        replace(METHOD, season="events", season_slots=12, cell="lstm"), hourly(300), walk(10, 300), None,
+        replace(LONG_LSTM, season="events", max_gap=10**9), hourly(300), walk(10, 300), None,
     ),
     "no season": (replace(METHOD, season="none"), hourly(300), walk(11, 300), None),
     "fast ticks": (
@@ -253,7 +254,11 @@ def test_these_logs_have_what_they_are_for() -> None:
 
 @pytest.mark.parametrize(
     ("kept", "allowed"),
-    [({"fine_rings": True}, 1e-4), ({"fine_rings": False}, 1e-3), ({"fine_rings": False, "profile": "lite"}, 2e-2)],
+    [
+        ({"fine_rings": True}, 1e-4),
+        ({"fine_rings": False}, 1e-3),
+        ({"fine_rings": False, "profile": "lite", "hidden_size": 64}, 2e-2),
+    ],
     ids=["float32", "fewer bits", "lite"],
 )
 @pytest.mark.parametrize("name", ["walk", "New York"])

@@ -42,7 +42,7 @@ METHODS = {
     "gru": METHOD,
     "lstm of two layers": replace(TWO_LAYERS, stream_ttl_ms=60_000),
     "tanh, all horizons": Method(cell="rnn_tanh", covariates=("wind",), max_gap=20),
-    "relu, trades": replace(MORTAL, cell="rnn_relu", same_time="accept"),
+    "relu, trades": replace(MORTAL, cell="rnn_relu", same_time="accept", covariates=()),
 }
 N = 400
 

@@ -16,14 +16,14 @@ from pipeline.records import fixed, layout, published
 from pipeline.shard import Shard
 from pipeline.table import Table
 from pipeline.wave import Wave
-from tests.rigs.methods import FINE, LATER, ONE
+from tests.rigs.methods import FINE, LATER, LONG_LSTM, ONE, SMALL
 from tests.rigs.shard_rigs import Record, events_of, fold, make_log, restless, shard_of
 
 METHODS = {
     "one horizon": ONE,
     "lstm": replace(FINE, cell="lstm", window=16),
     "two layers, not from 1 on": LATER,
-    "lstm of two layers, as long as it gets": Method(cell="lstm", layers=2, hidden_size=8, fine_rings=True),
+    "lstm, as long as it gets": LONG_LSTM,
 }
 FIRST_MS, STEP_MS = 1_700_000_000_000, 1000
 GAP_MS = 500 * STEP_MS  # longer than max_gap steps
@@ -161,7 +161,7 @@ def test_a_label_is_capped_at_8_scales_and_masked_beyond_50(y: float, expected: 
     assert np.isfinite(rows["window_labels"]).sum() <= 2, "no other place is touched"
 
 
-@pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "rnn_relu", "lstm"])
+@pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "rnn_relu"])
 def test_eight_bits_keep_the_first_digit_or_two(cell: Cell) -> None:
     """To half a step of a signed square root, and the time to ten seconds; an unbounded hidden state as it is."""
     fine = replace(FINE, cell=cell)
@@ -189,6 +189,7 @@ def test_eight_bits_keep_the_first_digit_or_two(cell: Cell) -> None:
     row = layout(replace(fine, fine_rings=False))
     assert (row["window_inputs"].base, row["window_labels"].base) == (np.int8, np.int8)
     assert row["window_hidden"].base == (np.int8 if bounded else np.float32)
+    assert layout(replace(SMALL, cell="lstm"))["window_hidden"].base == np.float32
 
 
 # ---- samples

@@ -20,7 +20,7 @@ from worker.kernels import warming
 BEGIN_S = 1_600_300_800  # whole weeks since 1970
 N = 700
 GOLDEN = """\
-stream               events   skill@1   skill@6 on season    in 95%    in 80%     width
+stream               events   skill@1   skill@3 on season    in 95%    in 80%     width
 walk                    700 SCORES
 day                     700 SCORES
 mean of all                 SCORES
@@ -51,7 +51,8 @@ def _compiled(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def history(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A walk and a day with sentinels, in columns of other names."""
-    monkeypatch.setenv("FOLDCAST_MODEL__HORIZONS", "[1, 6]")
+    for name, value in {"MODEL__HORIZONS": "[1, 3]", "MODEL__HIDDEN_SIZE": "8", "FINE_TUNE__WINDOW": "8"}.items():
+        monkeypatch.setenv(f"FOLDCAST_{name}", value)  # those of SMALL
     rng, t = np.random.default_rng(2), np.arange(N)
     day = 20 + 3 * np.sin(2 * np.pi * t / 24) + rng.normal(size=N)
     day[[200, 400, 600]] = -9999
@@ -89,7 +90,7 @@ def test_json_has_these_keys(history: str, tmp_path: Path) -> None:
             assert horizon["experts"].keys() == names
             assert horizon["coverage"].keys() == horizon["width"].keys() == {"0.95", "0.8"}
     assert whole["overall"].keys() == {"events", "outliers", "skill", "horizons"}
-    assert whole["overall"]["horizons"]["6"].keys() == {
+    assert whole["overall"]["horizons"]["3"].keys() == {
         "n", "skill", "skill_seasonal", "seasonal", "experts", "coverage",
     }  # fmt: skip
     assert whole["streams"]["day"]["sentinels"] == {"-9999": 3}
