@@ -75,7 +75,7 @@ def run_errors(bootstrap: str, folder: Path, name: str, checkpoint: dict[str, ob
         key=lambda event: event.time_ms,
     )
     (folder / name).mkdir()
-    with Cluster(bootstrap, name, folder / name, 1, model=checkpoint, fine_tune={"enabled": True}) as cluster:
+    with Cluster(bootstrap, name, folder / name, 1, model=checkpoint) as cluster:
         worker = cluster.worker("one")
         cluster.wait_until_live()
         with FastProducer(cluster.connection) as producer:

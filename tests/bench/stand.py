@@ -195,9 +195,7 @@ class Stand:
         home = self.home / name
         home.mkdir()
         kafka = {"session_timeout_s": SESSION_S, **tables.get("kafka", {})}
-        return Cluster(
-            self.bootstrap, name, home, self.partitions, **{"fine_tune": {"enabled": True}, **tables, "kafka": kafka}
-        )
+        return Cluster(self.bootstrap, name, home, self.partitions, **{**tables, "kafka": kafka})
 
     def worker(self, tables: Sections) -> Subject:
         """A worker with these settings, started."""

@@ -18,9 +18,7 @@ SESSION_S = 120  # longer than any wait here: a hand-over was asked for
 
 @pytest.fixture
 def cluster(bootstrap: str, unique: str, tmp_path: Path) -> Iterator[Cluster]:
-    with Cluster(
-        bootstrap, unique, tmp_path, PARTITIONS, kafka={"session_timeout_s": SESSION_S}, fine_tune={"enabled": True}
-    ) as made:
+    with Cluster(bootstrap, unique, tmp_path, PARTITIONS, kafka={"session_timeout_s": SESSION_S}) as made:
         yield made
 
 

@@ -137,7 +137,7 @@ LOGS: dict[str, tuple[Method, np.ndarray, np.ndarray, np.ndarray | None]] = {
     "nights missing": (METHOD, nights(60), walk(7, 600), None),
     "every day": (METHOD, hourly(300) * 1 + (DAY - HOUR) * np.arange(300), walk(8, 300), None),
     "every month": (METHOD, hourly(150) + (30 * DAY - HOUR) * np.arange(150), walk(9, 150), None),
-    "a season of 12 events, lstm": (
+    "a season of 12 events, lstm of two layers": (
         replace(LONG_LSTM, season="events", max_gap=10**9), hourly(300), walk(10, 300), None,
     ),
     "no season": (replace(METHOD, season="none"), hourly(300), walk(11, 300), None),

@@ -192,10 +192,7 @@ class Worker:
 
 
 class Cluster:
-    """Topics of one test, the settings for them, and the workers; a context manager that leaves no process.
-
-    Workers learn only where a test sets something of `fine_tune`: a trainer takes more CPU to start than its worker.
-    """
+    """Topics of one test, the settings for them, and the workers; a context manager that leaves no process."""
 
     def __init__(
         self,
@@ -226,7 +223,7 @@ class Cluster:
             "http": {"host": "127.0.0.1", "port": 0},
             "worker": {"give_up_s": 60},
         }
-        for section, settings in {"fine_tune": {"enabled": False}, **sections}.items():
+        for section, settings in sections.items():
             values.setdefault(section, {}).update(settings)
         outside = {n: v for n, v in os.environ.items() if not n.startswith("FOLDCAST_")}
         self.environment = {**outside, **environment_of(values)}

@@ -10,5 +10,5 @@ ONE = replace(FINE, horizons=(1,))
 WIND = replace(SMALL, covariates=("wind",))
 MEDIAN = replace(SMALL, quantiles=(0.5,))
 TWO_LAYERS = replace(SMALL, cell="lstm", layers=2)
-LONG_LSTM = Method(cell="lstm", hidden_size=8, season_slots=12, fine_rings=True)
+LONG_LSTM = Method(cell="lstm", layers=2, hidden_size=8, season_slots=12, fine_rings=True)
 LATER = replace(FINE, horizons=(3, 8), cell="rnn_tanh", layers=2)  # no horizon is the next event

@@ -35,7 +35,6 @@ class Site:
     def __init__(self, bootstrap: str, name: str, home: Path) -> None:
         port = free_port()
         sections: dict[str, dict[str, object]] = {"model": {"hidden_size": 8}, "http": {"port": port}}
-        sections["fine_tune"] = {"enabled": True}
         self.cluster = Cluster(bootstrap, name, home, PARTITIONS, **sections)
         self.address = f"http://127.0.0.1:{port}"
         self.worker = self.cluster.worker("one")

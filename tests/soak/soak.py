@@ -85,9 +85,8 @@ def drained_rate(cluster: Cluster, follower: Follower, traffic: Traffic) -> floa
 def soak(kafka: LocalKafka, given: Given, home: Path, say: Callable[[str], None]) -> Outcome:
     """One run on a broker that is ours to kill. Raises Refusal where the rate is too low for the streams."""
     assert kafka.home is not None, "the broker is ours"
-    lives: dict[str, object] = {"stream_ttl_s": given.ttl_s, "give_up_s": 120}
     with Cluster(
-        kafka.bootstrap_servers, NAME, home, given.partitions, worker=lives, fine_tune={"enabled": True}
+        kafka.bootstrap_servers, NAME, home, given.partitions, worker={"stream_ttl_s": given.ttl_s, "give_up_s": 120}
     ) as cluster:
         for name in ("one", "two"):
             cluster.worker(name)

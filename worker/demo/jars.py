@@ -5,6 +5,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from zlib import crc32
 
 from worker.demo import fetched
 from worker.demo.kafka_node import LocalKafkaError
@@ -26,11 +27,15 @@ def can_run() -> bool:
 
 def _java_version() -> int:
     """Return the major version of Java here, 0 without a working one."""
-    if shutil.which("java") is None:
-        return 0
-    done = subprocess.run(["java", "-version"], capture_output=True, text=True, check=False)  # noqa: S607
-    found = re.search(r'version "(\d+)', done.stderr)
+    found = re.search(r'version "(\d+)', _java())
     return int(found[1]) if found else 0
+
+
+def _java() -> str:
+    """What Java says of itself, build included; nothing where there is none."""
+    if shutil.which("java") is None:
+        return ""
+    return subprocess.run(["java", "-version"], capture_output=True, text=True, check=False).stderr  # noqa: S607
 
 
 def fetch(say: Say) -> Path:
@@ -47,8 +52,8 @@ def fetch(say: Say) -> Path:
 def classes(make: Callable[[list[str]], None], say: Say) -> list[str]:
     """Options of Java with which it maps the classes that a broker has loaded before: it starts with half the CPU.
 
-    `make` runs a broker with the options that it is given, where there is no archive of them yet. A Java that makes
-    none, or that does not want this one, loads the classes from the jars.
+    `make` runs a broker with the options that it is given, where this Java and these jars have no archive yet: others
+    would not use it. A Java that makes none loads the classes from the jars.
     """
 
     def archive(folder: Path) -> None:
@@ -57,7 +62,8 @@ def classes(make: Callable[[list[str]], None], say: Say) -> list[str]:
         make([f"-XX:ArchiveClassesAtExit={folder / name}"])
 
     name = "classes.jsa"
-    folder = fetched.once(LIBS.parent / "classes", archive)
+    of = f"{_java()} {LIBS} {LIBS.stat().st_mtime_ns}"
+    folder = fetched.once(LIBS.parent / f"classes-{crc32(of.encode()):08x}", archive)
     return ["-Xshare:auto", "-Xlog:cds=off", "-Xlog:cds+dynamic=off", f"-XX:SharedArchiveFile={folder / name}"]
 
 

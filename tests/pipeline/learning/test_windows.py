@@ -23,7 +23,7 @@ METHODS = {
     "one horizon": ONE,
     "lstm": replace(FINE, cell="lstm", window=16),
     "two layers, not from 1 on": LATER,
-    "lstm, as long as it gets": LONG_LSTM,
+    "lstm of two layers, as long as it gets": LONG_LSTM,
 }
 FIRST_MS, STEP_MS = 1_700_000_000_000, 1000
 GAP_MS = 500 * STEP_MS  # longer than max_gap steps

@@ -17,7 +17,7 @@ from worker.plan import Plan, schedule_of
 from worker.settings.settings import Settings
 
 
-@pytest.mark.parametrize("horizons", [(1,), (2, 4, 5, 7)])
+@pytest.mark.parametrize("horizons", [(1,), (1, 5), (2, 4, 5, 7)])
 def test_after_it_no_wave_of_any_size_compiles_a_kernel(horizons: tuple[int, ...]) -> None:
     """Few horizons make arrays whose layout numba takes for another one. No other test has these hidden sizes."""
     plan = Plan.of(
