@@ -30,7 +30,7 @@ from worker.publish import forecast_messages
 from worker.rows import row_messages
 from worker.transaction import Pieces, Transaction
 
-POLL_S, CALM_S = 0.1, 0.25  # longer where only records are waited for: a turn costs CPU for every partition
+POLL_S, CALM_S = 0.1, 0.5  # longer where only records are waited for: a turn costs CPU for every partition
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pipeline.method import Method
-from tests.bench import bench_regimes
+from tests.bench import bench_ends, bench_regimes
 from tests.bench.bench_regimes import figures, losses
 from tests.bench.regimes import REGIMES, Stream, after
 
@@ -66,6 +66,23 @@ def test_the_windows_of_a_trend_tell_its_start_from_its_end():
     slope = np.abs(stream.mean[:, -1] - stream.mean[:, 0]) / 23
     assert np.allclose(slope[stream.windows["start, 0-24"]], 0.4)
     assert np.allclose(slope[stream.windows["stop, 0-12"]], 0)
+
+
+def test_who_is_told_of_trends_weighs_each_end_by_its_odds():
+    stream, *_ = REGIMES["trends"].sample("trends", 1, np.arange(1, 25))
+    first, stop, *_ = np.flatnonzero(stream.changed)
+    made = bench_ends.told(stream, every=100)
+    assert np.isnan(made[:first]).all()
+    slope = (stream.mean[first, -1] - stream.mean[first, 0]) / 23
+    for origin in (first, stop - 1, stop + 3, stop + 9, stop + 60):
+        seen, ahead = np.arange(origin - first + 1), origin - first + 24
+        odds, levels = [], []
+        for end in range(1, ahead + 2):  # the first event that is as high as the one before
+            path = stream.mean[first, 0] + slope * (np.minimum(seen, end - 1) - 1)
+            fits = np.exp(-((stream.value[first : origin + 1] - path) ** 2).sum() / 2)
+            odds.append(fits * 0.99 ** (end - 1) * (0.01 if end <= ahead else 1))
+            levels.append(stream.mean[first, 0] + slope * (end - 2))
+        assert made[origin] == pytest.approx(np.average(levels, weights=odds), abs=1e-6)
 
 
 @pytest.mark.parametrize("name", ["5-minute-day", "level-shifts", "noise-blocks"])

@@ -260,12 +260,13 @@ class Metrics:
     def quality(self) -> None:
         """Bring the gauges of skill and coverage up to date."""
         recent = self.recent
+        skill, error, coverage = recent.skill, recent.error, recent.coverage  # once: each is made when asked for
         for j, h in enumerate(self.method.horizons):
-            self.skill.labels(h).set(recent.skill[j])
+            self.skill.labels(h).set(skill[j])
             self.labels.labels(h).set(recent.labels[j])
-            self.error.labels(h).set(recent.error[j])
+            self.error.labels(h).set(error[j])
             for k, level in enumerate(self.method.band_levels):
-                self.coverage.labels(level, h).set(recent.coverage[j, k])
+                self.coverage.labels(level, h).set(coverage[j, k])
 
 
 class Stopwatch:
