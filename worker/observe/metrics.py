@@ -259,11 +259,10 @@ class Metrics:
 
     def quality(self) -> None:
         """Bring the gauges of skill and coverage up to date."""
-        recent = self.recent
-        skill, error, coverage = recent.skill, recent.error, recent.coverage  # once: each is made when asked for
+        skill, error, coverage = self.recent.skill, self.recent.error, self.recent.coverage  # made when asked for
         for j, h in enumerate(self.method.horizons):
             self.skill.labels(h).set(skill[j])
-            self.labels.labels(h).set(recent.labels[j])
+            self.labels.labels(h).set(self.recent.labels[j])
             self.error.labels(h).set(error[j])
             for k, level in enumerate(self.method.band_levels):
                 self.coverage.labels(level, h).set(coverage[j, k])
