@@ -73,12 +73,11 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
     weights, sizes = mixture.weights(row), intervals.error_sizes(row).tolist()
     factors = intervals.slot_factors(row, method)
     guards = mixture.guards(row) * drift.shares(row, method)
-    base, mixed, stacked = float(event["base"]), experts.mixed(method), experts.stacked(method) if method.full else []
+    base, stacked = float(event["base"]), experts.stacked(method) if method.full else []
     horizons: Facts = {}
     for j, horizon in enumerate(method.horizons):
         scale = float(row["scale"][j])
-        bound = mixture.bound(row, j)
-        moves = [0.0, *(float(np.clip(event[f"{name}_move"][j], -bound, bound)) for name in mixed)]
+        moves = mixture.counted(row, event, method, j)
         width, edges = float(event["width"][j]), event["edges"][j] / fixed(method)[0]["edge_unit"]
         factor = float(factors[j, event["slot_ahead"][j]])
         horizons[str(horizon)] = {

@@ -20,7 +20,7 @@ LOOKS = (1, 3, 6, 12, 24)  # so many events ahead the network sees the season, w
 OWN_INPUTS, TIME_INPUTS = 5, 6  # what it sees of an event beside that
 assert (OWN_INPUTS + len(LOOKS) + TIME_INPUTS) % 4 == 0, "else a row's bits in torch's cells may differ"
 
-VERSION = 14  # raised whenever the same events would give another state
+VERSION = 15  # raised whenever the same events would give another state
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ VERBS = (
     "measure",  # scales come after what is learnt in them
     "look_ahead",  # what the season has there, and what the network sees
     "step",  # the network, one timestep
-    "forecast",  # experts, stacked, shrunk, mixed; bands; all of it put where it waits for its label
+    "forecast",  # experts, stacked, mixed; bands; all of it put where it waits for its label
 )
 AT_ONCE = 256  # events: what goes from part to part stays in the cache
 

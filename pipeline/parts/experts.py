@@ -17,7 +17,7 @@ class Expert(NamedTuple):
     there: Callable[[Method], bool] = lambda _method: True
     stacked: bool = False  # by the stacking
     mixed: bool = False  # by the mixture
-    shrunk: bool = False  # the mixture reads `<name>_shrunk_move`, what the shrink leaves of it
+    learnt: bool = False  # by weights, which may come from other streams: each horizon waits for its first labels
 
 
 EXPERTS = (
@@ -26,10 +26,10 @@ EXPERTS = (
     Expert("profile", stacked=True, mixed=True),
     Expert("seasonal_shift", stacked=True),
     Expert("profile_shift", stacked=True),
-    Expert("network", stacked=True, mixed=True, shrunk=True),
+    Expert("network", stacked=True, mixed=True, learnt=True),
     Expert("week", lambda method: method.has_week, stacked=True),
     Expert("companion", lambda method: method.has_companion, stacked=True),
-    Expert("stack", lambda method: method.full, mixed=True, shrunk=True),
+    Expert("stack", lambda method: method.full, mixed=True, learnt=True),
 )
 SINGLE = ("seasonal", "network", "linear", "stack")  # whose own forecasts a shard publishes where it is asked to
 
@@ -44,19 +44,14 @@ def stacked(method: Method) -> list[str]:
     return [expert.name for expert in experts(method) if expert.stacked]
 
 
-def shrunk(method: Method) -> list[str]:
-    """The moves of which the shrink takes some back."""
-    return [expert.name for expert in experts(method) if expert.shrunk]
-
-
-def mixed(method: Method) -> list[str]:
-    """Moves that the mixture weighs, beside the last value's."""
-    return [f"{e.name}_shrunk" if e.shrunk else e.name for e in experts(method) if e.mixed]
+def mixed(method: Method) -> list[Expert]:
+    """Those that the mixture weighs, beside the last value."""
+    return [expert for expert in experts(method) if expert.mixed]
 
 
 def moves(method: Method) -> list[str]:
-    """All that an event has: every expert's, then the shrunk ones."""
-    return [expert.name for expert in experts(method)] + [f"{name}_shrunk" for name in shrunk(method)]
+    """Whose moves an event has."""
+    return [expert.name for expert in experts(method)]
 
 
 def places(method: Method, names: Iterable[str]) -> list[int]:

@@ -5,7 +5,9 @@
     eta_e = min(1, sqrt(ln experts / V_e)),  w_e ~ prior_e eta_e exp(eta_e R_e), prior 4 for the last value, else 1
     M_h = sum of w_e E_e,  each move E_e - z_t cut at the stream's reach, or at 2 c_h where that is more
 
-No expert is trusted beyond the largest move seen, so a young trend is not carried on for ever.
+No expert is trusted beyond the largest move seen, so a young trend is not carried on for ever. What the network and the
+stacking say, cut at 32, counts by min(labels of h so far / min(h, 255), 1): a horizon waits for its first labels, since
+what a network has learnt of other streams may be far off for this one, and nothing has said so before.
 
 All that remembers hundreds of labels, in the scales of days gone by: where a trend or a swing has ended, what is small
 in them can be a hundred times the last value's error. So a guard compares both lately, whatever the scale, and
@@ -18,20 +20,25 @@ withholds the move where it did worse; what is published is the last value and t
 A label of exactly 0 says nothing there: where events are rare it is the rule, and a stuck sensor is no end of a trend.
 
 Wintenberger, "Optimal learning with Bernstein online aggregation", 2017. Experts: last value, seasonal naive, seasonal
-profile, N~ and, in the full profile, K~.
+profile, the network and, in the full profile, the stacking.
 """
 
+from collections.abc import Mapping
+
 import numpy as np
+import numpy.typing as npt
 
 from pipeline.arrays import Events, Field, Fixed, Floats, Rows
 from pipeline.compiled import kernel
 from pipeline.method import Method
 from pipeline.parts import experts
 from pipeline.parts.part import Part
+from pipeline.parts.pending import ENOUGH
 
 LAST = 0  # the expert that never moves, the first; the others are in the order of experts.py
 CLIP = 4.0
 PRIOR = 4.0  # of the last value
+BOUND = 32.0  # horizon scales: nobody who learns moves further, whatever the weights
 LEAST_REACH = 2.0  # horizon scales that a move may always have
 FIRST_VARIATION = 1e-6
 LATELY = 12.0  # labels of the guard's memory, and the horizon
@@ -104,6 +111,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
     start = fixed[0]["start"]
     root = fixed[0]["root"]
     mixed = fixed[0]["mixed"]
+    learnt = fixed[0]["learnt"]
     least = fixed[0]["least"]
     many = len(mixed) + 1
     weight = np.empty(many)
@@ -125,10 +133,16 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
         scale = row["scale"]
         for j in range(len(horizons)):
             bound = max(reach[j] / scale[j], LEAST_REACH) if scale[j] > 0.0 else LEAST_REACH
+            heard = min(row["pending_labels"][j] / min(horizons[j], ENOUGH), 1.0)
             largest = -np.inf
             for e in range(many):
                 eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
-                move[e] = 0.0 if e == LAST else min(max(moves[mixed[e - 1], j], -bound), bound)
+                move[e] = 0.0
+                if e != LAST:
+                    said = moves[mixed[e - 1], j]
+                    if learnt[e - 1]:
+                        said = heard * min(max(said, -BOUND), BOUND)
+                    move[e] = min(max(said, -bound), bound)
                 weight[e] = eta * (PRIOR if e == LAST else 1.0)
                 regretted[e] = eta * regret[j, e]
                 largest = max(largest, regretted[e])
@@ -154,7 +168,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
 
 def names(method: Method) -> list[str]:
     """The experts as people read them, the last value first."""
-    return ["last_value", *(name.removesuffix("_shrunk") for name in experts.mixed(method))]
+    return ["last_value", *(expert.name for expert in experts.mixed(method))]
 
 
 def weights(row: np.void) -> Floats:
@@ -175,16 +189,31 @@ def guards(row: np.void) -> Floats:
     return shares
 
 
-def bound(row: np.void, j: int) -> float:
-    """How far the mixture lets any move of the horizon at place j go, in horizon scales."""
+def counted(row: np.void, event: np.void, method: Method, j: int) -> list[float]:
+    """(E,) what counts of the experts' moves of an event at the horizon at place j; `row` as the event has left it."""
     scale = float(row["scale"][j])
-    return max(float(row["reach"][j]) / scale, LEAST_REACH) if scale > 0.0 else LEAST_REACH
+    bound = max(float(row["reach"][j]) / scale, LEAST_REACH) if scale > 0.0 else LEAST_REACH
+    heard = min(int(row["pending_labels"][j]) / min(method.horizons[j], ENOUGH), 1.0)
+    moves = [0.0]
+    for expert in experts.mixed(method):
+        said = float(event[f"{expert.name}_move"][j])
+        if expert.learnt:
+            said = heard * min(max(said, -BOUND), BOUND)
+        moves.append(min(max(said, -bound), bound))
+    return moves
+
+
+def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
+    """Where among an event's moves it finds those of its experts, and whether (1, else 0) these wait for labels."""
+    mixed = experts.mixed(method)
+    names = [expert.name for expert in mixed]
+    return {"mixed": experts.places(method, names), "learnt": [int(expert.learnt) for expert in mixed]}
 
 
 PART = Part(
     fields,
     initialise,
-    lambda method: {"mixed": experts.places(method, experts.mixed(method))},
+    fixed,
     learn=(learn,),
     forecast=(forecast,),
 )

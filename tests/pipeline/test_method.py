@@ -201,8 +201,6 @@ def test_every_part_is_the_plain_methods(name: str) -> None:
         np.testing.assert_allclose(np.hstack(drifts), twins, rtol=2e-2, atol=1e-2)
     if method.has_companion:
         np.testing.assert_allclose(row["companion_weights"], plain.Ac.W, **near)
-    np.testing.assert_allclose(row["shrink_uy"], plain.a, **near)
-    np.testing.assert_allclose(row["shrink_uu"], plain.b, **near)
     np.testing.assert_allclose(row["mixture_loss"].T, [plain.L, plain.L0], rtol=2e-2, atol=2e-3)
     np.testing.assert_allclose(row["mixture_regret"], plain.R, rtol=2e-2, atol=0.1)
     np.testing.assert_allclose(row["mixture_variation"], plain.V, **near)

@@ -200,42 +200,42 @@ def summary(found: dict[str, Any]) -> tuple[str, str, str]:
     return hashed(said.encode()), hashed(rows.encode()), found["image"]
 
 
-ARITHMETIC = "fa35c77b40e53a5d"  # of an Intel Xeon with AVX-512
+ARITHMETIC = "89f621c0fc348d4c"  # of an AMD EPYC with AVX-512
 FINGERPRINTS = {
-    "default": "6b9cedc5fd1affbb",
-    "trends that end": "6b9cedc5fd1affbb",
-    "many streams": "8b06e7ca2d8fadd4",
-    "lite": "6fb3b6a9a356a956",
-    "log, covariates, 3 quantiles": "87abf78abb6560d1",
-    "lite log": "6fb3b6a9a356a956",
-    "all horizons": "eaa11c9f9f7df499",
-    "horizon 1": "5dc275ffb3a5ca78",
-    "lstm, two layers": "a16c4a3f12c96e46",
-    "tanh, trades": "6b9cedc5fd1affbb",
-    "relu, week, fine rings": "37cef8ff21116f3c",
-    "events, no week": "033f70e0063b660f",
-    "no season": "6b9cedc5fd1affbb",
+    "default": "8c62879a39b391d6",
+    "trends that end": "8c62879a39b391d6",
+    "many streams": "a320abaa605df021",
+    "lite": "a322220d3c19af29",
+    "log, covariates, 3 quantiles": "bc467195293ea0ab",
+    "lite log": "a322220d3c19af29",
+    "all horizons": "6cb55049bb5cd3d9",
+    "horizon 1": "e0bbe714b98c2f32",
+    "lstm, two layers": "c9ede4e3b2b63c3b",
+    "tanh, trades": "8c62879a39b391d6",
+    "relu, week, fine rings": "198a5851cda89c73",
+    "events, no week": "c055f984c11a94ec",
+    "no season": "8c62879a39b391d6",
 }
 BEFORE: dict[str, tuple[tuple[str, str, str], list[float]]] = {
-    "default": (("ee7104e9b0b546fe", "40477d20a2ff39a5", "bde6b4dcffedffdb"), [45776.8, 225071, 3908.69]),
-    "trends that end": (("6161a397029f40ea", "b9407688acca5d10", "060b98bb14342274"), [22887.9, 124838, 3988.81]),
-    "many streams": (("6e035f1c8ad2d08e", "d6ba573cbc43e7f4", "6bff05ee6909e2b9"), [19099.6, 96852.4, 1990.18]),
-    "lite": (("095d3ffa243974ef", "148f92f1ab366b33", "5f00a3b0394ba214"), [15363.6, 78784.3, 351.263]),
+    "default": (("cd66c330bc201a5e", "3ba36d47608cd9a5", "8502da7e900a2004"), [45766.5, 224974.0, 3900.7]),
+    "trends that end": (("285125005a44df7a", "c0ce21e91f7c58d2", "7c85faa260f6c69f"), [22906.4, 124960.0, 3721.92]),
+    "many streams": (("5f9e8d7635b812e7", "ccdfa114a70b45e0", "ef9cfe098cc10113"), [19107.3, 96866.0, 1997.26]),
+    "lite": (("0ee3161a89e876cd", "7c9f7f2d3838d82a", "3badb838b6364788"), [15358.4, 78765.2, 352.081]),
     "log, covariates, 3 quantiles": (
-        ("07fe358adaac3bdb", "1e2a7ede813be24a", "436dc282474f2511"),
-        [12633.4, 38373.9, 1945.98],
+        ("bd31b175461bb1d5", "da0585d1f3e8d913", "0344e5584b859096"),
+        [12624.2, 38345.3, 1920.14],
     ),
-    "lite log": (("5838132f21cb4312", "63a2e148a0dfc559", "97f92d8d59bde258"), [2643.97, 13404.8, 38.1432]),
-    "all horizons": (("5a0d93fce71ad0c2", "4bfe95779c606994", "2fcabe6e61718993"), [105908, 512450, 6812.15]),
-    "horizon 1": (("ed051f7745072f4b", "b9848f302e1e08dd", "ec8a3a14e9d01dc5"), [3225.08, 3215.48, 270.592]),
-    "lstm, two layers": (("2246878700110b54", "0659d43110fd21f0", "69f9655601756bd9"), [6206.62, 30121.9, 410.21]),
-    "tanh, trades": (("321af5549f691d30", "4460b6924ca12d1d", "6ac303efc374e44c"), [16465.6, 83114.7, 287.484]),
+    "lite log": (("8af6f4100ddc60b9", "db51641ad57b5319", "5ad77826d544dda1"), [2644.0, 13405.3, 38.4057]),
+    "all horizons": (("d5db9204de68cf3f", "17e11bc7f9694e92", "429e4bf11406b692"), [105859.0, 511751.0, 6805.34]),
+    "horizon 1": (("2a770c0040a0cce2", "f87b84ca4b222be7", "543aff80cad13bde"), [3228.26, 3219.97, 269.598]),
+    "lstm, two layers": (("6c2e3a63e696be26", "30821d474c64c9c1", "8d759aa2b9ba35a4"), [6206.61, 30060.9, 403.077]),
+    "tanh, trades": (("0cca17d588c51487", "3559749f6d2772ee", "aa24ad8b9e643ed9"), [16461.4, 83102.3, 286.904]),
     "relu, week, fine rings": (
-        ("b5c102d20465122a", "7bb31725d30be56f", "37313905d6faf02c"),
-        [6439.68, 30330.2, 583.477],
+        ("ecb52119533b299a", "71b87aab5d74cb89", "3845533bcff462fa"),
+        [6423.62, 30276.2, 549.064],
     ),
-    "events, no week": (("5e753203d70b27ce", "2e9d4863932440f0", "e727db2dfabd3919"), [16593.8, 80291.4, 1817.31]),
-    "no season": (("ffdc4ad46c563308", "0d163e893d29591a", "eee56a52e9c35529"), [16380.6, 78615.8, 1242.8]),
+    "events, no week": (("442b4e9b53d5937d", "ae6d0d4e1c427f80", "20a630d8981ff9ee"), [16595.0, 80226.6, 1706.43]),
+    "no season": (("325d3dc413304c92", "64b44f1ad467b1bd", "5bc1e3c486f6290b"), [16379.9, 78528.9, 1202.73]),
 }
 
 
@@ -252,7 +252,7 @@ def test_forecasts_rows_and_images_are_those_of_before(name: str) -> None:
 def test_a_case_withholds_drifts() -> None:
     case = CASES["trends that end"]
     shard = Shard(case.method, restless(case.method), 0, SETTINGS)
-    shard.advance(batch_of(case.log(case.method), case.method))
+    shard.advance(batch_of(case.log(case.method)[:1000], case.method))  # the trend ends at 932
     assert shard.table.rows["drift_over"].max() > 0.5
 
 

@@ -8,7 +8,7 @@ import pytest
 from pipeline import records, wave
 from pipeline.compiled import KERNELS
 from pipeline.method import Method
-from pipeline.parts import experts
+from pipeline.parts import experts, mixture
 from pipeline.parts.part import Part
 from pipeline.records import PARTS, event, fixed, layout, published
 from pipeline.shard import Shard
@@ -54,8 +54,7 @@ def test_an_event_is_scored_learnt_from_measured_stepped_and_forecast_in_this_or
         ("windows.keep", "wave._step"),
         ("wave._step", "windows.heal"),
         ("windows.heal", "stack.forecast"),
-        ("stack.forecast", "shrink.forecast"),
-        ("shrink.forecast", "mixture.forecast"),
+        ("stack.forecast", "mixture.forecast"),
         ("intervals.forecast", "pending.keep"),
     ):
         assert order.index(earlier) < order.index(later), (earlier, later)
@@ -78,5 +77,5 @@ def test_an_experts_own_field_is_its_row_of_all_moves(method: Method) -> None:
     for i, name in enumerate(names):
         events[f"{name}_move"] = i + 1
     assert events["moves"][1, :, -1].tolist() == list(range(1, len(names) + 1))
-    assert set(experts.mixed(method)) | set(experts.stacked(method)) <= set(names)
+    assert {*mixture.names(method)[1:]} | set(experts.stacked(method)) <= set(names)
     assert records.parts_of(method)[0] is PARTS[0]

@@ -243,8 +243,7 @@ class Plain:
         self.K = [Least(self.columns + 1, 1, 0.9998, 0.1) for _ in self.hs]
         for k in self.K:
             k.W[0, 0] = 1
-        G, E = (2, 5) if m.full else (1, 4)
-        self.a, self.b = np.full((Z, G), 5.0), np.full((Z, G), 5.0)
+        E = 5 if m.full else 4
         self.L, self.L0 = np.zeros(Z), np.zeros(Z)
         self.drifts = [Drift() for _ in self.hs]
         self.R, self.V = np.zeros((Z, E)), np.full((Z, E), 1e-6)
@@ -399,9 +398,6 @@ class Plain:
                 away, shifted = o["away"][j], o["X"][j][4]
                 if away and abs(label) < 4 and abs(shifted) < 4:
                     self.lasting[j] += away * np.array([label - shifted + away, away]) - self.lasting[j] / 500
-            u = o["raw"][j]
-            self.a[j] += u * y - self.a[j] / 3000
-            self.b[j] += u * u - self.b[j] / 3000
             if o["unsure"][j]:
                 continue
             if y:
@@ -551,7 +547,7 @@ class Plain:
         self.scale = o["c"] = np.array([scale[h] for h in self.hs])
         A, Ac = clip(self.A.W @ phi_, 32), clip(self.Ac.W @ phic, 32)
         o["gain"], o["gainc"] = (e.see(p, guard=n % 50 == 0) for e, p in ((self.A, phi_), (self.Ac, phic)))
-        for name in ("X", "raw", "E", "M", "said", "width", "away"):
+        for name in ("X", "E", "M", "said", "width", "away"):
             o[name] = []
         for j, h in enumerate(self.hs):
             season = over([sn[h] - z, pf[h] - z, sn[h] - prev, pf[h] - pprev], scale[h], 1e6)
@@ -567,9 +563,8 @@ class Plain:
                 said += over([self.week.get(slot, z) - z if known else 0.0], scale[h], 1e6)
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
-            raw = np.array([o["N"][j], self.K[j].W[0] @ X][: self.a.shape[1]])
-            slope = np.clip(self.a[j] / (self.b[j] + 1e-9), 0, 1) * min(self.drifts[j].labels / min(h, 255), 1)
-            E = np.array([0.0, *season[:2], *(slope * clip(raw, 32))])
+            learnt = clip(np.array([o["N"][j], self.K[j].W[0] @ X]), 32) * min(self.drifts[j].labels / min(h, 255), 1)
+            E = np.array([0.0, *season[:2], *learnt])[: self.R.shape[1]]
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
@@ -582,9 +577,7 @@ class Plain:
             guard = np.clip(2 - self.L[j] / (2 * self.L0[j] + 1e-30), 0, 1)
             if m.full:
                 self.drifts[j].judge(M * scale[h], s, [self.drifts[k] for k in range(j + 1) if 4 * self.hs[k] >= h])
-            for name, value in zip(
-                ("X", "raw", "E", "M", "said", "width"), (X, clip(raw, 4), E, M, guard * M, width), strict=True
-            ):
+            for name, value in zip(("X", "E", "M", "said", "width"), (X, E, M, guard * M, width), strict=True):
                 o[name].append(value)
         least = -np.inf if self.below else self.m.least
         lowest = [(least - z) / c if c > 0 else -np.inf for c in o["c"]]
