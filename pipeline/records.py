@@ -138,6 +138,7 @@ def _worked_with(method: Method) -> list[Field]:
         ("fine", "?"),  # whether the event's own part of the day was seen before
         ("fine_place", "f8"),  # of the event among the parts of the day, from 0 to their number; -1: none
         ("fine_mean", "f8"),  # what the part at that place is to be
+        ("week_step", "f8"),  # that the week's table has from the event's slot to the next event's; 0: not known
         ("x", "f4", (method.inputs,)),  # what the network sees
         ("phi", "f4", (companion.width(method) if method.has_companion else linear.width(method),)),  # regressors
         ("absurd", "?"),  # the value before was a mad one among the first

@@ -4,7 +4,8 @@
     a jump by J is no break (breaks.py) where weeks before had one too, there or up to 3 slots later, if it was held:
         |J - (wk[slot(t)] - wk[slot before])| < |J|/2
 
-Only the stacking reads its forecast. Streams without a season by the clock leave it alone.
+The stacking reads its forecast, the linear expert the step that it has here: wk[slot(t+1)] - wk[slot(t)], the latter
+before z was taken in, 0 where one was never seen. Streams without a season by the clock leave it alone.
 """
 
 import numpy as np
@@ -68,16 +69,19 @@ def learn(rows: Rows, events: Events, _fixed: Fixed) -> None:
         if event["n"] == 0:
             row["week_base"] = event["z"]
         z = event["z"] - row["week_base"]
+        event["week_step"] = np.nan
         if row["season"] == DAY or row["season"] == WEEK:
             s = (event["time_ms"] % WEEK_MS) * len(week) // WEEK_MS
+            event["week_step"] = -week[s]  # until the next slot is known
             if np.isnan(week[s]):
                 week[s] = z
             week[s] += RATE * (z - week[s])
 
 
 @kernel
-def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
-    """The week's forecast as moves from z in horizon scales."""
+def move(rows: Rows, events: Events, fixed: Fixed) -> None:
+    """The week's forecast as moves from z in horizon scales, and the step that it has here."""
+    one = fixed[0]["fractions"][0]
     for b in range(len(events)):
         event = events[b]
         row = rows[event["row"]]
@@ -85,6 +89,8 @@ def move(rows: Rows, events: Events, _fixed: Fixed) -> None:
         scale = row["scale"]
         target_ms = event["time_ahead_ms"]
         moves = event["week_move"]
+        step = event["week_step"] + week[target_ms[one] % WEEK_MS * len(week) // WEEK_MS]
+        event["week_step"] = 0.0 if np.isnan(step) else step
         for j in range(len(moves)):
             moves[j] = 0.0
             if scale[j] > 0.0 and (row["season"] == DAY or row["season"] == WEEK):

@@ -230,13 +230,14 @@ class Plain:
         self.times: list[int] = []
         self.season = Season(m.season, m.season_slots)
         self.week: dict[int, float] = {}
+        self.week_here = np.nan
         self.fine, self.lasting = Fine(), np.full((Z, 2), 5.0)
         spans = m.spans.tolist()
         self.q1, self.qh = Mean(500, 64), {h: Mean(500, 64) for h in spans}
         self.m5, self.v5, self.m2, self.mS = Mean(500), Mean(500), Mean(200), Mean(m.season_slots)
         self.unit2, self.rho, self.suspect, self.below = 0.0, 0.75, None, False
         self.hidden = np.zeros((1, m.layers, states(m.cell), m.hidden_size), np.float32)
-        F = 9 + len(m.fractions) + 6
+        F = 9 + len(m.fractions) + 6 + m.has_week
         self.A = Least(F, Z, 0.999, 1.0)
         self.Ac = Least(F + 2 * len(m.covariates), Z, 0.999, 1.0)
         self.columns = 6 + m.has_week + m.has_companion
@@ -469,6 +470,7 @@ class Plain:
         self.shift = self.season.prev - before_prev if n else 0.0
         if self.season.kind in ("day", "week"):
             s = self.week_slot(ms)
+            self.week_here = self.week.get(s, np.nan)
             self.week[s] = self.week.get(s, z) + 0.25 * (z - self.week.get(s, z))
         deviation = z - self.m5.m if n else 0.0
         self.m5.take(z)
@@ -539,6 +541,9 @@ class Plain:
         own, own_1 = (pprev, pf[1]) if self.known else (prev, sn[1])
         phi = [1.0, *over(d, s, 6), *over([own_1 - own, self.shift], s, 6)]
         phi += over([z - self.m2.m, z - self.mS.m, z - own], s, 20) + over([pf[k] - z for k in ks], s, 20) + time
+        if m.has_week:
+            weekly = self.week.get(self.week_slot(there[1][1]), np.nan) - self.week_here
+            phi += over([0.0 if np.isnan(weekly) else weekly], s, 20)
         x = over([d[0]], s, 6) + over([z - self.m5.m], sd, 6) + over([sn[1] - prev], s, 6)
         x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in LOOKS for v in over([pf[k] - z], scale[k], 6)] + time
         change, self.hidden = self.net.step(np.array([x], np.float32), self.hidden)
