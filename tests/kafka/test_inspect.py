@@ -21,7 +21,7 @@ OVERVIEW = """\
 NAME-changelog, group NAME
 partition  committed  input_end  image  records  bytes  newest_s     model  streams  state_bytes
         0         61         61     61        N      N         N  gru32-N        2       24,688
-        1          1          1      1        N      N         N  gru32-N        1       12,080
+        1          1          1      1        N      N         N  gru32-N        1       12,280
 """
 
 
