@@ -73,17 +73,17 @@ def explained(row: np.void, event: np.void, method: Method) -> Facts:
     weights, sizes = mixture.weights(row), intervals.error_sizes(row).tolist()
     factors = intervals.slot_factors(row, method)
     guards = mixture.guards(row) * drift.shares(row, method)
-    base, stacked = float(event["base"]), experts.stacked(method) if method.full else []
+    base, names = float(event["base"]), mixture.names(method)
+    stacked = experts.stacked(method) if method.full else []
     horizons: Facts = {}
     for j, horizon in enumerate(method.horizons):
         scale = float(row["scale"][j])
-        moves = mixture.counted(row, event, method, j)
         width, edges = float(event["width"][j]), event["edges"][j] / fixed(method)[0]["edge_unit"]
         factor = float(factors[j, event["slot_ahead"][j]])
         horizons[str(horizon)] = {
             "experts": {
                 name: {"forecast": _out(base + move * scale, method), "weight": float(weight)}
-                for name, move, weight in zip(mixture.names(method), moves, weights[j], strict=True)
+                for name, move, weight in zip(names, event["counted"][j].tolist(), weights[j], strict=True)
             },
             "stacking": {
                 name: {

@@ -128,6 +128,7 @@ def _worked_with(method: Method) -> list[Field]:
         ("slot_ahead", "i8", (k,)),
         ("time_ahead_ms", "i8", (k,)),
         ("moves", "f8", (len(experts.moves(method)), z)),  # of every expert; by name too: `<name>_move` (Z,)
+        ("counted", "f8", (z, 1 + len(experts.mixed(method)))),  # the mixture's experts, as it weighs their moves
         ("whole_move", "f8", (z,)),  # the mixture's, before its guards
         ("mixed_move", "f8", (z,)),  # as it is published
         ("width", "f8", (z,)),  # of the band, in horizon scales

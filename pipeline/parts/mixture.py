@@ -116,12 +116,12 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
     many = len(mixed) + 1
     weight = np.empty(many)
     regretted = np.empty(many)
-    move = np.empty(many)
     for b in range(len(events)):
         row = rows[events[b]["row"]]
         n = events[b]["n"]
         z = events[b]["z"]
         moves = events[b]["moves"]
+        counted = events[b]["counted"]
         published = events[b]["mixed_move"]
         whole = events[b]["whole_move"]
         regret = row["mixture_regret"]
@@ -134,10 +134,11 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
         for j in range(len(horizons)):
             bound = max(reach[j] / scale[j], LEAST_REACH) if scale[j] > 0.0 else LEAST_REACH
             heard = min(row["pending_labels"][j] / min(horizons[j], ENOUGH), 1.0)
+            move = counted[j]
+            move[LAST] = 0.0
             largest = -np.inf
             for e in range(many):
                 eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
-                move[e] = 0.0
                 if e != LAST:
                     said = moves[mixed[e - 1], j]
                     if learnt[e - 1]:
@@ -187,20 +188,6 @@ def guards(row: np.void) -> Floats:
     loss = row["mixture_loss"].astype(np.float64)
     shares: Floats = np.clip(2.0 - loss[:, 0] / (WORSE * loss[:, 1] + LEAST), 0.0, 1.0)
     return shares
-
-
-def counted(row: np.void, event: np.void, method: Method, j: int) -> list[float]:
-    """(E,) what counts of the experts' moves of an event at the horizon at place j; `row` as the event has left it."""
-    scale = float(row["scale"][j])
-    bound = max(float(row["reach"][j]) / scale, LEAST_REACH) if scale > 0.0 else LEAST_REACH
-    heard = min(int(row["pending_labels"][j]) / min(method.horizons[j], ENOUGH), 1.0)
-    moves = [0.0]
-    for expert in experts.mixed(method):
-        said = float(event[f"{expert.name}_move"][j])
-        if expert.learnt:
-            said = heard * min(max(said, -BOUND), BOUND)
-        moves.append(min(max(said, -bound), bound))
-    return moves
 
 
 def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:

@@ -20,7 +20,7 @@ START_MS, HOUR_MS = 1_600_000_000_000, 3_600_000
 OVERVIEW = """\
 NAME-changelog, group NAME
 partition  committed  input_end  image  records  bytes  newest_s     model  streams  state_bytes
-        0         61         61     61        N      N         N  gru32-N        2       24,688
+        0         61         61     61        N      N         N  gru32-N        2       24,560
         1          1          1      1        N      N         N  gru32-N        1       12,280
 """
 
