@@ -5,7 +5,7 @@
         |J - (wk[slot(t)] - wk[slot before])| < |J|/2
 
 The stacking reads its forecast, the linear expert the step that it has here: wk[slot(t+1)] - wk[slot(t)], the latter
-before z was taken in, 0 where one was never seen. Streams without a season by the clock leave it alone.
+before z was taken in; 0 where both are one slot, or one was never seen. Streams without a season by the clock leave it alone.
 """
 
 import numpy as np
@@ -89,8 +89,10 @@ def move(rows: Rows, events: Events, fixed: Fixed) -> None:
         scale = row["scale"]
         target_ms = event["time_ahead_ms"]
         moves = event["week_move"]
-        step = event["week_step"] + week[target_ms[one] % WEEK_MS * len(week) // WEEK_MS]
-        event["week_step"] = 0.0 if np.isnan(step) else step
+        here = event["time_ms"] % WEEK_MS * len(week) // WEEK_MS
+        next_ = target_ms[one] % WEEK_MS * len(week) // WEEK_MS
+        step = event["week_step"] + week[next_]
+        event["week_step"] = 0.0 if next_ == here or np.isnan(step) else step
         for j in range(len(moves)):
             moves[j] = 0.0
             if scale[j] > 0.0 and (row["season"] == DAY or row["season"] == WEEK):

@@ -468,6 +468,7 @@ class Plain:
         if self.m.full and self.season.kind == "day" and step > 0:
             self.refine(z, ms, elapsed, step)
         self.shift = self.season.prev - before_prev if n else 0.0
+        self.week_here = np.nan
         if self.season.kind in ("day", "week"):
             s = self.week_slot(ms)
             self.week_here = self.week.get(s, np.nan)
@@ -542,7 +543,8 @@ class Plain:
         phi = [1.0, *over(d, s, 6), *over([own_1 - own, self.shift], s, 6)]
         phi += over([z - self.m2.m, z - self.mS.m, z - own], s, 20) + over([pf[k] - z for k in ks], s, 20) + time
         if m.has_week:
-            weekly = self.week.get(self.week_slot(there[1][1]), np.nan) - self.week_here
+            after = self.week_slot(there[1][1])
+            weekly = self.week.get(after, np.nan) - self.week_here if after != self.week_slot(ms) else 0.0
             phi += over([0.0 if np.isnan(weekly) else weekly], s, 20)
         x = over([d[0]], s, 6) + over([z - self.m5.m], sd, 6) + over([sn[1] - prev], s, 6)
         x += over([z - prev, z - self.mS.m], sd, 6) + [v for k in LOOKS for v in over([pf[k] - z], scale[k], 6)] + time
