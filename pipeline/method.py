@@ -76,7 +76,7 @@ class Method:
 
     @cached_property
     def has_week(self) -> bool:
-        """Whether there is a weekly table beside the season's; only the stacking reads it."""
+        """Whether there is a weekly table beside the season's; stacking and linear experts read it."""
         return self.full and self.weekly == "on"
 
     @cached_property

@@ -17,7 +17,7 @@ class Expert(NamedTuple):
     there: Callable[[Method], bool] = lambda _method: True
     stacked: bool = False  # by the stacking
     mixed: bool = False  # by the mixture
-    learnt: bool = False  # by weights, which may come from other streams: each horizon waits for its first labels
+    waits: bool = False  # it counts in the mixture only as labels of a horizon come
 
 
 EXPERTS = (
@@ -26,10 +26,10 @@ EXPERTS = (
     Expert("profile", stacked=True, mixed=True),
     Expert("seasonal_shift", stacked=True),
     Expert("profile_shift", stacked=True),
-    Expert("network", stacked=True, mixed=True, learnt=True),
+    Expert("network", stacked=True, mixed=True, waits=True),
     Expert("week", lambda method: method.has_week, stacked=True),
     Expert("companion", lambda method: method.has_companion, stacked=True),
-    Expert("stack", lambda method: method.full, mixed=True, learnt=True),
+    Expert("stack", lambda method: method.full, mixed=True, waits=True),
 )
 SINGLE = ("seasonal", "network", "linear", "stack")  # whose own forecasts a shard publishes where it is asked to
 

@@ -38,7 +38,7 @@ from pipeline.parts.pending import ENOUGH
 LAST = 0  # the expert that never moves, the first; the others are in the order of experts.py
 CLIP = 4.0
 PRIOR = 4.0  # of the last value
-BOUND = 32.0  # horizon scales: nobody who learns moves further, whatever the weights
+BOUND = 32.0  # horizon scales: who waits moves no further, whatever the weights
 LEAST_REACH = 2.0  # horizon scales that a move may always have
 FIRST_VARIATION = 1e-6
 LATELY = 12.0  # labels of the guard's memory, and the horizon
@@ -61,6 +61,13 @@ def fields(method: Method) -> list[Field]:
 def initialise(_method: Method, row: np.void) -> None:
     """Begin with no regrets."""
     row["mixture_variation"][:] = FIRST_VARIATION
+
+
+def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
+    """Where among an event's moves it finds those of its experts, and whether these wait for labels: 1, else 0."""
+    mixed = experts.mixed(method)
+    names = [expert.name for expert in mixed]
+    return {"mixed": experts.places(method, names), "waits": [int(expert.waits) for expert in mixed]}
 
 
 @kernel
@@ -111,7 +118,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
     start = fixed[0]["start"]
     root = fixed[0]["root"]
     mixed = fixed[0]["mixed"]
-    learnt = fixed[0]["learnt"]
+    waits = fixed[0]["waits"]
     least = fixed[0]["least"]
     many = len(mixed) + 1
     weight = np.empty(many)
@@ -141,7 +148,7 @@ def forecast(rows: Rows, events: Events, fixed: Fixed) -> None:
                 eta = min(1.0, np.sqrt(np.log(many) / variation[j, e]))
                 if e != LAST:
                     said = moves[mixed[e - 1], j]
-                    if learnt[e - 1]:
+                    if waits[e - 1]:
                         said = heard * min(max(said, -BOUND), BOUND)
                     move[e] = min(max(said, -bound), bound)
                 weight[e] = eta * (PRIOR if e == LAST else 1.0)
@@ -188,13 +195,6 @@ def guards(row: np.void) -> Floats:
     loss = row["mixture_loss"].astype(np.float64)
     shares: Floats = np.clip(2.0 - loss[:, 0] / (WORSE * loss[:, 1] + LEAST), 0.0, 1.0)
     return shares
-
-
-def fixed(method: Method) -> Mapping[str, npt.ArrayLike]:
-    """Where among an event's moves it finds those of its experts, and whether (1, else 0) these wait for labels."""
-    mixed = experts.mixed(method)
-    names = [expert.name for expert in mixed]
-    return {"mixed": experts.places(method, names), "learnt": [int(expert.learnt) for expert in mixed]}
 
 
 PART = Part(

@@ -5,7 +5,8 @@
         |J - (wk[slot(t)] - wk[slot before])| < |J|/2
 
 The stacking reads its forecast, the linear expert the step that it has here: wk[slot(t+1)] - wk[slot(t)], the latter
-before z was taken in; 0 where both are one slot, or one was never seen. Streams without a season by the clock leave it alone.
+before z was taken in; 0 where both are one slot, or one was never seen. Streams without a season by the clock leave it
+alone.
 """
 
 import numpy as np

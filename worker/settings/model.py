@@ -21,7 +21,7 @@ class Model(Section):
     hidden_size: int = Field(default=32, ge=1, le=1024, description="numbers in a layer's hidden state")
     layers: int = Field(default=1, ge=1, le=8, description="recurrent layers")
     profile: Literal["full", "lite"] = Field(
-        default="full", description="all experts, or `lite`: half of the state, without the linear ones"
+        default="full", description="all experts, or `lite`: a third of the state, without the linear ones"
     )
     season: Season = Field(
         default="auto",

@@ -26,3 +26,15 @@ def test_the_linear_expert_knows_of_a_step_that_only_some_weekdays_have() -> Non
     working, weekend = linear[before_nine[:5]], linear[before_nine[5:]]
     assert working.min() > 4.0, working
     assert abs(weekend).max() < 2.0, weekend
+
+
+def test_within_one_slot_the_week_has_no_step() -> None:
+    """Of two events in an hour only the second is followed by another slot."""
+    log = [Record(i, "a", MONDAY_MS + HOUR_MS // 2 * i, 0, float(i // 2 % 24)) for i in range(4 * WEEK)]
+    shard = Shard(METHOD, restless(METHOD), 0, {})
+    steps = []
+    for record in log:
+        fold(shard, [record])
+        steps.append(float(shard.wave.stepped["week_step"][0]))
+    assert steps[-WEEK::2] == [0.0] * (WEEK // 2)
+    assert abs(np.array(steps[-WEEK + 1 :: 2])).min() > 0.5
