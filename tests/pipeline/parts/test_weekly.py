@@ -30,7 +30,7 @@ def test_the_linear_expert_knows_of_a_step_that_only_some_weekdays_have() -> Non
 
 def test_within_one_slot_the_week_has_no_step() -> None:
     """Of two events in an hour only the second is followed by another slot."""
-    log = [Record(i, "a", MONDAY_MS + HOUR_MS // 2 * i, 0, float(i // 2 % 24)) for i in range(4 * WEEK)]
+    log = [Record(i, "a", MONDAY_MS + HOUR_MS // 2 * i, 0, i // 2 % 24 + i % 5 / 9) for i in range(4 * WEEK)]
     shard = Shard(METHOD, restless(METHOD), 0, {})
     steps = []
     for record in log:
