@@ -1,7 +1,7 @@
-"""Forecasts, rows and images are, to the bit, those of the commit before kernels took records (ae50a3f).
+"""Forecasts, rows and images are, to the bit, those that were pinned with this version of the method.
 
-The constants were taken there by this very code (`python tests/pipeline/test_same_as_before.py`); whoever means to
-change what is forecast raises `VERSION` and takes them anew. Last bits of exponentials, logarithms, sines and of
+The constants were taken by this very code (`python tests/pipeline/test_same_as_before.py`); whoever means to change
+what is forecast raises `VERSION` and takes them anew. Last bits of exponentials, logarithms, sines and of
 torch's matrices differ between kinds of CPU: where `ARITHMETIC` is another, only the sums below are compared.
 """
 

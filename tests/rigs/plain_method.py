@@ -570,8 +570,8 @@ class Plain:
                 said += over([self.week.get(slot, z) - z if known else 0.0], scale[h], 1e6)
             said += [Ac[j]] * m.has_companion
             X = np.append(clip(np.array(said), 4), 0.3)
-            learnt = clip(np.array([o["N"][j], self.K[j].W[0] @ X]), 32) * min(self.drifts[j].labels / min(h, 255), 1)
-            E = np.array([0.0, *season[:2], *learnt])[: self.R.shape[1]]
+            waits = clip(np.array([o["N"][j], self.K[j].W[0] @ X]), 32) * min(self.drifts[j].labels / min(h, 255), 1)
+            E = np.array([0.0, *season[:2], *waits])[: self.R.shape[1]]
             E = clip(E, max(self.reach[h] / scale[h], 2) if scale[h] > 0 else 2)
             eta = np.minimum(1, np.sqrt(np.log(len(E)) / self.V[j]))
             w = eta * np.exp(eta * self.R[j] - (eta * self.R[j]).max()) * np.where(np.arange(len(E)), 1, 4)
